@@ -1,0 +1,52 @@
+# One command each; bare `make` lists them. Each sets up what it needs, once.
+#   make demo PYTHON=python3.12     another interpreter (3.11 or newer)
+#   make demo ARGS="--seconds 30"   arguments for the command behind the target
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench up down test-compose lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## create .venv with everything pinned; instant when nothing changed
+	@$(PYTHON) tools/setup_env.py
+
+demo: setup ## the whole path on simulated machines, about a minute, no Docker
+	@$(BIN)/streamer demo $(ARGS)
+
+test: setup ## all tests but those of the compose stack
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, mypy --strict and the dependency rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup ## rewrite the code as ruff likes it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## ratios measured in one run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+up: ## the compose stack: Kafka, daemon, simulator, Prometheus, Alertmanager, Grafana
+	@deploy/make-secrets.sh
+	docker compose up --build --detach --wait $(ARGS)
+
+down: ## stop the compose stack and remove its data
+	docker compose down --volumes
+
+test-compose: setup ## prove the compose stack on a Docker engine
+	@$(BIN)/python -m pytest -m compose --timeout 900 tests/compose $(ARGS)
+
+lock: ## write the lock files again from pyproject.toml (UPGRADE=1: newest versions)
+	@$(PYTHON) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove .venv and every cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
