@@ -1,0 +1,159 @@
+"""What an alert says: the message about one event of one incident.
+
+Inside: the shape of the message and its one plain sentence. Pure. Not inside: when to
+tell (`incidents`), where it goes (`sinks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.events import OPEN, RESOLVE, SILENCE, Event, alert_id, incident_id, severity
+
+
+class FeaturePart(msgspec.Struct, frozen=True):
+    """How one feature took part, at its most deviant reading of the window."""
+
+    name: str
+    share: float  # of the error; all features sum to 1
+    observed: float  # raw units
+    expected: float
+
+
+class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One message on the alerts topic. Times are ISO 8601 in UTC, event time."""
+
+    alert_id: str
+    incident_id: str
+    event: str  # open | update | resolve
+    kind: str  # anomaly | silence
+    severity: str  # info | warning | critical
+    stream: str
+    onset: str
+    time: str
+    score: float
+    peak_score: float
+    features: list[FeaturePart]
+    model_version: str
+    summary: str
+    dashboard: str | None
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+def build(
+    event: Event,
+    *,
+    topic: str,
+    stream: str,
+    parts: Sequence[FeaturePart],
+    model_version: str,
+    dashboard_url: str | None,
+) -> Alert:
+    """The alert of one event.
+
+    Args:
+        event: What happened.
+        topic: Input topic, part of the incident's identity.
+        stream: Name of the stream.
+        parts: From `feature_parts`, largest share first; empty for silence.
+        model_version: Bundle that scored.
+        dashboard_url: Drill-down page; the stream and the time range are added.
+    """
+    incident = incident_id(topic, stream, event.kind, event.onset_ns)
+    return Alert(
+        alert_id=alert_id(incident, event.event, event.at_ns),
+        incident_id=incident,
+        event=event.event,
+        kind=event.kind,
+        severity="warning" if event.kind == SILENCE else severity(event.peak),
+        stream=stream,
+        onset=iso(event.onset_ns),
+        time=iso(event.at_ns),
+        score=round(event.score, 6),
+        peak_score=round(event.peak, 6),
+        features=list(parts),
+        model_version=model_version,
+        summary=_sentence(event, stream, parts),
+        dashboard=_link(dashboard_url, stream, event) if dashboard_url else None,
+    )
+
+
+def feature_parts(
+    names: Sequence[str],
+    observed: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    shares: NDArray[np.float32],
+) -> list[FeaturePart]:
+    """Parts of all features, largest share first.
+
+    Args:
+        names: `(features,)`.
+        observed: Raw units, `(window, features)`.
+        expected: Same.
+        shares: `(features,)`.
+    """
+    worst = np.abs(observed - expected).argmax(0)
+    parts = [
+        FeaturePart(name, round(float(shares[f]), 6), _six(observed[worst[f], f]), _six(expected[worst[f], f]))
+        for f, name in enumerate(names)
+    ]
+    return sorted(parts, key=lambda part: -part.share)
+
+
+def iso(time_ns: int) -> str:
+    """`2026-01-02T03:04:05.678Z`, whole milliseconds."""
+    moment = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % 1_000_000_000 // 1_000_000:03d}Z"
+
+
+def duration(ns: int) -> str:
+    """A length of time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+
+    >>> duration(12_000_000_000_000)
+    '3 h 20 min'
+    """
+    seconds = ns // 1_000_000_000
+    days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3600, seconds % 3600 // 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def _sentence(event: Event, stream: str, parts: Sequence[FeaturePart]) -> str:
+    lasted = duration(event.at_ns - event.onset_ns)
+    if event.kind == SILENCE:
+        if event.event == RESOLVE:
+            return f"{stream} sends again after {lasted} of silence."
+        return f"{stream} has sent nothing since {iso(event.onset_ns)}, while other streams go on."
+    if event.event == RESOLVE:
+        return f"{stream} is back to normal after {lasted}; the peak was {event.peak:.1f} times the alert line."
+    first = "has been" if event.event == OPEN else "is still, and more,"
+    text = f"{stream} {first} unusual since {iso(event.onset_ns)}: {event.peak:.1f} times the alert line"
+    if parts:
+        top = parts[0]
+        text += f"; most of it in {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
+    return text + "."
+
+
+def _link(url: str, stream: str, event: Event) -> str:
+    margin = max(event.at_ns - event.onset_ns, 3_600_000_000_000)
+    query = {
+        "var-stream": stream,
+        "from": (event.onset_ns - margin) // 1_000_000,
+        "to": (event.at_ns + margin) // 1_000_000,
+    }
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
+
+
+def _six(value: np.floating) -> float:
+    return float(f"{float(value):.6g}")

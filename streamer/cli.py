@@ -1,0 +1,319 @@
+"""The command line: parse, call one function, return a named exit code.
+
+Nothing here decides; heavy imports wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from streamer import __version__, config, logs
+from streamer.errors import BrokerError, ConfigError, DataError, StreamerError
+
+EXIT_OK = 0
+EXIT_USAGE = 64  # unknown command or option
+EXIT_DATA = 65  # a data file cannot be used, or cannot train a model
+EXIT_BROKER = 69  # the broker is away or refuses
+EXIT_INTERNAL = 70  # a fault of ours
+EXIT_CONFIG = 78  # a setting or the model is wrong
+
+EPILOG = """\
+examples:
+  streamer demo
+  streamer check    --config streamer.yaml
+  streamer retrain  --config streamer.yaml --data history.parquet
+  streamer backtest --config streamer.yaml --data last-month.csv --out backtest/
+  streamer run      --config streamer.yaml
+  streamer replay   --config streamer.yaml --data last-month.csv --speed 60
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except StreamerError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return EXIT_OK
+    except Exception as error:
+        from models.errors import ArtifactError, ModelError
+
+        if isinstance(error, ArtifactError):
+            print(f"streamer: {error}", file=sys.stderr)
+            return EXIT_CONFIG
+        if isinstance(error, ModelError):
+            print(f"streamer: {error}", file=sys.stderr)
+            return EXIT_DATA
+        raise
+    return code
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from streamer.demo import run_demo
+
+    logs.configure(config.LogConfig(level="WARNING"))
+    return EXIT_OK if run_demo(seconds=options.seconds, out=options.out, seed=options.seed) else EXIT_INTERNAL
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from streamer.daemon import Daemon
+
+    Daemon(settings).run(_stop_on_signals())
+    return EXIT_OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    print(f"ok    configuration  {options.config}")
+    from models.errors import ModelError
+    from models.registry import Registry
+    from streamer.broker.probe import probe
+    from streamer.pipeline import canary, check_fit
+
+    code = EXIT_OK
+    try:
+        detector, manifest = Registry(settings.model.directory).load()
+        check_fit(settings, detector, str(manifest["version"]))
+        canary(detector)
+        print(f"ok    bundle         {manifest['version']}, {manifest['streams']} stream(s)")
+    except (ModelError, ConfigError) as error:
+        print(f"FAIL  bundle         {error}")
+        code = EXIT_CONFIG
+    report = probe(settings.kafka, create_missing=False)
+    for step in report.steps:
+        word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
+        print(f"{word}  {step.name:<14} {step.detail}")
+    return code if report.ok else EXIT_BROKER
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from streamer.retrain import retrain, retrain_from_files
+
+    if options.from_kafka:
+        from streamer.history import read_topic
+
+        since = None if options.since is None else _seconds(options.since)
+        version = retrain(settings, read_topic(settings, since), promote=not options.no_promote)
+    else:
+        version = retrain_from_files(settings, options.data, options.where, promote=not options.no_promote)
+    print(version)
+    return EXIT_OK
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    import torch
+
+    from models.registry import Registry
+    from streamer import backtest, datafiles
+
+    torch.set_num_threads(settings.model.threads)
+    data = datafiles.load(options.data, settings.records, options.where)
+    detector, manifest = Registry(settings.model.directory).load(options.model)
+    version = str(manifest["version"])
+    result = backtest.run(settings, detector, version, data)
+    backtest.write(result, data, settings, version, options.out)
+    for name, value in backtest.summary(result, data).items():
+        print(f"{name:<26} {value:g}")
+    print(f"written to {options.out}: scores.csv, alerts.jsonl, report.html")
+    return EXIT_OK
+
+
+def _replay(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from streamer import datafiles
+    from streamer.broker import connect_producer
+    from streamer.replay import replay
+
+    data = datafiles.load(options.data, settings.records, options.where)
+    producer = connect_producer(settings.kafka)
+    try:
+        sent = replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())
+    finally:
+        producer.close()
+    print(f"{sent} readings of {len(data.names)} stream(s) sent to {settings.kafka.topic}")
+    return EXIT_OK
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from streamer import live
+
+    if options.out is not None:
+        logs.configure(config.LogConfig())
+        live.write_history(options.out, machines=options.machines, hours=options.hours, seed=options.seed)
+        print(f"{options.hours:g} hours of {options.machines} machines written to {options.out}")
+        return EXIT_OK
+    settings = _settings(options)
+    live.feed(
+        settings, machines=options.machines, speed=options.speed or 60.0, seed=options.seed, stop=_stop_on_signals()
+    )
+    return EXIT_OK
+
+
+def _models(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    import json
+
+    from models.registry import Registry
+
+    registry = Registry(settings.model.directory)
+    if options.action == "list":
+        current = registry.current()
+        for version in registry.versions():
+            about = registry.manifest(version)
+            mark = "*" if version == current else " "
+            print(f"{mark} {version}  {about['streams']} stream(s)  held-out loss {about['fit']['held_out_loss']:.4f}")
+    elif options.action == "show":
+        version = options.version or registry.current()
+        print(json.dumps(registry.manifest(version or ""), indent=2))
+    elif options.action == "promote":
+        if options.version is None:
+            raise ConfigError("models promote: wanted a version; see `streamer models list`")
+        registry.promote(options.version)
+        print(f"current: {options.version}")
+    else:
+        print(f"current: {registry.rollback()}")
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="streamer",
+        description="Watches time series in Kafka and tells people what is strange.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"streamer {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="embedded broker, simulated machines with faults, live alerts, a report")
+    demo.add_argument("--seconds", type=_positive, default=60.0, help="how long the live part runs (default 60)")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="where the picture goes (default demo-out/)")
+    demo.add_argument("--seed", type=int, default=7, help="seed of machines and faults (default 7)")
+    demo.set_defaults(command=_demo)
+
+    for name, command, text in (
+        ("run", _run, "the daemon"),
+        ("check", _check, "validate configuration, broker, topics, rights and bundle; change nothing"),
+    ):
+        one = commands.add_parser(name, help=text)
+        _add_config(one)
+        one.set_defaults(command=command)
+
+    retrain = commands.add_parser("retrain", help="fit a model and make it current; prints its version")
+    _add_config(retrain)
+    source = retrain.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="CSV or Parquet files")
+    source.add_argument("--from-kafka", action="store_true", help="what the input topic holds")
+    retrain.add_argument("--since", help="with --from-kafka: only the last 7d, 12h, 30m, 45s")
+    _add_where(retrain)
+    retrain.add_argument("--no-promote", action="store_true", help="store the bundle without making it current")
+    retrain.set_defaults(command=_retrain)
+
+    backtest = commands.add_parser("backtest", help="files through the daemon's own stations: scores, alerts, report")
+    _add_config(backtest)
+    backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
+    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    backtest.add_argument("--model", metavar="VERSION", help="bundle to use (default: the current one)")
+    _add_where(backtest)
+    backtest.set_defaults(command=_backtest)
+
+    replay = commands.add_parser("replay", help="files into Kafka")
+    _add_config(replay)
+    replay.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
+    replay.add_argument("--speed", type=_positive, help="event seconds in a second (default: as fast as it goes)")
+    _add_where(replay)
+    replay.set_defaults(command=_replay)
+
+    simulate = commands.add_parser("simulate", help="simulated machines into Kafka without end, or into a file")
+    simulate.add_argument("--config", type=Path, metavar="FILE", help="needed unless --out is given")
+    simulate.add_argument("--out", type=Path, metavar="FILE", help="write history (.parquet or .csv) instead")
+    simulate.add_argument("--machines", type=int, default=6)
+    simulate.add_argument("--hours", type=_positive, default=72.0, help="with --out: how much history (default 72)")
+    simulate.add_argument("--speed", type=_positive, help="event seconds in a second (default 60)")
+    simulate.add_argument("--seed", type=int, default=7)
+    simulate.set_defaults(command=_simulate)
+
+    models = commands.add_parser("models", help="list, show, promote or roll back bundles")
+    models.add_argument("action", choices=["list", "show", "promote", "rollback"])
+    models.add_argument("version", nargs="?")
+    _add_config(models)
+    models.set_defaults(command=_models)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the exit code of this program's contract."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML settings")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only rows with this value; repeatable"
+    )
+
+
+def _settings(options: argparse.Namespace) -> config.Settings:
+    settings = config.load(options.config)
+    logs.configure(settings.log)
+    return settings
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"wanted a number above 0; got {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not found:
+        raise ConfigError(f"--since: wanted a duration such as 7d, 12h, 30m or 45s; got {text!r}")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM or SIGINT sets; a second signal leaves at once."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+def _fail(error: StreamerError) -> int:
+    print(f"streamer: {error}", file=sys.stderr)
+    if isinstance(error, ConfigError):
+        return EXIT_CONFIG
+    if isinstance(error, DataError):
+        return EXIT_DATA
+    if isinstance(error, BrokerError):
+        return EXIT_BROKER
+    return EXIT_INTERNAL

@@ -1,0 +1,315 @@
+"""Settings: read once, frozen, handed in.
+
+Inside: every setting with its default and bound, the reading of one YAML file,
+environment variables and `*_FILE` secrets, and the wording of what is wrong.
+This is the only module that reads `os.environ`. Not inside: anything that acts
+on a setting.
+
+Order, strongest first: environment (`STREAMER_KAFKA__TOPIC=...`), environment
+files (`STREAMER_KAFKA__SASL_PASSWORD_FILE=/run/secrets/...`), the YAML file,
+defaults. Secrets are refused in the YAML file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from streamer.errors import ConfigError
+
+ENV_PREFIX = "STREAMER_"
+SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.strip().rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Section(BaseModel):
+    """Frozen, and an unknown key is an error rather than a silent typo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaConfig(Section):
+    """Where readings come from and where alerts and dead letters go."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic: TopicName = "readings"
+    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"
+    alerts_topic: TopicName = "streamer.alerts"
+    dead_letter_topic: TopicName | None = None  # None: "<topic>.dlq"
+    scores_topic: TopicName | None = None  # None: scores are not published
+    client: Literal["kafka-python", "confluent"] = "kafka-python"
+    client_id: str = "streamer"
+    start: Literal["earliest", "latest"] = "earliest"  # where a group without offsets begins
+    create_topics: bool = False  # create missing topics at start-up (demo, compose)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None  # environment or file only
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_key_password: SecretStr | None = None  # environment or file only
+    allow_insecure: bool = False  # permit an unencrypted connection off loopback
+    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000
+    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000
+    delivery_timeout_s: Positive = 30.0  # one flush of alerts and dead letters
+    probe_timeout_s: Positive = 15.0  # start-up proof of connection and rights
+
+    @property
+    def dlq_topic(self) -> str:
+        return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KafkaConfig:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs sasl_username and sasl_password; set "
+                "STREAMER_KAFKA__SASL_USERNAME and STREAMER_KAFKA__SASL_PASSWORD_FILE"
+            )
+        if self.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not self.allow_insecure:
+            for server in self.bootstrap_servers.split(","):
+                if not _is_loopback(server):
+                    raise ValueError(
+                        f"bootstrap server {server.strip()!r} is not on loopback and {self.security_protocol} is not "
+                        "encrypted; use SSL or SASL_SSL, or set kafka.allow_insecure: true on a network you trust"
+                    )
+        names = [self.topic, self.alerts_topic, self.dlq_topic] + ([self.scores_topic] if self.scores_topic else [])
+        if len(set(names)) < len(names):
+            raise ValueError(f"topic, alerts_topic, dead_letter_topic and scores_topic must differ; got {names}")
+        return self
+
+
+class RecordsConfig(Section):
+    """What one message looks like: a JSON object, one reading of one stream."""
+
+    stream: str = "stream"  # field that names the stream; "@key" takes the message key
+    timestamp: str = "timestamp"  # field with the event time
+    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"
+    features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # fields, dots reach into objects
+    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000
+    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    max_future_s: Positive = 3600.0  # an event time further ahead of the broker's clock is refused
+
+    @field_validator("features")
+    @classmethod
+    def _distinct(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(features)) < len(features):
+            raise ValueError(f"feature names must differ; got {list(features)}")
+        return features
+
+
+class WindowConfig(Section):
+    """How each stream is cut; counts are readings."""
+
+    length: Annotated[int, Field(ge=8, le=4096)] = 64
+    patch: Annotated[int, Field(ge=1, le=512)] = 8  # readings that enter the LSTM as one step
+    stride: Annotated[int, Field(ge=1)] = 1
+    max_gap_s: Positive | None = None  # a longer silence starts the window afresh; None: never
+
+    @model_validator(mode="after")
+    def _divides(self) -> WindowConfig:
+        if self.length % self.patch:
+            raise ValueError(f"length must be a multiple of patch; got length {self.length} and patch {self.patch}")
+        if self.stride > self.length:
+            raise ValueError(f"stride must be at most length {self.length}; got {self.stride}")
+        return self
+
+
+class ModelConfig(Section):
+    """The autoencoder and its training."""
+
+    directory: Path = Path("bundles")  # the registry of bundles
+    backbone: Literal["lstm"] = "lstm"
+    regulariser: Literal["plain"] = "plain"
+    hidden: Annotated[int, Field(ge=2, le=4096)] = 64
+    latent: Annotated[int, Field(ge=1, le=4096)] = 16
+    layers: Annotated[int, Field(ge=1, le=8)] = 1
+    epochs: Annotated[int, Field(ge=1)] = 40
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 150  # at most; fewer when the data has fewer windows
+    patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    learning_rate: Positive = 3e-3
+    holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # tail of each stream kept for calibration
+    seed: int = 0
+    threads: Annotated[int, Field(ge=1)] = 1  # torch threads of the daemon; fixed, so scores repeat
+    poll_s: Positive = 5.0  # how often the daemon looks for a newer bundle
+
+
+class AlertingConfig(Section):
+    """When a score becomes an incident."""
+
+    budget_per_stream_per_week: Positive = 1.0  # false incidents the line is set to allow
+    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # n of ...
+    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... the last m scores at or above 1.0
+    exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: quiet means below this
+    resolve_after: Annotated[int, Field(ge=1)] = 32  # quiet readings in a row
+    update_factor: Annotated[float, Field(gt=1)] = 1.5  # a new peak this much higher sends an update
+    silent_after: Annotated[float, Field(gt=1)] | None = 30.0  # usual intervals without a reading; None: off
+    dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
+
+    @model_validator(mode="after")
+    def _n_of_m(self) -> AlertingConfig:
+        if self.open_after > self.open_within:
+            raise ValueError(
+                f"open_after must be at most open_within {self.open_within}; got {self.open_after}: "
+                "n of the last m needs n <= m"
+            )
+        return self
+
+
+class StateConfig(Section):
+    """Snapshots of windows and incidents, so that a restart goes on where it stopped."""
+
+    directory: Path | None = Path("state")  # None: every start is cold
+    checkpoint_s: Positive = 5.0
+    replay_records: Annotated[int, Field(ge=0)] = 20_000  # per partition, read again to warm up without a snapshot
+
+
+class HttpConfig(Section):
+    """`/metrics`, `/healthz`, `/readyz`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9108  # 0: any free port, logged at start
+    max_stream_series: Annotated[int, Field(ge=0)] = 500  # streams with series of their own on /metrics
+
+
+class LogConfig(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(Section):
+    """All settings of one process."""
+
+    kafka: KafkaConfig = KafkaConfig()
+    records: RecordsConfig
+    window: WindowConfig = WindowConfig()
+    model: ModelConfig = ModelConfig()
+    alerting: AlertingConfig = AlertingConfig()
+    state: StateConfig = StateConfig()
+    http: HttpConfig = HttpConfig()
+    log: LogConfig = LogConfig()
+
+
+def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
+    """Read, merge and check the settings.
+
+    Args:
+        path: YAML file, or None for environment and defaults alone. Relative
+            directories inside it are relative to the file.
+        environ: Environment; `os.environ` when None.
+
+    Raises:
+        ConfigError: Unreadable file, unknown key, value out of bounds, a secret
+            in the file. One line for each fault: key, wanted, got, where from.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    from_file = _read_yaml(path) if path else {}
+    for section, key in SECRET_KEYS:
+        if isinstance(from_file.get(section), dict) and key in from_file[section]:
+            variable = f"{ENV_PREFIX}{section}__{key}".upper()
+            raise ConfigError(
+                f"{section}.{key}: secrets do not belong in {path}; set {variable}_FILE to a file that holds it, "
+                f"or {variable}"
+            )
+    from_env, sources = _read_environment(environ)
+    merged = _merge(from_file, from_env)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(fault, path, sources) for fault in error.errors())) from None
+    return _resolve_paths(settings, path.parent if path else Path())
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--config: wanted a readable YAML file; {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config: wanted UTF-8 text; {path}: {error.reason} at byte {error.start}") from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"--config: wanted valid YAML; {path}: {str(error) or 'nested too deeply'}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"--config: wanted sections such as 'kafka:'; {path} holds a {type(data).__name__}")
+    return data
+
+
+def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings in `STREAMER_SECTION__KEY[_FILE]`, and which variable each came from."""
+    found: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    # Plain variables come after files, so that they win.
+    for name in sorted(environ, key=lambda name: (not name.endswith("_FILE"), name)):
+        section, separator, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        if not name.startswith(ENV_PREFIX) or not separator:
+            continue
+        text: Any = environ[name]
+        if key.endswith("_file"):
+            key = key.removesuffix("_file")
+            try:
+                text = Path(text).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{section}.{key}: wanted a readable file in {name}; {text!r}: {error}") from None
+        value: Any = text
+        if (section, key) == ("records", "features"):
+            value = [part.strip() for part in text.split(",")]
+        elif text.lower() in ("", "null", "none"):
+            value = None
+        found.setdefault(section, {})[key] = value
+        sources[f"{section}.{key}"] = name
+    return found, sources
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        inside = merged.get(key)
+        merged[key] = _merge(inside, value) if isinstance(inside, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _explain(fault: Any, path: Path | None, sources: dict[str, str]) -> str:
+    """One sentence from one pydantic fault; never prints the value of a secret."""
+    keys = [str(part) for part in fault["loc"]]
+    name = ".".join(keys) or "settings"
+    source = sources.get(".".join(keys[:2])) or (str(path) if path else "the defaults")
+    if fault["type"] == "missing":
+        return f"{name}: wanted a value; got nothing in {source}"
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: no such setting (from {source}); see the configuration reference in the README"
+    wanted = fault["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
+    got = fault["input"]
+    secret = tuple(keys[:2]) in SECRET_KEYS or isinstance(got, (dict, BaseModel))
+    return f"{name}: {wanted}" + ("" if secret else f"; got {got!r} from {source}")
+
+
+def _resolve_paths(settings: Settings, base: Path) -> Settings:
+    """Make relative directories relative to the configuration file, wherever the process was started."""
+    model = settings.model.model_copy(update={"directory": base / settings.model.directory})
+    state = settings.state
+    if state.directory is not None:
+        state = state.model_copy(update={"directory": base / state.directory})
+    return settings.model_copy(update={"model": model, "state": state})

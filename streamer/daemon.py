@@ -1,0 +1,515 @@
+"""The daemon: wires stations, turns the loop, minds the order. Decides nothing about data.
+
+    startup   web, prove the broker, load the bundle, join the group
+    tick      poll -> decode -> process -> publish; now and then a checkpoint
+    shutdown  stop polling, last checkpoint, leave the group
+
+A checkpoint is, in this order: alerts and dead letters acknowledged, snapshot on disk,
+offset committed. Whatever dies in between, nothing is lost: at worst records are read
+and alerts sent again, under the same ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+
+from models.detector import Detector
+from models.errors import ArtifactError, ModelError
+from models.registry import Registry
+from streamer.broker import Consumer, RecordBatch, connect_consumer, connect_producer
+from streamer.broker.probe import probe
+from streamer.columns import Table
+from streamer.config import Settings
+from streamer.errors import BrokerError, CommitFailed, ConfigError, DeliveryFailed, StateError
+from streamer.events import ANOMALY, OPEN, RESOLVE, SILENCE
+from streamer.incidents import NEVER
+from streamer.metrics import CollectorRegistry, Metrics, StreamView
+from streamer.pipeline import Outcome, Pipeline, canary
+from streamer.records import STREAM_LIMIT, Readings, Reject
+from streamer.sinks import KafkaSinks
+from streamer.state import Snapshot, SnapshotStore
+from streamer.web import WebServer
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
+STALLED_S = 60.0  # a loop that has not turned for so long is not healthy
+SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
+VIEW_S = 1.0  # how fresh per-stream series are
+
+
+@dataclass(slots=True)
+class _Partition:
+    next_offset: int  # first record not dealt with
+    publish_from: int  # records before it only rebuild state
+    saved_offset: int  # where the newest checkpoint stands
+
+
+class Daemon:
+    """One replica.
+
+    Args:
+        settings: All settings.
+        registry: Where metrics go.
+        clock: Seconds since 1970; for metrics and pacing only, never for data.
+    """
+
+    def __init__(
+        self, settings: Settings, *, registry: CollectorRegistry | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings, self._clock = settings, clock
+        self._view: list[StreamView] = []
+        self.metrics = Metrics(registry or CollectorRegistry(), lambda: self._view)
+        self._not_ready: str | None = "starting"
+        self._turned_at = clock()
+        self._models = Registry(settings.model.directory)
+        self._refused_version: str | None = None
+        self._web: WebServer | None = None
+        self._store = (
+            SnapshotStore(settings.state.directory, settings.kafka.topic, _shape(settings))
+            if settings.state.directory
+            else None
+        )
+        self._partitions: dict[int, _Partition] = {}
+        self._newest = Table({"score": (np.float32, (), np.nan), "error": (np.float32, (), np.nan)})
+        self._pipeline: Pipeline
+        self._consumer: Consumer
+        self._sinks: KafkaSinks
+        self._checkpoint_at = self._model_check_at = self._view_at = 0.0
+
+    @property
+    def address(self) -> str:
+        """Where `/metrics` is served; known once `run` has begun."""
+        return self._web.address if self._web else "not serving yet"
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set.
+
+        Raises:
+            ConfigError: The bundle does not fit the settings, or the port is taken.
+            ArtifactError: The current bundle cannot be trusted.
+        """
+        # A fixed number of threads: the order of additions, and so the last bits of a score, depend on it.
+        torch.set_num_threads(self.settings.model.threads)
+        http = self.settings.http
+        self._web = WebServer(
+            http.host, http.port, metrics=self.metrics.app(), healthy=self._healthy, ready=lambda: self._not_ready
+        )
+        log.info("metrics at %s/metrics", self._web.address)
+        try:
+            loaded = self._wait_for_bundle(stop)
+            if loaded is None:
+                return
+            self._pipeline = Pipeline(self.settings, *loaded)
+            self._say_model()
+            while not stop.is_set() and self._prove_broker(stop):
+                self._serve(stop)
+        finally:
+            self._web.close()
+
+    # -- startup ----------------------------------------------------------------
+
+    def _wait_for_bundle(self, stop: threading.Event) -> tuple[Detector, str] | None:
+        while not stop.is_set():
+            self._turn()
+            if self._models.current() is not None:
+                detector, manifest = self._models.load()
+                canary(detector)
+                return detector, str(manifest["version"])
+            self._set_ready(f"no bundle in {self._models.directory}; run `streamer retrain`")
+            stop.wait(min(1.0, self.settings.model.poll_s))
+        return None
+
+    def _prove_broker(self, stop: threading.Event) -> bool:
+        """Ask until the broker grants everything; True when it does, False when told to stop."""
+        wait_s = 1.0
+        while not stop.is_set():
+            self._turn()
+            report = probe(self.settings.kafka, create_missing=self.settings.kafka.create_topics)
+            for step in report.steps:
+                log.log(logging.WARNING if step.ok is not True else logging.DEBUG, "%s: %s", step.name, step.detail)
+            if report.ok:
+                return True
+            self._set_ready(report.reason)
+            stop.wait(wait_s)
+            wait_s = min(2 * wait_s, 15.0)
+        return False
+
+    def _serve(self, stop: threading.Event) -> None:
+        """Join the group and turn the loop until told to stop or the broker gives up on us."""
+        kafka = self.settings.kafka
+        consumer = None
+        try:
+            self._sinks = KafkaSinks(
+                connect_producer(kafka), kafka, max_value_bytes=self.settings.records.max_record_bytes
+            )
+            consumer = self._consumer = connect_consumer(
+                kafka, on_assigned=self._assigned, on_revoked=self._revoked
+            )
+            self._set_ready(None)
+            self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
+            while not stop.is_set():
+                self._tick()
+            log.info("stopping: last checkpoint")
+            self._checkpoint(list(self._partitions), timeout_s=SHUTDOWN_FLUSH_S)
+        except BrokerError as error:
+            self._set_ready(f"broker: {error}")
+            log.error("connection given up, making a new one: %s", error)
+            self.metrics.broker_errors.inc()
+            stop.wait(1.0)
+        finally:
+            if consumer is not None:
+                try:
+                    consumer.close()
+                except BrokerError as error:
+                    log.warning("leaving the group: %s", error)
+            for partition in list(self._partitions):
+                self._drop(partition)
+
+    # -- the loop -----------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """One turn: poll, decode, process, publish; then what is due."""
+        self._turn()
+        if self._sinks.stuck:
+            # Nothing more is read than can be told of. The heartbeat goes on by itself.
+            self._flush(POLL_S)
+        else:
+            polled = self._consumer.poll(POLL_S)
+            if polled:
+                with self.metrics.scoring_duration.time():
+                    self._take_in(polled)
+        now = self._clock()
+        if now >= self._checkpoint_at:
+            self._checkpoint(list(self._partitions), timeout_s=self.settings.kafka.delivery_timeout_s)
+            self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
+        if now >= self._model_check_at:
+            self._look_for_model()
+            self._model_check_at = now + self.settings.model.poll_s
+        if now >= self._view_at:
+            self._refresh_view()
+            self._view_at = now + VIEW_S
+
+    def _take_in(self, polled: Sequence[RecordBatch]) -> None:
+        live: list[Readings] = []
+        for batch in polled:
+            state = self._partitions.get(batch.partition)
+            if state is None:
+                continue  # revoked while the poll was under way
+            self.metrics.records_consumed.inc(len(batch))
+            silent = int(np.searchsorted(batch.offsets, state.publish_from))
+            if silent:
+                self.metrics.records_replayed.inc(silent)
+                readings, _ = self._decode(_cut(batch, slice(0, silent)))
+                self._pipeline.process(readings)
+            if silent < len(batch):
+                live.append(self._decode_and_dead_letter(_cut(batch, slice(silent, None))))
+            state.next_offset = int(batch.offsets[-1]) + 1
+        if live:
+            self._publish(self._pipeline.process(_concatenate(live)))
+            newest_ms = max(int(batch.timestamps_ms[-1]) for batch in polled)
+            if newest_ms > 0:
+                self.metrics.event_to_score.observe(max(0.0, self._clock() - newest_ms / 1000))
+        self.metrics.last_record.set(self._clock())
+
+    def _decode(self, batch: RecordBatch) -> tuple[Readings, list[Reject]]:
+        taken = batch.timestamps_ms
+        # Without a broker time stamp there is nothing to be ahead of.
+        now_ns = np.where(taken > 0, taken * 1_000_000, np.iinfo(np.int64).max // 2)
+        return self._pipeline.decoder.decode(
+            batch.values, batch.keys, partition=batch.partition, offsets=batch.offsets, now_ns=now_ns
+        )
+
+    def _decode_and_dead_letter(self, batch: RecordBatch) -> Readings:
+        readings, rejects = self._decode(batch)
+        for reject in rejects:
+            log.debug(
+                "%s[%d]@%d: %s: %s",
+                batch.topic, batch.partition, batch.offsets[reject.row], reject.reason, reject.detail,
+            )  # fmt: skip
+            if reject.reason == STREAM_LIMIT:
+                # A copy of every record of streams nobody asked for would be a second flood.
+                self.metrics.records_rejected.labels(reject.reason).inc()
+            else:
+                self._sinks.publish_dead_letter(batch, reject)
+                self.metrics.records_dead_lettered.labels(reject.reason).inc()
+        return readings
+
+    def _publish(self, outcome: Outcome) -> None:
+        metrics, readings, scores = self.metrics, outcome.readings, outcome.scores
+        for alert, event, (partition, offset) in zip(outcome.alerts, outcome.events, outcome.triggers, strict=True):
+            if offset < self._partitions[partition].publish_from:
+                continue
+            self._sinks.publish_alert(alert)
+            metrics.alerts_published.labels(event.event).inc()
+            if event.event == OPEN:
+                metrics.incidents_opened.labels(event.kind, alert.severity).inc()
+            elif event.event == RESOLVE:
+                metrics.incidents_resolved.labels(event.kind).inc()
+            log.info("%s %s: %s", event.event, alert.incident_id[:8], alert.summary)
+        metrics.records_windowed.inc(len(readings))
+        metrics.records_duplicate.inc(outcome.duplicates)
+        metrics.records_late.inc(outcome.late)
+        metrics.window_resets.labels("gap").inc(outcome.resets)
+        metrics.scoring_failures.inc(scores.failures)
+        scored = ~np.isnan(scores.score)
+        if scored.any():
+            metrics.windows_scored.inc(int(scored.sum()))
+            metrics.last_window_scored.set(self._clock())
+            codes = readings.stream[scored]
+            if self.settings.kafka.scores_topic is not None:
+                self._sinks.publish_scores(
+                    [self._pipeline.streams.names[code] for code in codes],
+                    readings.time_ns[scored],
+                    scores.score[scored],
+                    self._pipeline.scorer.version,
+                )
+            self._newest.reach(int(codes.max()) + 1)
+            # Several readings of a stream: the last one stays.
+            self._newest["score"][codes] = scores.score[scored]
+            self._newest["error"][codes] = scores.error[scored]
+        if len(readings):
+            metrics.last_event.set(float(readings.time_ns.max()) / 1e9)
+
+    # -- checkpoints ----------------------------------------------------------------
+
+    def _flush(self, timeout_s: float) -> bool:
+        try:
+            self._sinks.flush(timeout_s)
+        except DeliveryFailed as error:
+            self.metrics.delivery_failures.labels("alerts").inc()
+            log.warning("not acknowledged yet, will be sent again: %s", error)
+            return False
+        finally:
+            self.metrics.alerts_pending.set(self._sinks.pending)
+        return True
+
+    def _checkpoint(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        """Flush, snapshot, commit; a step that fails stops the sequence."""
+        due = [p for p in partitions if self._partitions[p].next_offset != self._partitions[p].saved_offset]
+        if not due:
+            return self._flush(timeout_s)
+        with self.metrics.checkpoint_duration.time():
+            done = self._flush(timeout_s) and self._save(due) and self._commit(due)
+        if done:
+            self.metrics.checkpoints.inc()
+            self.metrics.last_checkpoint.set(self._clock())
+        else:
+            self.metrics.checkpoint_failures.inc()
+        return done
+
+    def _save(self, partitions: Sequence[int]) -> bool:
+        if self._store is None:
+            return True
+        try:
+            for partition in partitions:
+                columns, rest = self._pipeline.freeze(partition)
+                self._store.write(partition, Snapshot(self._partitions[partition].next_offset, columns, rest))
+        except StateError as error:
+            log.error("checkpoint: %s", error)
+            return False
+        return True
+
+    def _commit(self, partitions: Sequence[int]) -> bool:
+        # While a partition is only catching up on its past, the commit stays where it is.
+        offsets = {
+            p: max(self._partitions[p].next_offset, self._partitions[p].publish_from) for p in partitions
+        }
+        try:
+            self._consumer.commit(offsets)
+        except CommitFailed as error:
+            self.metrics.commit_failures.inc()
+            log.warning("commit refused; records since the last one will be read again: %s", error)
+            return False
+        for partition in partitions:
+            self._partitions[partition].saved_offset = self._partitions[partition].next_offset
+        self.metrics.commits.inc(len(partitions))
+        self.metrics.last_commit.set(self._clock())
+        return True
+
+    # -- partitions come and go -------------------------------------------------------
+
+    def _assigned(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            committed = self._consumer.committed(partition)
+            first, end = self._consumer.bounds(partition)
+            begin = publish_from = self._first_offset(partition, committed, first, end)
+            restored = self._restore(partition, first, end)
+            if restored is not None:
+                begin, publish_from = restored, max(restored, committed or 0)
+            elif committed is not None and begin == committed:
+                begin = max(first, committed - self.settings.state.replay_records)
+            self._consumer.seek(partition, begin)
+            self._partitions[partition] = _Partition(begin, publish_from, begin)
+            log.info("partition %d: from offset %d, publishing from %d", partition, begin, publish_from)
+        self.metrics.partitions_assigned.set(len(self._partitions))
+
+    def _first_offset(self, partition: int, committed: int | None, first: int, end: int) -> int:
+        """Where to publish from without a snapshot."""
+        if committed is None:
+            return first if self.settings.kafka.start == "earliest" else end
+        if first <= committed <= end:
+            return committed
+        self.metrics.offset_resets.inc()
+        log.error(
+            "partition %d: the committed offset %d is outside %d..%d, records were lost; going on from %d",
+            partition, committed, first, end, first,
+        )  # fmt: skip
+        return first
+
+    def _restore(self, partition: int, first: int, end: int) -> int | None:
+        """Offset of the snapshot taken over, or None."""
+        if self._store is None:
+            return None
+        snapshot, refused = self._store.read(partition)
+        for reason in refused:
+            log.warning("snapshot passed over: %s", reason)
+        if snapshot is None:
+            return None
+        if not first <= snapshot.offset <= end:
+            log.warning("snapshot of partition %d is at %d, outside %d..%d", partition, snapshot.offset, first, end)
+            return None
+        try:
+            self._pipeline.thaw(partition, snapshot.columns, snapshot.rest)
+        except StateError as error:
+            log.warning("snapshot of partition %d passed over: %s", partition, error)
+            return None
+        return snapshot.offset
+
+    def _revoked(self, partitions: Sequence[int]) -> None:
+        mine = [partition for partition in partitions if partition in self._partitions]
+        if mine:
+            self._checkpoint(mine, timeout_s=min(10.0, self.settings.kafka.delivery_timeout_s))
+        for partition in mine:
+            self._drop(partition)
+        self.metrics.partitions_assigned.set(len(self._partitions))
+
+    def _drop(self, partition: int) -> None:
+        self._pipeline.forget(partition)
+        self._partitions.pop(partition, None)
+
+    # -- models ---------------------------------------------------------------------
+
+    def _look_for_model(self) -> None:
+        """Take a newly promoted bundle into use; a bad one is refused once and the old one stays."""
+        try:
+            version = self._models.current()
+        except ArtifactError as error:
+            version = None
+            log.warning("registry: %s", error)
+        if version in (None, self._pipeline.scorer.version, self._refused_version):
+            return
+        reason = "artifact"
+        try:
+            detector, _ = self._models.load(version)
+            reason = "canary"
+            canary(detector)
+            reason = "config"
+            self._pipeline.swap(detector, str(version))
+        except (ArtifactError, ModelError, ConfigError) as error:
+            self._refused_version = version
+            self.metrics.model_reload_failures.labels(reason).inc()
+            log.error("bundle %s refused, %s stays: %s", version, self._pipeline.scorer.version, error)
+            return
+        self.metrics.model_reloads.inc()
+        self._say_model()
+
+    def _say_model(self) -> None:
+        scorer = self._pipeline.scorer
+        made = scorer.detector.architecture
+        self.metrics.model_info.clear()
+        self.metrics.model_info.labels(scorer.version, made.backbone, made.regulariser).set(1)
+        created = datetime.strptime(scorer.version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        self.metrics.model_trained.set(created.timestamp())
+        log.info("scoring with bundle %s", scorer.version)
+
+    # -- what others see ---------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._turned_at = self._clock()
+        self.metrics.last_poll.set(self._turned_at)
+
+    def _set_ready(self, reason: str | None) -> None:
+        if reason != self._not_ready:
+            log.log(logging.INFO if reason is None else logging.WARNING, "ready" if reason is None else reason)
+        self._not_ready = reason
+        self.metrics.ready.set(reason is None)
+
+    def _healthy(self) -> str | None:
+        still = self._clock() - self._turned_at
+        return None if still < STALLED_S else f"the loop has not turned for {still:.0f} s"
+
+    def _refresh_view(self) -> None:
+        """What `/metrics` says of streams and partitions until the next refresh."""
+        metrics, pipeline = self.metrics, self._pipeline
+        for state, count in pipeline.counts().items():
+            metrics.streams_tracked.labels(state).set(count)
+        metrics.incidents_open.labels(ANOMALY).set(pipeline.incidents.open_count)
+        metrics.incidents_open.labels(SILENCE).set(pipeline.silence.silent_count)
+        metrics.alerts_pending.set(self._sinks.pending)
+        metrics.consumer_lag.clear()
+        for partition, lag in self._consumer.lag().items():
+            metrics.consumer_lag.labels(str(partition)).set(lag)
+        held = pipeline.held()
+        most = self.settings.http.max_stream_series
+        self._newest.reach(len(pipeline.streams))
+        pipeline.incidents.table.reach(len(pipeline.streams))
+        is_open = pipeline.incidents.table["open"][held]
+        # Alerting streams first, then in order of appearance: series should not come and go.
+        shown = held[np.argsort(~is_open, kind="stable")[:most]]
+        metrics.stream_series_dropped.set(len(held) - len(shown))
+        silent = pipeline.silence.table["silent_since_ns"]
+        last = pipeline.silence.table["last_ns"]
+        self._view = [
+            StreamView(
+                stream=pipeline.streams.names[code],
+                score=_number(self._newest["score"][code]),
+                error=_number(self._newest["error"][code]),
+                active=bool(pipeline.incidents.table["open"][code]) or silent[code] != NEVER,
+                last_event_s=float(last[code]) / 1e9,
+                parts=pipeline.parts.get(code, ()),
+            )
+            for code in shown.tolist()
+        ]
+
+
+def _shape(settings: Settings) -> str:
+    """Digest of the settings that the meaning of a snapshot depends on."""
+    parts = [settings.records.model_dump(mode="json"), settings.window.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _cut(batch: RecordBatch, rows: slice) -> RecordBatch:
+    return replace(
+        batch,
+        offsets=batch.offsets[rows],
+        timestamps_ms=batch.timestamps_ms[rows],
+        keys=batch.keys[rows],
+        values=batch.values[rows],
+        headers=batch.headers[rows],
+    )
+
+
+def _concatenate(parts: Sequence[Readings]) -> Readings:
+    if len(parts) == 1:
+        return parts[0]
+    return Readings(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("stream", "time_ns", "values", "partition", "offset")
+        )
+    )
+
+
+def _number(value: np.floating) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,254 @@
+"""The street between bytes and alerts, as one object that daemon and backtest share.
+
+    decode -> admit -> score -> incidents -> alerts
+
+Knows no broker, no clock, no metrics. What it remembers of a partition's streams can be
+frozen and restored (`freeze`, `thaw`), so a restart or another replica goes on exactly
+where it stopped. Not inside: reading, publishing, storing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detector import Detector
+from models.errors import ModelError
+from streamer import alerts
+from streamer.columns import Ints
+from streamer.config import Settings
+from streamer.errors import ConfigError, StateError
+from streamer.frames import Frames
+from streamer.events import ANOMALY, RESOLVE, Event
+from streamer.incidents import Incidents, Rule, SilenceWatch
+from streamer.records import JsonDecoder, Limits, Readings, StreamTable
+from streamer.scoring import Scorer, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one batch of readings led to; columns have one row per admitted reading."""
+
+    readings: Readings
+    scores: Scores
+    alerts: list[alerts.Alert]
+    events: list[Event]  # one for each alert
+    triggers: list[tuple[int, int]]  # partition and offset of the record behind each alert
+    duplicates: int
+    late: int
+    resets: int  # windows begun anew because of a gap
+
+
+class Pipeline:
+    """All stations of one process.
+
+    Args:
+        settings: Shapes and rules.
+        detector: Scores; must fit `settings`.
+        version: Of the detector's bundle.
+
+    Raises:
+        ConfigError: The detector was made for other features or windows.
+    """
+
+    def __init__(self, settings: Settings, detector: Detector, version: str) -> None:
+        check_fit(settings, detector, version)
+        self.settings = settings
+        self.streams = StreamTable()
+        self.decoder = JsonDecoder(
+            features=settings.records.features,
+            stream=settings.records.stream,
+            timestamp=settings.records.timestamp,
+            timestamp_unit=settings.records.timestamp_unit,
+            streams=self.streams,
+            limits=Limits(
+                settings.records.max_record_bytes,
+                settings.records.max_streams,
+                int(settings.records.max_future_s * 1e9),
+            ),
+        )
+        gap = settings.window.max_gap_s
+        self.frames = Frames(None if gap is None else int(gap * 1e9))
+        self.scorer = Scorer(detector, stride=settings.window.stride, version=version)
+        rule = settings.alerting
+        self.incidents = Incidents(
+            Rule(rule.open_after, rule.open_within, rule.exit_below, rule.resolve_after, rule.update_factor)
+        )
+        after = rule.silent_after
+        self.silence = SilenceWatch(None if after is None else int(after * detector.interval_s * 1e9))
+        # How the features of each open incident took part when it was last told of.
+        self.parts: dict[int, list[alerts.FeaturePart]] = {}
+
+    def process(self, readings: Readings) -> Outcome:
+        """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
+        admitted = self.frames.admit(readings)
+        kept = admitted.readings
+        scores = self.scorer.score(kept.stream, kept.values, admitted.fresh, self.streams.names)
+        events = self.incidents.step(kept.stream, kept.time_ns, scores.score)
+        events += self.silence.step(kept.stream, kept.time_ns, kept.partition)
+        told = [self._tell(event, scores) for event in events]
+        triggers = [self._trigger(event, kept) for event in events]
+        return Outcome(
+            kept,
+            scores,
+            told,
+            events,
+            triggers,
+            admitted.duplicates,
+            admitted.late,
+            int(admitted.fresh.sum()),
+        )
+
+    def swap(self, detector: Detector, version: str) -> None:
+        """Score with another detector from the next batch on.
+
+        Raises:
+            ConfigError: It does not fit the settings.
+            ModelError: It does not give finite scores on the windows at hand.
+        """
+        check_fit(self.settings, detector, version)
+        self.scorer.swap(detector, version, self.streams.names)
+
+    def counts(self) -> dict[str, int]:
+        """Streams by state: warming (no full window yet), active, alerting, silent."""
+        held = np.flatnonzero(self.silence.table["partition"] >= 0)
+        warming = self.scorer.windower.missing(held) > 0
+        silent = self.silence.table["silent_since_ns"][held] >= 0
+        self.incidents.table.reach(len(self.streams))
+        alerting = self.incidents.table["open"][held]
+        return {
+            "warming": int((warming & ~silent).sum()),
+            "active": int((~warming & ~silent & ~alerting).sum()),
+            "alerting": int((alerting & ~silent).sum()),
+            "silent": int(silent.sum()),
+        }
+
+    def freeze(self, partition: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything remembered of one partition's streams: columns, and the rest as JSON values."""
+        codes = self._codes_of(partition)
+        columns = {
+            f"{station}.{name}": column
+            for station, frozen in (
+                ("frames", self.frames.table.take(codes)),
+                ("windows", self.scorer.windower.freeze(codes)),
+                ("incidents", self.incidents.table.take(codes)),
+                ("silence", self.silence.table.take(codes)),
+            )
+            for name, column in frozen.items()
+        }
+        rest = {
+            "streams": [self.streams.names[code] for code in codes],
+            "newest_ns": self.silence.newest_ns.get(partition),
+            "model_version": self.scorer.version,
+            "parts": {
+                self.streams.names[code]: msgspec.to_builtins(self.parts[code])
+                for code in codes.tolist()
+                if code in self.parts
+            },
+        }
+        return columns, rest
+
+    def thaw(self, partition: int, columns: dict[str, NDArray[Any]], rest: dict[str, Any]) -> None:
+        """Take over a partition that `freeze` gave.
+
+        Raises:
+            StateError: It was frozen with another model version, or does not fit.
+        """
+        if rest.get("model_version") != self.scorer.version:
+            raise StateError(
+                f"the snapshot is of model {rest.get('model_version')}, the one in use is {self.scorer.version}"
+            )
+        try:
+            codes = np.array([self.streams.add(str(name)) for name in rest["streams"]], np.int64)
+            parts: dict[str, dict[str, NDArray[Any]]] = {}
+            for key, column in columns.items():
+                station, _, name = key.partition(".")
+                parts.setdefault(station, {})[name] = column
+            self.frames.table.put(codes, parts["frames"])
+            self.scorer.windower.thaw(codes, parts["windows"])
+            self.incidents.table.put(codes, parts["incidents"])
+            self.silence.table.put(codes, parts["silence"])
+            if rest["newest_ns"] is not None:
+                self.silence.newest_ns[partition] = int(rest["newest_ns"])
+            for name, part in rest["parts"].items():
+                self.parts[self.streams.codes[name]] = msgspec.convert(part, list[alerts.FeaturePart])
+        except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
+            self.forget(partition)
+            raise StateError(f"the snapshot does not fit: {error}") from None
+
+    def forget(self, partition: int) -> None:
+        """Drop a partition's streams; they warm up anew if they come back."""
+        codes = self._codes_of(partition)
+        for table in (self.frames.table, self.scorer.windower.table, self.incidents.table, self.silence.table):
+            table.blank(codes)
+        self.silence.newest_ns.pop(partition, None)
+        for code in codes.tolist():
+            self.parts.pop(code, None)
+
+    def held(self) -> Ints:
+        """Streams this process is responsible for now."""
+        return np.flatnonzero(self.silence.table["partition"] >= 0)
+
+    def _codes_of(self, partition: int) -> Ints:
+        return np.flatnonzero(self.silence.table["partition"] == partition)
+
+    def _trigger(self, event: Event, readings: Readings) -> tuple[int, int]:
+        if event.kind == ANOMALY:
+            return int(readings.partition[event.row]), int(readings.offset[event.row])
+        # A silence is found at the end of what a batch brought from the stream's partition.
+        partition = int(self.silence.table["partition"][event.code])
+        return partition, int(readings.offset[readings.partition == partition].max())
+
+    def _tell(self, event: Event, scores: Scores) -> alerts.Alert:
+        parts: Sequence[alerts.FeaturePart] = ()
+        if event.kind == ANOMALY:
+            if event.row in scores.strange:
+                why = self.scorer.explain(scores.strange[event.row], event.code, self.streams.names)
+                self.parts[event.code] = alerts.feature_parts(
+                    self.settings.records.features, why.observed, why.expected, why.shares
+                )
+            # When it resolves the window is normal again; what was last told stands.
+            parts = self.parts.get(event.code, ())
+            if event.event == RESOLVE:
+                self.parts.pop(event.code, None)
+        return alerts.build(
+            event,
+            topic=self.settings.kafka.topic,
+            stream=self.streams.names[event.code],
+            parts=parts,
+            model_version=self.scorer.version,
+            dashboard_url=self.settings.alerting.dashboard_url,
+        )
+
+
+def check_fit(settings: Settings, detector: Detector, version: str) -> None:
+    """Whether a bundle serves a configuration.
+
+    Raises:
+        ConfigError: Names the key that differs.
+    """
+    made_for = detector.architecture
+    for key, wanted, got in (
+        ("records.features", list(settings.records.features), list(detector.features)),
+        ("window.length", settings.window.length, made_for.window),
+        ("window.patch", settings.window.patch, made_for.patch),
+    ):
+        if wanted != got:
+            raise ConfigError(f"{key}: the configuration says {wanted!r}, bundle {version} was trained with {got!r}; retrain")
+
+
+def canary(detector: Detector) -> None:
+    """Score windows at the centre of what is normal and see that the scores are numbers.
+
+    Raises:
+        ModelError: They are not.
+    """
+    a = detector.architecture
+    score, _ = detector.score(np.zeros((2, a.window, a.features), np.float32), np.zeros(2, np.int64))
+    if not (np.isfinite(score).all() and (score >= 0).all()):
+        raise ModelError(f"a window of zeros scored {score.tolist()}; wanted finite numbers")

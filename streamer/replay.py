@@ -1,0 +1,114 @@
+"""`streamer replay`: files into Kafka, as their streams would have sent them.
+
+Messages are what `records` expects to read: JSON objects, the stream also as key, so
+that a stream stays in one partition and in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from streamer.broker import Producer
+from streamer.config import Settings
+from streamer.datafiles import DataSet
+from streamer.errors import DeliveryFailed
+from streamer.progress import progress
+
+log = logging.getLogger(__name__)
+_BATCH = 1000
+_PER = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1}
+
+
+def encode(data: DataSet, settings: Settings) -> list[tuple[bytes, bytes]]:
+    """Key and value of each reading's message."""
+    records = settings.records
+    if records.timestamp_unit == "iso8601":
+        stamps: list[Any] = _iso(data.time_ns)
+    else:
+        per = int(_PER[records.timestamp_unit])
+        whole = data.time_ns % per == 0
+        stamps = [t // per if w else t / per for t, w in zip(data.time_ns.tolist(), whole.tolist(), strict=True)]
+    messages = []
+    encoder = msgspec.json.Encoder()
+    for code, stamp, row in zip(data.stream.tolist(), stamps, data.values.tolist(), strict=True):
+        name = data.names[code]
+        message: dict[str, Any] = {}
+        if records.stream != "@key":
+            _put(message, records.stream, name)
+        _put(message, records.timestamp, stamp)
+        for feature, value in zip(records.features, row, strict=True):
+            _put(message, feature, value)  # NaN becomes null
+        messages.append((name.encode(), encoder.encode(message)))
+    return messages
+
+
+def replay(
+    data: DataSet,
+    settings: Settings,
+    producer: Producer,
+    *,
+    speed: float | None = None,
+    stop: threading.Event | None = None,
+) -> int:
+    """Send a data set to the input topic; returns how many messages were acknowledged.
+
+    Args:
+        data: What to send, in its order.
+        settings: Topic and shape of the messages.
+        producer: Sends.
+        speed: Event seconds in a second; None: as fast as it goes.
+        stop: Ends it early.
+
+    Raises:
+        DeliveryFailed: The broker did not acknowledge in time.
+    """
+    stop = stop or threading.Event()
+    began, first, sent = time.monotonic(), int(data.time_ns[0]), 0
+    with progress("replay", len(data)) as advance:
+        while sent < len(data) and not stop.is_set():
+            if speed is None:
+                some = min(_BATCH, len(data) - sent)
+            else:
+                due = first + int((time.monotonic() - began) * speed * 1e9)
+                some = int((np.maximum.accumulate(data.time_ns[sent : sent + _BATCH]) <= due).sum())
+                if some == 0:
+                    wait_s = (int(data.time_ns[sent]) - due) / 1e9 / speed
+                    stop.wait(min(1.0, max(wait_s, 0.005)))
+                    continue
+            rows = np.zeros(len(data), bool)
+            rows[sent : sent + some] = True
+            send(producer, settings.kafka.topic, encode(data.select(rows), settings), settings)
+            sent += some
+            advance(some)
+        producer.flush(settings.kafka.delivery_timeout_s)
+    return sent
+
+
+def send(producer: Producer, topic: str, messages: Sequence[tuple[bytes, bytes]], settings: Settings) -> None:
+    """Queue messages, waiting for room when the producer has none."""
+    for key, value in messages:
+        try:
+            producer.send(topic, key=key, value=value)
+        except DeliveryFailed:
+            producer.flush(settings.kafka.delivery_timeout_s)
+            producer.send(topic, key=key, value=value)
+
+
+def _put(message: dict[str, Any], path: str, value: Any) -> None:
+    *outer, last = path.split(".")
+    for part in outer:
+        message = message.setdefault(part, {})
+    message[last] = value
+
+
+def _iso(time_ns: np.ndarray[Any, np.dtype[np.int64]]) -> list[str]:
+    stamps = pd.to_datetime(pd.Series(time_ns), utc=True).dt.tz_localize(None)
+    return [f"{text}Z" for text in np.datetime_as_string(stamps.to_numpy("datetime64[ns]"), unit="us")]

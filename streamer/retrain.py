@@ -1,0 +1,116 @@
+"""`streamer retrain`: fit a detector on files or on a topic's past, publish it as the current bundle.
+
+Not inside: the fitting itself (`models`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from models import detector
+from models.autoencoder import Architecture
+from models.registry import Registry
+from models.training import EpochReport, TrainingOptions
+from streamer import datafiles
+from streamer.config import Settings
+from streamer.datafiles import DataSet
+from streamer.errors import DataError
+from streamer.progress import progress
+
+log = logging.getLogger(__name__)
+
+
+def retrain_from_files(
+    settings: Settings, paths: Sequence[Path], where: Sequence[str] = (), *, promote: bool = True
+) -> str:
+    """Train on files; returns the new bundle's version.
+
+    Raises:
+        DataError: A file cannot be used.
+        TrainingError: There is too little in them.
+        ArtifactError: The registry cannot be written.
+    """
+    return retrain(settings, datafiles.load(paths, settings.records, where), promote=promote)
+
+
+def retrain(
+    settings: Settings,
+    data: DataSet,
+    *,
+    promote: bool = True,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> str:
+    """Train on readings and publish; returns the version."""
+    complete = data.complete
+    if not complete.all():
+        log.warning("%d of %d rows hold values that are no numbers and are left out", (~complete).sum(), len(data))
+        data = data.select(complete)
+    if not len(data):
+        raise DataError("no row is complete: every feature must be a finite number")
+    series = data.by_stream()
+    interval = datafiles.interval_s([times for times, _ in series.values()])
+    log.info("training on %d readings of %d streams, one every %g s", len(data), len(series), interval)
+    model, window, alerting = settings.model, settings.window, settings.alerting
+    options = TrainingOptions(
+        epochs=model.epochs,
+        steps_per_epoch=model.steps_per_epoch,
+        patience=model.patience,
+        batch_size=model.batch_size,
+        learning_rate=model.learning_rate,
+        seed=model.seed,
+    )
+    with progress("training", model.epochs) as advance:
+
+        def on_epoch(report: EpochReport) -> None:
+            advance(1, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
+
+        fitted = detector.fit(
+            {name: values for name, (_, values) in series.items()},
+            settings.records.features,
+            Architecture(
+                features=len(settings.records.features),
+                window=window.length,
+                patch=window.patch,
+                hidden=model.hidden,
+                latent=model.latent,
+                layers=model.layers,
+                backbone=model.backbone,
+                regulariser=model.regulariser,
+            ),
+            interval_s=interval,
+            options=options,
+            budget=detector.AlertBudget(
+                alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within
+            ),
+            holdout=model.holdout,
+            on_epoch=on_epoch,
+        )
+    version = Registry(model.directory).publish(
+        fitted, created=now(), fingerprint=_fingerprint(data), promote=promote
+    )
+    report = fitted.report
+    log.info(
+        "bundle %s: %d epochs, held-out loss %.4f; alert line for %g false incidents per stream and week, "
+        "fitted on %d clusters in %.1f stream-days%s",
+        version,
+        report["epochs"],
+        report["held_out_loss"],
+        report["budget_per_stream_per_week"],
+        report["tail"]["clusters"],
+        report["tail"]["stream_days"],
+        "" if promote else "; not promoted",
+    )
+    return version
+
+
+def _fingerprint(data: DataSet) -> str:
+    digest = hashlib.sha256("\0".join(data.names).encode())
+    for column in (data.stream, data.time_ns, data.values):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()

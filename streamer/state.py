@@ -1,0 +1,134 @@
+"""Snapshots: one file per partition, written so that a crash at any moment leaves a whole one.
+
+    <directory>/<topic>-<partition>.snapshot          newest
+    <directory>/<topic>-<partition>.snapshot.1        the one before
+
+A file is safetensors (columns) with a JSON header (offset, stream names, digest of the
+settings that shape the state). No pickle. Not inside: what is in a snapshot
+(`pipeline`), when to write one (`daemon`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_columns
+from safetensors.numpy import save as save_columns
+
+from streamer.errors import StateError
+
+FORMAT = 1
+_MAGIC = b"streamer snapshot\n"
+_MAX_HEADER_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was known when all records before `offset` had been dealt with."""
+
+    offset: int
+    columns: dict[str, NDArray[Any]]
+    rest: dict[str, Any]
+
+
+class SnapshotStore:
+    """Snapshots of one topic's partitions.
+
+    Args:
+        directory: Made when the first snapshot is written.
+        topic: Input topic.
+        shape: Digest of the settings a snapshot depends on; others' are refused.
+    """
+
+    def __init__(self, directory: Path, topic: str, shape: str) -> None:
+        self.directory, self.topic, self.shape = directory, topic, shape
+
+    def write(self, partition: int, snapshot: Snapshot) -> None:
+        """Write aside, fsync, rename; the newest so far becomes the one before.
+
+        Raises:
+            StateError: The disk refuses; earlier snapshots are untouched.
+        """
+        path = self._path(partition)
+        # Booleans are stored as bytes: not every reader of the format knows them.
+        body = save_columns({name: np.ascontiguousarray(column) for name, column in snapshot.columns.items()})
+        header = json.dumps(
+            {
+                "format": FORMAT,
+                "topic": self.topic,
+                "partition": partition,
+                "offset": snapshot.offset,
+                "shape": self.shape,
+                "rest": snapshot.rest,
+                "crc32": zlib.crc32(body),
+            }
+        ).encode()
+        aside = path.with_suffix(".incoming")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as file:
+                file.write(_MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big"))
+                file.write(header)
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                path.replace(path.with_name(path.name + ".1"))
+            aside.replace(path)
+            handle = os.open(self.directory, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise StateError(f"{path}: could not write a snapshot; {error.strerror}") from None
+
+    def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
+        """The newest snapshot that is whole and fits, and why others were passed over."""
+        path = self._path(partition)
+        refused = []
+        for candidate in (path, path.with_name(path.name + ".1")):
+            try:
+                return self._read(candidate, partition), refused
+            except FileNotFoundError:
+                continue
+            except (StateError, OSError) as error:
+                refused.append(str(error))
+        return None, refused
+
+    def _path(self, partition: int) -> Path:
+        return self.directory / f"{self.topic}-{partition}.snapshot"
+
+    def _read(self, path: Path, partition: int) -> Snapshot:
+        content = path.read_bytes()
+        begin = len(_MAGIC) + 12
+        if not content.startswith(_MAGIC) or len(content) < begin:
+            raise StateError(f"{path}: not a snapshot")
+        length = int.from_bytes(content[len(_MAGIC) : len(_MAGIC) + 8], "big")
+        header = content[begin : begin + min(length, _MAX_HEADER_BYTES)]
+        if len(header) != length or zlib.crc32(header) != int.from_bytes(content[begin - 4 : begin], "big"):
+            raise StateError(f"{path}: the header is damaged")
+        meta = json.loads(header)
+        wanted = (FORMAT, self.topic, partition, self.shape)
+        got = (meta["format"], meta["topic"], meta["partition"], meta["shape"])
+        if wanted != got:
+            raise StateError(f"{path}: wanted a snapshot of {wanted}; got {got}: the settings have changed")
+        body = content[begin + length :]
+        if zlib.crc32(body) != meta["crc32"]:
+            raise StateError(f"{path}: the columns are damaged")
+        try:
+            columns = load_columns(body)
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise StateError(f"{path}: {error}") from None
+        return Snapshot(int(meta["offset"]), columns, meta["rest"])
