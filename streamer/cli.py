@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from streamer.demo import run_demo
 
-    logs.configure(config.LogConfig(level="WARNING"))
+    logs.configure(config.LogConfig(level="ERROR"))
     return EXIT_OK if run_demo(seconds=options.seconds, out=options.out, seed=options.seed) else EXIT_INTERNAL
 
 

@@ -149,7 +149,7 @@ class ModelConfig(Section):
     learning_rate: Positive = 3e-3
     holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # tail of each stream kept for calibration
     seed: int = 0
-    threads: Annotated[int, Field(ge=1)] = 1  # torch threads of the daemon; fixed, so scores repeat
+    threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so training and scores repeat
     poll_s: Positive = 5.0  # how often the daemon looks for a newer bundle
 
 

@@ -11,6 +11,7 @@ and alerts sent again, under the same ids.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -74,6 +75,7 @@ class Daemon:
         self._turned_at = clock()
         self._models = Registry(settings.model.directory)
         self._refused_version: str | None = None
+        self._done = 0
         self._web: WebServer | None = None
         self._store = (
             SnapshotStore(settings.state.directory, settings.kafka.topic, _shape(settings))
@@ -92,6 +94,18 @@ class Daemon:
         """Where `/metrics` is served; known once `run` has begun."""
         return self._web.address if self._web else "not serving yet"
 
+    def not_ready(self) -> str | None:
+        """Why `/readyz` says no; None when it says yes."""
+        return self._not_ready
+
+    def partitions(self) -> int:
+        """Partitions read now."""
+        return len(self._partitions)
+
+    def records_done(self) -> int:
+        """Records dealt with so far."""
+        return self._done
+
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set.
 
@@ -103,7 +117,7 @@ class Daemon:
         torch.set_num_threads(self.settings.model.threads)
         http = self.settings.http
         self._web = WebServer(
-            http.host, http.port, metrics=self.metrics.app(), healthy=self._healthy, ready=lambda: self._not_ready
+            http.host, http.port, metrics=self.metrics.app(), healthy=self._healthy, ready=self.not_ready
         )
         log.info("metrics at %s/metrics", self._web.address)
         try:
@@ -156,6 +170,7 @@ class Daemon:
             consumer = self._consumer = connect_consumer(
                 kafka, on_assigned=self._assigned, on_revoked=self._revoked
             )
+            self._flush(kafka.delivery_timeout_s)  # connects, so that the first alert need not
             self._set_ready(None)
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
             while not stop.is_set():
@@ -197,6 +212,10 @@ class Daemon:
             self._look_for_model()
             self._model_check_at = now + self.settings.model.poll_s
         if now >= self._view_at:
+            if self._sinks.pending:
+                # A message that came before the topic's metadata did would else wait for the checkpoint.
+                with contextlib.suppress(DeliveryFailed):
+                    self._sinks.flush(0.05)
             self._refresh_view()
             self._view_at = now + VIEW_S
 
@@ -221,6 +240,7 @@ class Daemon:
             if newest_ms > 0:
                 self.metrics.event_to_score.observe(max(0.0, self._clock() - newest_ms / 1000))
         self.metrics.last_record.set(self._clock())
+        self._done += sum(map(len, polled))
 
     def _decode(self, batch: RecordBatch) -> tuple[Readings, list[Reject]]:
         taken = batch.timestamps_ms

@@ -40,4 +40,4 @@ class Event:
     at_ns: int  # event time of the reading that led to this
     score: float  # of that reading; 0 for silence
     peak: float  # highest score of the incident so far
-    row: int  # which reading of the batch; -1 for silence
+    row: int  # the reading of the batch that led to this

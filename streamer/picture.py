@@ -123,6 +123,7 @@ def _draw_score(axis: Any, time: NDArray[Any], score: NDArray[np.float32]) -> No
     axis.axhline(1.0, color=_LINE, lw=1.2, ls=":")
     axis.annotate("alert line", (1, 1.0), xycoords=("axes fraction", "data"), va="bottom", ha="right", color=_LINE)
     axis.set_yscale("symlog", linthresh=1.0)
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.set_ylim(bottom=0)
     axis.set_ylabel("score")
 

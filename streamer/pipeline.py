@@ -92,7 +92,7 @@ class Pipeline:
         events = self.incidents.step(kept.stream, kept.time_ns, scores.score)
         events += self.silence.step(kept.stream, kept.time_ns, kept.partition)
         told = [self._tell(event, scores) for event in events]
-        triggers = [self._trigger(event, kept) for event in events]
+        triggers = [(int(kept.partition[event.row]), int(kept.offset[event.row])) for event in events]
         return Outcome(
             kept,
             scores,
@@ -143,7 +143,7 @@ class Pipeline:
         }
         rest = {
             "streams": [self.streams.names[code] for code in codes],
-            "newest_ns": self.silence.newest_ns.get(partition),
+            "clock": self.silence.clocks.get(partition),
             "model_version": self.scorer.version,
             "parts": {
                 self.streams.names[code]: msgspec.to_builtins(self.parts[code])
@@ -173,8 +173,9 @@ class Pipeline:
             self.scorer.windower.thaw(codes, parts["windows"])
             self.incidents.table.put(codes, parts["incidents"])
             self.silence.table.put(codes, parts["silence"])
-            if rest["newest_ns"] is not None:
-                self.silence.newest_ns[partition] = int(rest["newest_ns"])
+            if rest["clock"] is not None:
+                newest, clock = rest["clock"]
+                self.silence.clocks[partition] = int(newest), int(clock)
             for name, part in rest["parts"].items():
                 self.parts[self.streams.codes[name]] = msgspec.convert(part, list[alerts.FeaturePart])
         except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
@@ -186,7 +187,7 @@ class Pipeline:
         codes = self._codes_of(partition)
         for table in (self.frames.table, self.scorer.windower.table, self.incidents.table, self.silence.table):
             table.blank(codes)
-        self.silence.newest_ns.pop(partition, None)
+        self.silence.clocks.pop(partition, None)
         for code in codes.tolist():
             self.parts.pop(code, None)
 
@@ -196,13 +197,6 @@ class Pipeline:
 
     def _codes_of(self, partition: int) -> Ints:
         return np.flatnonzero(self.silence.table["partition"] == partition)
-
-    def _trigger(self, event: Event, readings: Readings) -> tuple[int, int]:
-        if event.kind == ANOMALY:
-            return int(readings.partition[event.row]), int(readings.offset[event.row])
-        # A silence is found at the end of what a batch brought from the stream's partition.
-        partition = int(self.silence.table["partition"][event.code])
-        return partition, int(readings.offset[readings.partition == partition].max())
 
     def _tell(self, event: Event, scores: Scores) -> alerts.Alert:
         parts: Sequence[alerts.FeaturePart] = ()

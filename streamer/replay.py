@@ -71,6 +71,7 @@ def replay(
         DeliveryFailed: The broker did not acknowledge in time.
     """
     stop = stop or threading.Event()
+    producer.flush(settings.kafka.delivery_timeout_s)  # connects, so that the pace is even from the first reading
     began, first, sent = time.monotonic(), int(data.time_ns[0]), 0
     with progress("replay", len(data)) as advance:
         while sent < len(data) and not stop.is_set():

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from models import detector
 from models.autoencoder import Architecture
@@ -56,6 +57,8 @@ def retrain(
     series = data.by_stream()
     interval = datafiles.interval_s([times for times, _ in series.values()])
     log.info("training on %d readings of %d streams, one every %g s", len(data), len(series), interval)
+    # The layers are small: two threads spend more on waiting for each other than they save.
+    torch.set_num_threads(settings.model.threads)
     model, window, alerting = settings.model, settings.window, settings.alerting
     options = TrainingOptions(
         epochs=model.epochs,

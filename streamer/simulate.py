@@ -35,7 +35,7 @@ class Fault:
         return self.start + self.length
 
 
-FAULT_LENGTH = {"spike": 4, "drift": 150, "stuck": 90, "decoupled": 60, "dropout": 60}
+FAULT_LENGTH = {"spike": 4, "drift": 150, "stuck": 130, "decoupled": 60, "dropout": 60}
 
 
 class Fleet:

@@ -199,11 +199,11 @@ class Outbox(ABC):
             self._hand_over()
 
     def flush(self, timeout_s: float) -> None:
-        """See `Producer.flush`."""
+        """See `Producer.flush`; with nothing to send it still connects, so that the first message need not wait."""
         deadline_s = time.monotonic() + timeout_s
         self._forget_acknowledged()
         total = len(self._sent) + len(self._unsent)
-        if total == 0:
+        if total == 0 and self._open:
             return
         cause: BaseException | None = None
         while True:
@@ -233,6 +233,8 @@ class Outbox(ABC):
                 break
             if not self._open or self._unsent:
                 time.sleep(min(0.05, deadline_s - now_s))  # the client is asking for metadata meanwhile
+        if total == 0:
+            raise DeliveryFailed(f"not connected within {timeout_s:g} s: {cause}")
         waiting = self._sent[0] if self._sent else self._unsent[0]
         if self._open and time.monotonic() - self._progress_s >= self._stall_s:
             log.warning("no message acknowledged for %.0f s: making a new producer", self._stall_s)
