@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from models.errors import ShapeError
@@ -88,7 +87,8 @@ class RecurrentAutoencoder(nn.Module):
         repeated = latent.unsqueeze(1).expand(-1, a.steps, -1)  # (batch, steps, latent)
         states, _ = self.decoder(repeated)  # (batch, steps, hidden)
         patches = self.head(states)  # (batch, steps, patch * features)
-        return patches.reshape(-1, a.window, a.features)
+        windows: Tensor = patches.reshape(-1, a.window, a.features)
+        return windows
 
     def forward(self, x: Tensor) -> Tensor:
         """Rebuild each window from its bottleneck.

@@ -134,7 +134,9 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         table = tensors.pop(f"table.{name}", None)
         shape = None if table is None else tuple(table.shape)
         if table is None or shape != (rows, columns) or table.dtype != torch.float32 or not table.isfinite().all():
-            raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be finite ({rows}, {columns}); got {shape}")
+            raise ArtifactError(
+                f"{directory / WEIGHTS}: table {name!r} must be finite ({rows}, {columns}); got {shape}"
+            )
         tables[name] = table.numpy()
     for name in ("width", "error_scale", "usual"):
         if not (tables[name] > 0).all():

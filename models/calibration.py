@@ -76,7 +76,7 @@ class TailFit:
         ratio = self.rate / rate
         if abs(self.shape) < 1e-6:
             return self.threshold + self.scale * math.log(ratio)
-        return self.threshold + self.scale / self.shape * (ratio**self.shape - 1.0)
+        return float(self.threshold + self.scale / self.shape * (ratio**self.shape - 1.0))
 
 
 def fit_tail(series: Sequence[Float64], run: int) -> TailFit:

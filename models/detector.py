@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Explanation:
     shares: Float32  # (features,) part of each feature in the error, sums to 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Detector:
     """All a score depends on. Row 0 of every table is the fleet's, row 1 + i is `streams[i]`'s."""
 
@@ -118,15 +119,35 @@ class Detector:
     def _scales(self) -> tuple[int, ...]:
         return scores.time_scales(self.architecture.steps)
 
+    # What every batch needs of the tables, made once.
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        """Square root of each feature's weight in the error, `(1 + streams, features)`."""
+        return torch.from_numpy(1.0 / np.sqrt(self.error_scale))
+
+    @cached_property
+    def _log_usual(self) -> Tensor:
+        return torch.from_numpy(self.usual).log()
+
+    @cached_property
+    def _pooling(self) -> Tensor:
+        return scores.pooling(self._scales)
+
+    @cached_property
+    def _scale_weights(self) -> Tensor:
+        return scores.scale_weights(self._scales)
+
     def _evidence(self, windows: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """Evidence and normalised whole-window error of each window, both `(n,)`."""
+        which = torch.from_numpy(rows)
         with torch.inference_mode():
-            errors = scores.patch_errors(windows, self.network(windows), self.architecture.patch)
-            inverse = torch.from_numpy(1.0 / self.error_scale[rows])  # (n, features)
-            normalised = torch.einsum("ntf,nf->nt", errors, inverse).div_(errors.shape[2])  # (n, steps)
-            pooled = scores.pool(normalised, self._scales)
-            usual = torch.from_numpy(self.usual[rows])
-            return scores.evidence(pooled, usual, scores.scale_weights(self._scales)), pooled[:, -1] / usual[:, -1]
+            rebuilt = self.network(windows)
+            errors = scores.weighted_errors(windows, rebuilt, self.architecture.patch, self._weights[which])
+            pooled = errors @ self._pooling  # (n, scales)
+            usual = self._log_usual[which]
+            error = pooled[:, -1] / usual[:, -1].exp()
+            return scores.evidence(pooled, usual, self._scale_weights), error
 
 
 def fit(
@@ -188,7 +209,9 @@ def fit(
     ]
     readings = torch.from_numpy(np.concatenate(scaled))
     network, reports = train(architecture, readings, np.concatenate(seen), np.concatenate(held_out), options, on_epoch)
-    return _calibrate(network, tuple(features), tuple(names), scaler, readings, seen, held_out, interval_s, budget, reports)
+    return _calibrate(
+        network, tuple(features), tuple(names), scaler, readings, seen, held_out, interval_s, budget, reports
+    )
 
 
 def _calibrate(
@@ -228,8 +251,10 @@ def _calibrate(
     error_scale = (0.3 * tables.mean(1, keepdims=True) + 0.7 * tables).clip(1e-9).astype(np.float32)
 
     weights = scores.scale_weights(time_scales)
+    pooling = scores.pooling(time_scales)
+
     def pooled_errors(patches: Float32, row: int) -> Tensor:
-        return scores.pool(torch.from_numpy((patches / error_scale[row]).mean(2)), time_scales)
+        return torch.from_numpy((patches / error_scale[row]).mean(2)) @ pooling
 
     pooled = [pooled_errors(e, row) for row, e in enumerate(errors, start=1)]
     own_usual = np.stack([p.median(0).values.numpy() for p in pooled]).astype(np.float64)
@@ -238,7 +263,7 @@ def _calibrate(
     usual = np.concatenate([fleet_usual[None], usual]).astype(np.float32)
 
     def opening(pooled: Tensor, row: int) -> NDArray[np.float64]:
-        strange = scores.evidence(pooled, torch.from_numpy(usual[row]), weights).numpy().astype(np.float64)
+        strange = scores.evidence(pooled, torch.from_numpy(usual[row]).log(), weights).numpy().astype(np.float64)
         return calibration.opening_statistic(strange, budget.open_after, budget.open_within)
 
     held_out_opening = [opening(p, row) for row, p in enumerate(pooled, start=1)]

@@ -1,9 +1,9 @@
 """What can be wrong with an array, a training run or a stored model.
 
-    ModelError
-      ShapeError     the caller passed arrays of another shape or with NaN
-      TrainingError  the data cannot train a model; says how much was wanted
-      ArtifactError  a bundle is missing, damaged or of another make: refuse it
+ModelError
+  ShapeError     the caller passed arrays of another shape or with NaN
+  TrainingError  the data cannot train a model; says how much was wanted
+  ArtifactError  a bundle is missing, damaged or of another make: refuse it
 """
 
 

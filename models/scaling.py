@@ -27,12 +27,14 @@ def squash(z: NDArray[np.floating]) -> NDArray[np.floating]:
     >>> squash(np.array([0.0, 1.0, 100.0])).round(2)
     array([ 0.  ,  0.98, 12.6 ])
     """
-    return KNEE * np.arcsinh(z / KNEE)
+    squashed: NDArray[np.floating] = KNEE * np.arcsinh(z / KNEE)
+    return squashed
 
 
 def unsquash(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """Inverse of `squash`."""
-    return KNEE * np.sinh(x / KNEE)
+    raw: NDArray[np.floating] = KNEE * np.sinh(x / KNEE)
+    return raw
 
 
 @dataclass(frozen=True, slots=True)

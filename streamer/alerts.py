@@ -134,15 +134,19 @@ def _sentence(event: Event, stream: str, parts: Sequence[FeaturePart]) -> str:
     if event.kind == SILENCE:
         if event.event == RESOLVE:
             return f"{stream} sends again after {lasted} of silence."
-        return f"{stream} has sent nothing since {iso(event.onset_ns)}, while other streams go on."
+        return f"{stream} has sent nothing since {_say(event.onset_ns)}, while other streams go on."
     if event.event == RESOLVE:
         return f"{stream} is back to normal after {lasted}; the peak was {event.peak:.1f} times the alert line."
     first = "has been" if event.event == OPEN else "is still, and more,"
-    text = f"{stream} {first} unusual since {iso(event.onset_ns)}: {event.peak:.1f} times the alert line"
+    text = f"{stream} {first} unusual since {_say(event.onset_ns)}: {event.peak:.1f} times the alert line"
     if parts:
         top = parts[0]
         text += f"; most of it in {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
     return text + "."
+
+
+def _say(time_ns: int) -> str:
+    return f"{datetime.fromtimestamp(time_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _link(url: str, stream: str, event: Event) -> str:

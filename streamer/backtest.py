@@ -81,7 +81,7 @@ def write(result: Backtest, data: DataSet, settings: Settings, version: str, dir
         stamps = pd.to_datetime(pd.Series(data.time_ns), utc=True)
         table = pd.DataFrame(
             {
-                "stream": pd.Categorical.from_codes(data.stream, data.names),
+                "stream": np.array(data.names, object)[data.stream],
                 "timestamp": stamps,
                 "score": result.score,
                 "error": result.error,
@@ -156,7 +156,8 @@ _PAGE = """<!doctype html>
 {{ "{:,}".format(summary.scored) }} scored; {{ summary.incidents }} incident(s), that is
 {{ "%.2f" | format(summary.incidents_per_stream_week) }} per stream and week. The alert line allows
 {{ budget }} false one(s). {% if summary.skipped %}{{ summary.skipped }} row(s) were no numbers.{% endif %}
-{% if summary.duplicates or summary.late %}{{ summary.duplicates }} duplicate(s), {{ summary.late }} late.{% endif %}</p>
+{% if summary.duplicates or summary.late %}{{ summary.duplicates }} duplicate(s), {{ summary.late }} late.
+{% endif %}</p>
 {% for name, image in pictures %}<h2>{{ name }}</h2>
 <img alt="values and score of {{ name }}" src="data:image/png;base64,{{ image }}">{% endfor %}
 <h2>Alerts</h2>

@@ -177,8 +177,7 @@ def _models(options: argparse.Namespace) -> int:
             mark = "*" if version == current else " "
             print(f"{mark} {version}  {about['streams']} stream(s)  held-out loss {about['fit']['held_out_loss']:.4f}")
     elif options.action == "show":
-        version = options.version or registry.current()
-        print(json.dumps(registry.manifest(version or ""), indent=2))
+        print(json.dumps(registry.manifest(options.version or registry.current() or ""), indent=2))
     elif options.action == "promote":
         if options.version is None:
             raise ConfigError("models promote: wanted a version; see `streamer models list`")

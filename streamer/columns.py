@@ -41,7 +41,9 @@ def group(codes: Ints) -> Groups:
     >>> g.codes.tolist(), g.order.tolist(), g.count.tolist()
     ([5, 7], [1, 0, 2], [1, 2])
     """
-    order = np.argsort(codes, kind="stable")
+    # Sixteen-bit keys are sorted by radix, several times faster.
+    narrow = codes.astype(np.uint16) if len(codes) and int(codes.max()) < 1 << 16 else codes
+    order = np.argsort(narrow, kind="stable")
     grouped = codes[order]
     begin = np.flatnonzero(np.diff(grouped, prepend=grouped[0] - 1)) if len(codes) else np.empty(0, np.int64)
     count = np.diff(np.append(begin, len(codes)))

@@ -167,9 +167,7 @@ class Daemon:
             self._sinks = KafkaSinks(
                 connect_producer(kafka), kafka, max_value_bytes=self.settings.records.max_record_bytes
             )
-            consumer = self._consumer = connect_consumer(
-                kafka, on_assigned=self._assigned, on_revoked=self._revoked
-            )
+            consumer = self._consumer = connect_consumer(kafka, on_assigned=self._assigned, on_revoked=self._revoked)
             self._flush(kafka.delivery_timeout_s)  # connects, so that the first alert need not
             self._set_ready(None)
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
@@ -342,9 +340,7 @@ class Daemon:
 
     def _commit(self, partitions: Sequence[int]) -> bool:
         # While a partition is only catching up on its past, the commit stays where it is.
-        offsets = {
-            p: max(self._partitions[p].next_offset, self._partitions[p].publish_from) for p in partitions
-        }
+        offsets = {p: max(self._partitions[p].next_offset, self._partitions[p].publish_from) for p in partitions}
         try:
             self._consumer.commit(offsets)
         except CommitFailed as error:

@@ -33,7 +33,7 @@ class DataSet:
     @property
     def complete(self) -> NDArray[np.bool_]:
         """Rows in which every feature is a finite number."""
-        return np.isfinite(self.values).all(1)
+        return np.asarray(np.isfinite(self.values).all(axis=1), np.bool_)
 
     def select(self, rows: NDArray[np.bool_]) -> DataSet:
         return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows])
@@ -127,7 +127,11 @@ def _load(
         if not STREAM_NAME.fullmatch(str(name)):
             raise DataError(f"{path}: a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name!r}")
     codes = np.array([names.setdefault(str(name), len(names)) for name in kinds[1]], np.int64)
-    return codes[kinds[0]] if len(frame) else np.empty(0, np.int64), _times(path, frame[records.timestamp], records), values
+    return (
+        codes[kinds[0]] if len(frame) else np.empty(0, np.int64),
+        _times(path, frame[records.timestamp], records),
+        values,
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -157,4 +161,4 @@ def _times(path: Path, column: pd.Series, records: RecordsConfig) -> NDArray[np.
         raise DataError(f"{path}: wanted times in {column.name!r}; {error}") from None
     if stamps.isna().any():
         raise DataError(f"{path}: wanted a time in every row of {column.name!r}; {int(stamps.isna().sum())} have none")
-    return stamps.dt.as_unit("ns").astype(np.int64).to_numpy()
+    return np.asarray(stamps.dt.as_unit("ns").astype(np.int64), np.int64)

@@ -216,7 +216,7 @@ def _live(
         until = time.monotonic() + 15
         while daemon.records_done() < sent and time.monotonic() < until and not failure:
             alerts += _print_alerts(console, feed, consumer, 0.1)
-        while (more := _print_alerts(console, feed, consumer, 1.5)):
+        while more := _print_alerts(console, feed, consumer, 1.5):
             alerts += more
     finally:
         consumer.close()
@@ -295,10 +295,11 @@ def _summarise(
         )
     console.print(table)
     days = LIVE_STEPS * INTERVAL_S / 86_400 * MACHINES
+    found = sum(delay is not None for delay in caught)
     resolved = sum(alert.event == RESOLVE for alert in alerts)
     console.print(
-        f"\n{sum(delay is not None for delay in caught)} of {len(faults)} faults caught, {len(false)} false alert(s) in "
-        f"{days:.1f} machine-days, {resolved} incident(s) resolved"
+        f"\n{found} of {len(faults)} faults caught, {len(false)} false alert(s) in {days:.1f} machine-days, "
+        f"{resolved} incident(s) resolved"
     )
     for alert in false:
         console.print(f"  false: {alert.summary}")

@@ -8,7 +8,6 @@ own. Not inside: re-ordering within a lateness budget, resampling.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +48,13 @@ class Frames:
         groups = group(readings.stream)
         self.table.reach(int(groups.codes[-1]) + 1)
         last = self.table["last_ns"]
+        if len(groups.codes) == n and self.max_gap_ns is None:  # one reading a stream: nothing to order
+            known = last[readings.stream]
+            where = np.flatnonzero(readings.time_ns > known)
+            duplicates = int((readings.time_ns == known).sum())
+            last[readings.stream[where]] = readings.time_ns[where]
+            kept = readings if len(where) == n else readings.take(where)
+            return Admitted(kept, np.zeros(len(where), bool), duplicates, n - len(where) - duplicates)
         # One line of times: each group's newest known time, then its readings. Ranks stand
         # for times so that group and time fit one integer and one running maximum.
         before = last[groups.codes]
@@ -75,6 +81,6 @@ class Frames:
             step = readings.time_ns[groups.order] - np.where(known, previous, 0)
             fresh[groups.order] = known & admitted_in_order & (step > self.max_gap_ns)
         last[groups.codes] = np.maximum(before, np.maximum.reduceat(readings.time_ns[groups.order], groups.begin))
-        where: NDArray[Any] = np.flatnonzero(admitted)
+        where = np.flatnonzero(admitted)
         duplicates = int((verdict == 0).sum())
         return Admitted(readings.take(where), fresh[where], duplicates, n - len(where) - duplicates)

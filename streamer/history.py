@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streamer.broker import Consumer, connect_consumer
+from streamer.broker import Consumer, RecordBatch, connect_consumer
 from streamer.config import Settings
 from streamer.datafiles import DataSet
 from streamer.errors import BrokerError, DataError
@@ -56,7 +56,8 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
     rejected, idle_since = 0, time.monotonic()
     try:
         while not ends and time.monotonic() - idle_since < _IDLE_S:
-            parts += _decode(decoder, consumer.poll(0.5), after_ms)
+            found, refused = _decode(decoder, consumer.poll(0.5), after_ms)
+            parts, rejected = parts + found, rejected + refused
         with progress("reading the topic", sum(ends.values())) as advance:
             while ends:
                 polled = consumer.poll(0.5)
@@ -64,7 +65,8 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
                     raise BrokerError(f"no record of {kafka.topic} came for {_IDLE_S:.0f} s before its end was reached")
                 for batch in polled:
                     idle_since = time.monotonic()
-                    parts += _decode(decoder, [batch], after_ms)
+                    found, refused = _decode(decoder, [batch], after_ms)
+                    parts, rejected = parts + found, rejected + refused
                     advance(len(batch))
                 for partition in list(ends):
                     if consumer.position(partition) >= ends[partition]:
@@ -83,8 +85,9 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
     )
 
 
-def _decode(decoder: JsonDecoder, polled: Sequence, after_ms: int) -> list[Readings]:  # type: ignore[type-arg]
-    found = []
+def _decode(decoder: JsonDecoder, polled: Sequence[RecordBatch], after_ms: int) -> tuple[list[Readings], int]:
+    found: list[Readings] = []
+    refused = 0
     for batch in polled:
         readings, rejects = decoder.decode(
             batch.values,
@@ -93,8 +96,7 @@ def _decode(decoder: JsonDecoder, polled: Sequence, after_ms: int) -> list[Readi
             offsets=batch.offsets,
             now_ns=np.full(len(batch), np.iinfo(np.int64).max // 2),
         )
-        if rejects:
-            log.debug("%d records are no readings", len(rejects))
+        refused += len(rejects)
         young = batch.offsets[batch.timestamps_ms >= after_ms]
         found.append(readings.take(np.isin(readings.offset, young)))
-    return found
+    return found, refused

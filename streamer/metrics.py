@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -26,6 +26,8 @@ from streamer.records import REASONS, STREAM_LIMIT
 
 # A second series beside every counter that says when it was made: twice the series for nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+__all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamView"]
 
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("warming", "active", "alerting", "silent")
@@ -163,7 +165,7 @@ class Metrics:
 class _StreamCollector(Collector):
     """Series of single streams, made at the scrape: nothing is kept per stream between two."""
 
-    catalogue = {
+    catalogue: ClassVar[dict[str, tuple[str, ...]]] = {
         "streamer_anomaly_score_ratio": ("stream",),
         "streamer_reconstruction_error": ("stream",),
         "streamer_anomaly_active": ("stream",),
@@ -172,7 +174,7 @@ class _StreamCollector(Collector):
         "streamer_feature_observed": ("stream", "feature"),
         "streamer_feature_expected": ("stream", "feature"),
     }
-    _help = {
+    _help: ClassVar[dict[str, str]] = {
         "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
         "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is usual for the stream.",
         "streamer_anomaly_active": "1 while an incident of the stream is open.",

@@ -23,8 +23,8 @@ from streamer import alerts
 from streamer.columns import Ints
 from streamer.config import Settings
 from streamer.errors import ConfigError, StateError
-from streamer.frames import Frames
 from streamer.events import ANOMALY, RESOLVE, Event
+from streamer.frames import Frames
 from streamer.incidents import Incidents, Rule, SilenceWatch
 from streamer.records import JsonDecoder, Limits, Readings, StreamTable
 from streamer.scoring import Scorer, Scores
@@ -233,7 +233,9 @@ def check_fit(settings: Settings, detector: Detector, version: str) -> None:
         ("window.patch", settings.window.patch, made_for.patch),
     ):
         if wanted != got:
-            raise ConfigError(f"{key}: the configuration says {wanted!r}, bundle {version} was trained with {got!r}; retrain")
+            raise ConfigError(
+                f"{key}: the configuration says {wanted!r}, bundle {version} was trained with {got!r}; retrain"
+            )
 
 
 def canary(detector: Detector) -> None:

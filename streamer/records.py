@@ -128,7 +128,7 @@ class JsonDecoder:
         if not self._by_key:
             kinds[stream] = str
         shape, paths = _build_struct("Reading", kinds)
-        self._one = msgspec.json.Decoder(shape)
+        self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
         # The integer is a separator, see `_decode_together`.
         self._many = msgspec.json.Decoder(list[shape | int])  # type: ignore[valid-type]
         self._stream_of = None if self._by_key else attrgetter(paths[stream])
@@ -181,8 +181,8 @@ class JsonDecoder:
                     reason, detail = BAD_TIMESTAMP, self._say_time(decoded[i])
                 elif future[i]:
                     ahead = (int(times[i]) - int(now_ns[row])) / 1e9
-                    reason = FUTURE
-                    detail = f"event time is {ahead:.0f} s ahead of the broker's; at most {self.limits.max_future_ns / 1e9:.0f} s"
+                    most = self.limits.max_future_ns / 1e9
+                    reason, detail = FUTURE, f"event time is {ahead:.0f} s ahead of the broker's; at most {most:.0f} s"
                 else:
                     which = int(np.flatnonzero(~np.isfinite(narrow[i]))[0])
                     reason, detail = NOT_FINITE, f"feature {which} must fit a 32-bit float; got {columns[i, which]!r}"
@@ -246,7 +246,7 @@ class JsonDecoder:
         if self._unit == "iso8601":
             stamps = pd.to_datetime(pd.Series(raw, dtype=object), format="ISO8601", utc=True, errors="coerce")
             bad = stamps.isna().to_numpy()
-            return stamps.dt.as_unit("ns").astype(np.int64).to_numpy(), bad
+            return np.asarray(stamps.dt.as_unit("ns").astype(np.int64), np.int64), np.asarray(bad, np.bool_)
         per = _NS[self._unit]
         try:
             whole = np.fromiter(raw, np.int64, len(raw)) if float not in set(map(type, raw)) else None
@@ -275,14 +275,17 @@ class JsonDecoder:
                     found[i], why = self._admit(names[i])
                     if why:
                         refused[i] = why
-        return np.fromiter(found, np.int64, len(found)), refused  # type: ignore[arg-type]
+        return np.fromiter(found, np.int64, len(found)), refused
 
     def _admit(self, name: str) -> tuple[int, tuple[str, str] | None]:
         known = self.streams.codes.get(name)
         if known is not None:
             return known, None
         if not STREAM_NAME.fullmatch(name):
-            return NO_STREAM, (BAD_STREAM, f"a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name[:160]!r}")
+            return NO_STREAM, (
+                BAD_STREAM,
+                f"a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name[:160]!r}",
+            )
         if len(self.streams) >= self.limits.max_streams:
             return NO_STREAM, (STREAM_LIMIT, f"records.max_streams {self.limits.max_streams} are known already")
         return self.streams.add(name), None

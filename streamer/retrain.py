@@ -88,15 +88,11 @@ def retrain(
             ),
             interval_s=interval,
             options=options,
-            budget=detector.AlertBudget(
-                alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within
-            ),
+            budget=detector.AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
             holdout=model.holdout,
             on_epoch=on_epoch,
         )
-    version = Registry(model.directory).publish(
-        fitted, created=now(), fingerprint=_fingerprint(data), promote=promote
-    )
+    version = Registry(model.directory).publish(fitted, created=now(), fingerprint=_fingerprint(data), promote=promote)
     report = fitted.report
     log.info(
         "bundle %s: %d epochs, held-out loss %.4f; alert line for %g false incidents per stream and week, "

@@ -44,7 +44,7 @@ class Scorer:
         self.detector, self.version = detector, version
         self.windower = Windower(architecture.window, stride, architecture.features)
         # Table row of each stream in the detector; UNKNOWN until its name was looked up.
-        self._rows = Table({"row": (np.int64, (), _UNKNOWN)})
+        self.table = Table({"row": (np.int64, (), _UNKNOWN)})
 
     def score(self, codes: Ints, values: Float32, fresh: NDArray[np.bool_], names: Sequence[str]) -> Scores:
         """Push readings and score every window they close.
@@ -99,18 +99,18 @@ class Scorer:
             codes = np.arange(begin, begin + len(some))
             flat, room = some.reshape(-1, some.shape[2]), some.shape[1]
             raw = old.scaler.inverse(flat, np.repeat(self._detector_rows(codes, names), room))
-            rows = np.repeat(new.rows([names[code] for code in codes]), room)
+            rows = np.repeat(new.rows([names[code] for code in codes.tolist()]), room)
             some[:] = new.prepare(raw, rows).reshape(some.shape)
-        self._rows = Table({"row": (np.int64, (), _UNKNOWN)})
+        self.table = Table({"row": (np.int64, (), _UNKNOWN)})
         self.detector, self.version = detector, version
 
     def _detector_rows(self, codes: Ints, names: Sequence[str]) -> Ints:
-        self._rows.reach(int(codes.max(initial=-1)) + 1)
-        table: Ints = self._rows["row"]
+        self.table.reach(int(codes.max(initial=-1)) + 1)
+        table: Ints = self.table["row"]
         rows: Ints = table[codes]
         if (rows == _UNKNOWN).any():
             new = np.unique(codes[rows == _UNKNOWN])
-            table[new] = self.detector.rows([names[code] for code in new])
+            table[new] = self.detector.rows([names[code] for code in new.tolist()])
             rows = table[codes]
         return rows
 

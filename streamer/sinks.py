@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from streamer import __version__
 from streamer.alerts import Alert
 from streamer.broker import Headers, Producer, RecordBatch
+from streamer.broker.common import MAX_MESSAGE_BYTES, RECORD_OVERHEAD_BYTES
 from streamer.config import KafkaConfig
 from streamer.errors import DeliveryFailed
 from streamer.records import Reject
 
 _EXCERPT_BYTES = 1024
+_MOST_KEY_BYTES = _MOST_HEADER_BYTES = MAX_MESSAGE_BYTES // 4  # of a bad record, to be sent on whole
 _SCORES_A_MESSAGE = 2000
 
 
@@ -53,9 +55,15 @@ class KafkaSinks:
         self._send(self._config.alerts_topic, alert.stream.encode(), alert.encode(), headers)
 
     def publish_dead_letter(self, batch: RecordBatch, reject: Reject) -> None:
-        """Send a rejected record on as it came, with where it came from and why it was refused."""
+        """Send a rejected record on as it came, with where it came from and why it was refused.
+
+        What is too large to be sent on is cut, and headers say so: a dead letter that
+        the producer can never take would stop everything behind it.
+        """
         row, prefix = reject.row, "streamer.dlq."
-        value = batch.values[row]
+        key, value = batch.keys[row], batch.values[row]
+        # A header may come without a value, but not every client can send one.
+        carried = [(name, content or b"") for name, content in batch.headers[row]]
         about: dict[str, str] = {
             "reason": reject.reason,
             "error": reject.detail[:1000],
@@ -66,11 +74,19 @@ class KafkaSinks:
             "group": self._config.group,
             "version": __version__,
         }
-        if value is not None and len(value) > self._max_value_bytes:
-            about |= {"bytes": str(len(value)), "sha256": hashlib.sha256(value).hexdigest()}
+        if key is not None and len(key) > _MOST_KEY_BYTES:
+            about["key_bytes"] = str(len(key))
+            key = key[:_EXCERPT_BYTES]
+        if _size(carried) > _MOST_HEADER_BYTES:
+            about["header_bytes"] = str(_size(carried))
+            carried = []
+        own = [(prefix + name, text.encode()) for name, text in about.items()]
+        room = MAX_MESSAGE_BYTES - 2 * RECORD_OVERHEAD_BYTES - len(key or b"") - _size(carried) - _size(own)
+        if value is not None and len(value) > min(self._max_value_bytes, room - _EXCERPT_BYTES):
+            digest = hashlib.sha256(value).hexdigest()
+            own += [(prefix + "bytes", str(len(value)).encode()), (prefix + "sha256", digest.encode())]
             value = value[:_EXCERPT_BYTES]
-        headers = [*batch.headers[row], *((prefix + name, text.encode()) for name, text in about.items())]
-        self._send(self._config.dlq_topic, batch.keys[row], value, headers)
+        self._send(self._config.dlq_topic, key, value, [*carried, *own])
 
     def publish_scores(
         self, streams: Sequence[str], time_ns: NDArray[np.int64], score: NDArray[np.float32], model_version: str
@@ -112,3 +128,7 @@ class KafkaSinks:
             except DeliveryFailed:
                 return
             self._waiting.popleft()
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(content) for name, content in headers)

@@ -97,7 +97,7 @@ class SnapshotStore:
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
         """The newest snapshot that is whole and fits, and why others were passed over."""
         path = self._path(partition)
-        refused = []
+        refused: list[str] = []
         for candidate in (path, path.with_name(path.name + ".1")):
             try:
                 return self._read(candidate, partition), refused

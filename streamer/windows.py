@@ -121,7 +121,8 @@ class Windower:
     def missing(self, codes: Ints) -> Ints:
         """Readings each stream still lacks until its first window closes, `(n,)`."""
         self.table.reach(int(codes.max(initial=-1)) + 1)
-        return np.maximum(0, self.length - self.table["run"][codes])
+        lacking: Ints = np.maximum(0, self.length - self.table["run"][codes])
+        return lacking
 
     def freeze(self, codes: Ints) -> dict[str, NDArray[Any]]:
         """What `thaw` needs to go on with some streams: their newest `length` readings."""

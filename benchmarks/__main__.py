@@ -1,0 +1,192 @@
+"""`make bench`: every ratio in one run, on one core.
+
+    model / matmul       floating-point rate of the network against the best matrix multiply found here
+    pipeline / model     bytes in memory to scores, against the bare network on ready windows
+    pipeline / loop      against the loop a user would write first: one message, one window, one forward
+    patched / unpatched  the default network against the same fed one reading a step
+    bytes a stream       what one stream costs in memory
+
+Medians of several rounds, the two sides of a ratio in turn, so that a machine whose
+speed drifts does not favour one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import workloads
+from models.detector import BATCH, Detector
+from streamer.pipeline import Pipeline
+
+AIMS = {
+    "model / matmul": 0.70,
+    "pipeline / model": 0.75,
+    "pipeline / loop": 20.0,
+    "patched / unpatched": 5.0,
+    "bytes a stream": 6144.0,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", action="store_true", help="print JSON only")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found, scale = measure(options.rounds)
+    if options.json:
+        print(json.dumps({"machine": machine(), "ratios": found, "scale": scale}, indent=2))
+        return 0
+    print(f"{machine()}, one core, medians of {options.rounds} rounds\n")
+    for name, value in found.items():
+        aim = AIMS[name]
+        sign, met = ("<=", value <= aim) if name.startswith("bytes") else (">=", value >= aim)
+        print(f"{name:<22}{value:>10,.2f}   aim {sign} {aim:<8g}{'' if met else 'MISSED'}")
+    print("\nfor scale on this machine: " + ", ".join(f"{name} {value:,.2f}" for name, value in scale.items()))
+    return 0
+
+
+def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """The ratios, and absolute figures for scale."""
+    detector = workloads.detector()
+    pipeline = Pipeline(workloads.settings(), detector, "benchmark")
+    steps = workloads.messages(workloads.WINDOW + rounds)
+    offsets, now = np.arange(workloads.STREAMS), np.full(workloads.STREAMS, 1 << 62)
+
+    def take_in(step: int) -> np.ndarray:
+        readings, rejects = pipeline.decoder.decode(
+            steps[step], [None] * workloads.STREAMS, partition=0, offsets=offsets, now_ns=now
+        )
+        assert not rejects
+        return pipeline.process(readings).scores.score
+
+    for step in range(workloads.WINDOW):
+        scores = take_in(step)
+    assert np.isfinite(scores).all(), "every stream must have closed a window"
+    windows = torch.from_numpy(
+        np.random.default_rng(1).normal(size=(workloads.STREAMS, workloads.WINDOW, workloads.FEATURES))
+    ).float()
+    loop = NaiveLoop(detector)
+    few = 40
+    for step in range(workloads.WINDOW):
+        for message in steps[step][:few]:
+            loop.take_in(message, score=False)
+    unpatched = workloads.detector(patch=1).network
+
+    peak, bare, whole, naive, single = [], [], [], [], []
+    for round_number in range(rounds):
+        step = workloads.WINDOW + round_number
+        peak.append(matmul_rate())
+        bare.append(seconds(lambda: forward(detector, windows)) / workloads.STREAMS)
+        whole.append(seconds(lambda: take_in(step)) / workloads.STREAMS)  # noqa: B023
+        naive.append(seconds(lambda: [loop.take_in(message) for message in steps[step][:few]]) / few)  # noqa: B023
+        if round_number < 3:
+            with torch.inference_mode():
+                single.append(seconds(lambda: unpatched(windows[:BATCH])) / BATCH)
+    flops = flops_a_window(detector)
+
+    def ratio(above: list[float], below: list[float]) -> float:
+        return statistics.median(a / b for a, b in zip(above, below, strict=False))
+
+    tables = (
+        pipeline.scorer.windower.table,
+        pipeline.frames.table,
+        pipeline.incidents.table,
+        pipeline.silence.table,
+        pipeline.scorer.table,
+    )
+    names = sum(sys.getsizeof(name) for name in pipeline.streams.names) + sys.getsizeof(pipeline.streams.codes)
+    ratios = {
+        "model / matmul": statistics.median(flops / b / p for b, p in zip(bare, peak, strict=True)),
+        "pipeline / model": ratio(bare, whole),
+        "pipeline / loop": ratio(naive, whole),
+        "patched / unpatched": ratio(single, bare),
+        "bytes a stream": sum(table.bytes_per_row for table in tables) + names / workloads.STREAMS,
+    }
+    scale = {
+        "matrix multiply GFLOP/s": statistics.median(peak) / 1e9,
+        "bare model us a window": statistics.median(bare) * 1e6,
+        "pipeline us a reading": statistics.median(whole) * 1e6,
+        "loop us a message": statistics.median(naive) * 1e6,
+    }
+    return ratios, scale
+
+
+def forward(detector: Detector, windows: torch.Tensor) -> None:
+    with torch.inference_mode():
+        for i in range(0, len(windows), BATCH):
+            detector.network(windows[i : i + BATCH])
+
+
+class NaiveLoop:
+    """What one writes first: decode, append, stack, forward, square, mean."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.network = detector.network
+        self.rings: dict[str, deque[list[float]]] = {}
+
+    def take_in(self, message: bytes, *, score: bool = True) -> float | None:
+        record = json.loads(message)
+        ring = self.rings.setdefault(record["stream"], deque(maxlen=workloads.WINDOW))
+        ring.append([float(record[name]) for name in workloads.NAMES])
+        if not score or len(ring) < workloads.WINDOW:
+            return None
+        window = torch.tensor([list(ring)])
+        with torch.no_grad():
+            rebuilt = self.network(window)
+        return float(((rebuilt - window) ** 2).mean())
+
+
+def flops_a_window(detector: Detector) -> float:
+    """Multiplications and additions of the matrix products in one forward."""
+    a = detector.architecture
+    step_in, gates = a.patch * a.features, 4 * a.hidden
+    encoder = a.steps * 2 * gates * (step_in + a.hidden)
+    decoder = a.steps * 2 * gates * (a.latent + a.hidden)
+    return float(encoder + decoder + 2 * a.hidden * a.latent + a.steps * 2 * a.hidden * step_in)
+
+
+def matmul_rate() -> float:
+    """Best rate of any float32 matrix multiply torch offers here, FLOP/s.
+
+    Both its libraries are asked: a plain product may go to one, layers to another.
+    """
+    best = 0.0
+    n = 1024
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    weight = b.reshape(n, n, 1, 1)
+    image = a.reshape(1, n, 32, n // 32)
+    with torch.inference_mode():
+        for product in (lambda: a @ b, lambda: torch.nn.functional.conv2d(image, weight)):
+            best = max(best, 2 * n**3 / min(seconds(product) for _ in range(3)))
+    return best
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

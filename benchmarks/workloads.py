@@ -1,0 +1,67 @@
+"""Seeded inputs for the benchmarks, made outside the timed parts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+
+from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.detector import Detector
+from models.scaling import RobustScaler
+from models.scores import time_scales
+from streamer.config import KafkaConfig, RecordsConfig, Settings, WindowConfig
+
+STREAMS, FEATURES, WINDOW = 1000, 8, 64
+NAMES = tuple(f"f{i}" for i in range(FEATURES))
+START_MS = 1_700_000_000_000
+
+
+def settings() -> Settings:
+    return Settings(
+        kafka=KafkaConfig(),
+        records=RecordsConfig(features=NAMES, timestamp_unit="ms"),
+        window=WindowConfig(length=WINDOW, stride=1),
+    )
+
+
+def detector(patch: int = 8) -> Detector:
+    """The default architecture and a line so high that nothing alerts; untrained: the work is the same."""
+    torch.manual_seed(0)
+    architecture = Architecture(features=FEATURES, window=WINDOW, patch=patch)
+    scales = len(time_scales(architecture.steps))
+    streams = tuple(stream_name(i) for i in range(STREAMS))
+    rows = STREAMS + 1
+    return Detector(
+        RecurrentAutoencoder(architecture).eval(),
+        NAMES,
+        streams,
+        RobustScaler(np.zeros((rows, FEATURES), np.float32), np.ones((rows, FEATURES), np.float32)),
+        np.ones((rows, FEATURES), np.float32),
+        np.ones((rows, scales), np.float32),
+        50.0,
+        60.0,
+    )
+
+
+def stream_name(i: int) -> str:
+    return f"machine-{i:04d}"
+
+
+def messages(steps: int, seed: int = 0) -> list[list[bytes]]:
+    """JSON messages of all streams, one list a step; about 165 bytes each."""
+    values = np.random.default_rng(seed).normal(size=(steps, STREAMS, FEATURES)).round(4)
+    return [
+        [
+            json.dumps(
+                {
+                    "stream": stream_name(i),
+                    "timestamp": START_MS + 60_000 * step,
+                    **dict(zip(NAMES, values[step, i].tolist(), strict=True)),
+                }
+            ).encode()
+            for i in range(STREAMS)
+        ]
+        for step in range(steps)
+    ]
