@@ -153,12 +153,18 @@ def _simulate(options: argparse.Namespace) -> int:
 
     if options.out is not None:
         logs.configure(config.LogConfig())
-        live.write_history(options.out, machines=options.machines, hours=options.hours, seed=options.seed)
+        live.write_history(
+            options.out,
+            machines=options.machines,
+            hours=options.hours,
+            interval_s=options.interval,
+            seed=options.seed,
+        )
         print(f"{options.hours:g} hours of {options.machines} machines written to {options.out}")
         return EXIT_OK
     settings = _settings(options)
     live.feed(
-        settings, machines=options.machines, speed=options.speed or 60.0, seed=options.seed, stop=_stop_on_signals()
+        settings, machines=options.machines, interval_s=options.interval, seed=options.seed, stop=_stop_on_signals()
     )
     return EXIT_OK
 
@@ -241,8 +247,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--config", type=Path, metavar="FILE", help="needed unless --out is given")
     simulate.add_argument("--out", type=Path, metavar="FILE", help="write history (.parquet or .csv) instead")
     simulate.add_argument("--machines", type=int, default=6)
-    simulate.add_argument("--hours", type=_positive, default=72.0, help="with --out: how much history (default 72)")
-    simulate.add_argument("--speed", type=_positive, help="event seconds in a second (default 60)")
+    simulate.add_argument(
+        "--hours", type=_positive, default=72.0, help="with --out: hours of the machines' time, 60 readings each"
+    )
+    simulate.add_argument(
+        "--interval", type=_positive, default=60.0, metavar="S", help="seconds between time stamps (default 60)"
+    )
     simulate.add_argument("--seed", type=int, default=7)
     simulate.set_defaults(command=_simulate)
 

@@ -305,7 +305,7 @@ class Daemon:
         try:
             self._sinks.flush(timeout_s)
         except DeliveryFailed as error:
-            self.metrics.delivery_failures.labels("alerts").inc()
+            self.metrics.delivery_failures.inc()
             log.warning("not acknowledged yet, will be sent again: %s", error)
             return False
         finally:

@@ -15,21 +15,29 @@ from streamer.config import Settings
 from streamer.datafiles import DataSet
 from streamer.errors import BrokerError, ConfigError, DataError
 from streamer.replay import encode, send
-from streamer.simulate import FEATURES, INTERVAL_S, Fleet, random_fault
+from streamer.simulate import FEATURES, READINGS_A_DAY, Fleet, random_fault
 
 log = logging.getLogger(__name__)
-_FAULT_EVERY = 240  # readings between the starts of two faults, about
+_FIRST_FAULT = 90  # readings before the first fault: every window has closed by then
+_FAULT_EVERY = 240  # readings between two faults, about
 
 
-def write_history(path: Path, *, machines: int, hours: float, seed: int) -> None:
-    """Fault-free history that ends now, one row a machine and minute.
+def write_history(path: Path, *, machines: int, hours: float, interval_s: float, seed: int) -> None:
+    """Fault-free history that ends now.
+
+    Args:
+        path: `.csv` or Parquet.
+        machines: How many.
+        hours: Of the machines' own time, in which a reading is a minute.
+        interval_s: Seconds between the readings' time stamps; below 60 the machines' days pass faster.
+        seed: Same seed, same machines.
 
     Raises:
         DataError: The file cannot be written.
     """
-    steps = int(hours * 3600 / INTERVAL_S)
-    start = pd.Timestamp.now("UTC").floor("min") - pd.Timedelta(seconds=steps * INTERVAL_S)
-    frame = Fleet(machines, seed=seed).history(steps, start)
+    steps = int(hours * 60)
+    start = pd.Timestamp.now("UTC").floor("s") - pd.Timedelta(seconds=steps * interval_s)
+    frame = Fleet(machines, seed=seed).history(steps, start, interval_s)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
@@ -40,10 +48,11 @@ def write_history(path: Path, *, machines: int, hours: float, seed: int) -> None
         raise DataError(f"--out: wanted a writable file; {path}: {error.strerror}") from None
 
 
-def feed(settings: Settings, *, machines: int, speed: float, seed: int, stop: threading.Event) -> None:
-    """Send readings until told to stop, `speed` event seconds in a second; a fault every four event hours or so.
+def feed(settings: Settings, *, machines: int, interval_s: float, seed: int, stop: threading.Event) -> None:
+    """Send readings as they are due until told to stop, with a fault every few minutes of readings.
 
-    The machines are those of `write_history` with the same seed, a while later.
+    The machines are those of `write_history` with the same seed. Time stamps are the
+    clock's, and the time of the machines' day follows from it, so a restart goes on.
 
     Raises:
         ConfigError: The configuration reads other features than the machines have.
@@ -52,13 +61,12 @@ def feed(settings: Settings, *, machines: int, speed: float, seed: int, stop: th
         raise ConfigError(
             f"records.features: the simulated machines have {list(FEATURES)}; got {list(settings.records.features)}"
         )
-    fleet, random = Fleet(machines, seed=seed), np.random.default_rng(seed + 1)
+    fleet, random = Fleet(machines, seed=seed), np.random.default_rng()
     columns = [FEATURES.index(name) for name in settings.records.features]
     producer = connect_producer(settings.kafka)
-    # At 60 times real time event times run ahead of the clock; they start far enough back to stay behind it for days.
-    start = pd.Timestamp.now("UTC").floor("min") - pd.Timedelta(days=30)
-    began, told_at = time.monotonic(), 0.0
-    next_fault = 90
+    start_s, began = time.time(), time.monotonic()
+    first = fleet.step_number = int(start_s / interval_s) % READINGS_A_DAY
+    next_fault, told_at = first + _FIRST_FAULT, 0.0
     try:
         while not stop.is_set():
             number = fleet.step_number
@@ -68,11 +76,11 @@ def feed(settings: Settings, *, machines: int, speed: float, seed: int, stop: th
                 log.info("fault: %s on %s in %d readings", fault.kind, fleet.names[fault.machine], fault.start - number)
                 next_fault = number + _FAULT_EVERY
             values, sends = fleet.step()
-            when = start + pd.Timedelta(seconds=number * INTERVAL_S)
+            at_ns = int((start_s + (number - first) * interval_s) * 1e6) * 1000
             data = DataSet(
                 fleet.names,
                 np.flatnonzero(sends),
-                np.full(int(sends.sum()), when.value, np.int64),
+                np.full(int(sends.sum()), at_ns, np.int64),
                 values[sends][:, columns],
             )
             try:
@@ -80,9 +88,9 @@ def feed(settings: Settings, *, machines: int, speed: float, seed: int, stop: th
                 if time.monotonic() - told_at > 10:
                     producer.flush(settings.kafka.delivery_timeout_s)
                     told_at = time.monotonic()
-                    log.info("%d readings a machine sent", fleet.step_number)
+                    log.info("%d readings a machine sent", number - first + 1)
             except BrokerError as error:
                 log.warning("%s", error)
-            stop.wait(max(0.0, began + fleet.step_number * INTERVAL_S / speed - time.monotonic()))
+            stop.wait(max(0.0, began + (fleet.step_number - first) * interval_s - time.monotonic()))
     finally:
         producer.close()

@@ -31,7 +31,6 @@ __all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamView"]
 
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("warming", "active", "alerting", "silent")
-SINKS = ("alerts", "dead_letters", "scores")
 RELOAD_REASONS = ("artifact", "config", "canary")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -81,7 +80,7 @@ class Metrics:
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
         self.delivery_failures = counter(
-            "delivery_failures_total", "Flushes that left messages unacknowledged.", ["sink"]
+            "delivery_failures_total", "Flushes that left alerts, dead letters or scores unacknowledged."
         )
         self.checkpoints = counter("checkpoints_total", "Checkpoints completed.")
         self.checkpoint_failures = counter("checkpoint_failures_total", "Checkpoints not completed; tried again.")
@@ -131,8 +130,6 @@ class Metrics:
         self.incidents_opened.labels(SILENCE, "warning")
         for event in (OPEN, UPDATE, RESOLVE):
             self.alerts_published.labels(event)
-        for sink in SINKS:
-            self.delivery_failures.labels(sink)
         for state in STATES:
             self.streams_tracked.labels(state)
         for reason in RELOAD_REASONS:

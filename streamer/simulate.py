@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 FEATURES = ("load", "temperature", "current", "vibration", "flow", "pressure")
 LOAD, TEMPERATURE, CURRENT, VIBRATION, FLOW, PRESSURE = range(6)
-INTERVAL_S = 60
+INTERVAL_S = 60  # of the machines' own time between two readings
+READINGS_A_DAY = 1440
 KINDS = ("spike", "drift", "stuck", "decoupled", "dropout")
 
 
@@ -74,7 +75,7 @@ class Fleet:
         self.step_number += 1
         return values, sends
 
-    def history(self, steps: int, start: pd.Timestamp) -> pd.DataFrame:
+    def history(self, steps: int, start: pd.Timestamp, interval_s: float = INTERVAL_S) -> pd.DataFrame:
         """The next `steps` readings as a table: timestamp, stream, one column per feature."""
         taken = [self.step() for _ in range(steps)]
         values = np.concatenate([v[s] for v, s in taken])
@@ -82,12 +83,12 @@ class Fleet:
         when = np.repeat(np.arange(steps), [int(s.sum()) for _, s in taken])
         frame = pd.DataFrame(values, columns=list(FEATURES))
         frame.insert(0, "stream", np.array(self.names)[which])
-        frame.insert(0, "timestamp", start + pd.to_timedelta(when * INTERVAL_S, unit="s"))
+        frame.insert(0, "timestamp", start + pd.to_timedelta(when * interval_s, unit="s"))
         return frame
 
     def _advance(self, number: int) -> NDArray[np.float64]:
         r, n = self._random, len(self.names)
-        day = number * INTERVAL_S / 86_400 + self._phase
+        day = number / READINGS_A_DAY + self._phase
         shift = 0.5 - 0.5 * np.cos(2 * np.pi * day)  # nights are quiet
         self._sway += -0.02 * self._sway + 0.008 * r.normal(size=n)
         load = np.clip(0.25 + 0.55 * shift**1.5 + 0.05 * np.sin(2 * np.pi * day * 24) + self._sway, 0.05, 1.2)

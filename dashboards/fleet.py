@@ -1,0 +1,431 @@
+"""The fleet: is anything strange, and is the watcher itself well? uid `streamer-fleet`.
+
+Reads from top to bottom as one is woken: what is wrong now, which streams, since
+when; then whether records flow, whether scoring keeps up, whether state and
+alerts are safe. A click on a stream leads to its own dashboard.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.parts import (
+    ALERT_LINE,
+    GREEN,
+    JOB,
+    OK_AT_ZERO,
+    ORANGE,
+    RED,
+    YELLOW,
+    base,
+    lines,
+    link,
+    number,
+    plain,
+    properties,
+    ranking,
+    row,
+    timeline,
+)
+
+UID = "streamer-fleet"
+TO_STREAM = (
+    "/d/streamer-stream?var-stream=${__data.fields.Stream:percentencode}"
+    "&${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
+)
+
+
+def build() -> dict[str, Any]:
+    dashboard = base(
+        "Streamer / Fleet",
+        UID,
+        "All streams at a glance and the health of the daemon. Alerts are explained in docs/runbook.md.",
+        time_from="now-3h",
+    )
+    dashboard = (
+        dashboard.link(link("Stream drill-down", "/d/streamer-stream", "One stream: score, error, features"))
+        .with_row(row("What is wrong now"))
+        .with_panel(
+            number(
+                "Open anomalies",
+                "Incidents open now because a stream's scores stay at or above the alert line (1.0).",
+                f'sum(streamer_incidents_open{{{JOB},kind="anomaly"}})',
+                steps=OK_AT_ZERO,
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Silent streams",
+                "Incidents open now because a stream sends nothing, measured against its own usual interval.",
+                f'sum(streamer_incidents_open{{{JOB},kind="silence"}})',
+                steps=((None, GREEN), (1, ORANGE)),
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Ready",
+                "Share of the replicas that have proved connection, topics, rights and model; /readyz says why not.",
+                f"avg(streamer_ready{{{JOB}}})",
+                unit="percentunit",
+                steps=((None, RED), (0.01, ORANGE), (1, GREEN)),
+                no_value="daemon down",
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Records/s",
+                "Readings taken from Kafka each second, all replicas together.",
+                f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))",
+                unit="cps",
+                steps=((None, RED), (0.001, GREEN)),
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Lag",
+                "Records in the topic that no replica has read yet. Steady is fine; growing means alerts come late.",
+                f"sum(max by (partition) (streamer_consumer_lag_records{{{JOB}}}))",
+                steps=((None, GREEN), (1000, YELLOW), (10000, RED)),
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Alerts not delivered",
+                "Alerts sent to Kafka and not acknowledged yet. More than a moment above zero: nobody is told.",
+                f"sum(streamer_alerts_pending{{{JOB}}})",
+                steps=OK_AT_ZERO,
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Model",
+                "Version of the bundle that scores. Several names at once for long: replicas disagree.",
+                f"max by (version) (streamer_model_info{{{JOB}}})",
+                legend="{{version}}",
+                show_name=True,
+                sparkline=False,
+                no_value="no model",
+                width=3,
+            )
+        )
+        .with_panel(
+            number(
+                "Model age",
+                "Time since the model was trained. What is normal drifts: retrain within a month.",
+                f"time() - min(streamer_model_trained_timestamp_seconds{{{JOB}}} > 0)",
+                unit="s",
+                steps=((None, GREEN), (14 * 86400, YELLOW), (30 * 86400, ORANGE)),
+                sparkline=False,
+                decimals=0,
+                width=3,
+            )
+        )
+        .with_panel(
+            ranking(
+                "Strangest streams",
+                "Streams by score now; 1.0 is the alert line. Click one for its features. Only streams with series of "
+                "their own (http.max_stream_series) are here.",
+                [
+                    f"topk(15, max by (stream) (streamer_anomaly_score_ratio{{{JOB}}}))",
+                    f"max by (stream) (streamer_anomaly_active{{{JOB}}}) and on (stream) "
+                    f"topk(15, max by (stream) (streamer_anomaly_score_ratio{{{JOB}}}))",
+                    f"max by (stream) (streamer_stream_last_event_timestamp_seconds{{{JOB}}}) * 1000 and on (stream) "
+                    f"topk(15, max by (stream) (streamer_anomaly_score_ratio{{{JOB}}}))",
+                ],
+                columns={"stream": "Stream", "Value #A": "Score", "Value #B": "Incident", "Value #C": "Last event"},
+                sort="Score",
+                overrides={
+                    "Stream": {"links": [{"title": "Open ${__value.text}", "url": TO_STREAM}]},
+                    "Score": {
+                        "unit": "none",
+                        "decimals": 2,
+                        "min": 0,
+                        "custom.cellOptions": {"type": "gauge", "mode": "gradient"},
+                        "thresholds": {
+                            "mode": "absolute",
+                            "steps": [{"value": value, "color": color} for value, color in ALERT_LINE],
+                        },
+                    },
+                    "Incident": {
+                        "custom.width": 90,
+                        "custom.cellOptions": {"type": "color-text"},
+                        "mappings": [
+                            {
+                                "type": "value",
+                                "options": {
+                                    "0": {"text": "-", "color": "text", "index": 0},
+                                    "1": {"text": "OPEN", "color": RED, "index": 1},
+                                },
+                            }
+                        ],
+                    },
+                    "Last event": {"unit": "dateTimeAsIso", "custom.width": 170},
+                },
+                no_value="no stream has a score yet: streams warm up until their first window is full",
+                width=12,
+                height=10,
+            )
+        )
+        .with_panel(
+            lines(
+                "Incidents opened and resolved",
+                "Incidents opened in each interval by kind and severity, and resolved ones below zero. A burst across "
+                "kinds usually has one cause upstream.",
+                [
+                    (
+                        "sum by (kind, severity) "
+                        f"(increase(streamer_incidents_opened_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "opened: {{kind}} {{severity}}",
+                    ),
+                    (
+                        f"-sum by (kind) (increase(streamer_incidents_resolved_total{{{JOB}}}[$__rate_interval])) < 0",
+                        "resolved: {{kind}}",
+                    ),
+                ],
+                bars=True,
+                stacked=True,
+                minimum=None,
+                no_value="none in this time range",
+                legend_calcs=("sum",),
+                height=10,
+            )
+        )
+        .with_panel(
+            lines(
+                "Scores of the strangest streams",
+                "The ten highest scores over time, with the alert line at 1.0.",
+                [(f"topk(10, max by (stream) (streamer_anomaly_score_ratio{{{JOB}}}))", "{{stream}}")],
+                unit="none",
+                steps=((None, "transparent"), (1.0, RED)),
+                threshold_line=True,
+                soft_max=1.5,
+            )
+        )
+        .with_panel(
+            lines(
+                "Streams by state",
+                "warming: window not full yet; active: scored; alerting: incident open; silent: nothing arrives.",
+                [(f"sum by (state) (streamer_streams_tracked{{{JOB}}})", "{{state}}")],
+                stacked=True,
+            )
+        )
+        .with_panel(
+            timeline(
+                "Alerts firing in Prometheus",
+                "What Prometheus hands to Alertmanager: anomalies by stream, and faults of the daemon itself.",
+                [
+                    (
+                        'max by (alertname, severity, stream) (ALERTS{alertname=~"Streamer.+",alertstate="firing"})',
+                        "{{alertname}} {{stream}} {{severity}}",
+                    )
+                ],
+                names={"1": ("firing", RED)},
+                no_value="no alert in this time range",
+                height=7,
+            )
+        )
+        .with_row(row("Records: is everything that comes accounted for?"))
+        .with_panel(
+            lines(
+                "Records by outcome",
+                "consumed = windowed + duplicate + late + dead-lettered + rejected + replayed. The line is consumed; "
+                "the stack should reach it.",
+                [
+                    (f"sum(rate(streamer_records_windowed_total{{{JOB}}}[$__rate_interval]))", "windowed"),
+                    (f"sum(rate(streamer_records_duplicate_total{{{JOB}}}[$__rate_interval]))", "duplicate"),
+                    (f"sum(rate(streamer_records_late_total{{{JOB}}}[$__rate_interval]))", "late"),
+                    (f"sum(rate(streamer_records_dead_lettered_total{{{JOB}}}[$__rate_interval]))", "dead-lettered"),
+                    (f"sum(rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval]))", "rejected"),
+                    (f"sum(rate(streamer_records_replayed_total{{{JOB}}}[$__rate_interval]))", "replayed"),
+                    (f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))", "consumed"),
+                ],
+                unit="cps",
+                stacked=True,
+                width=8,
+            ).override_by_name(
+                "consumed",
+                properties({"custom.stacking": {"mode": "none"}, "custom.fillOpacity": 0, "custom.lineWidth": 2}),
+            )
+        )
+        .with_panel(
+            lines(
+                "Dead letters and refusals by reason",
+                "Records that could not be read (dead-letter topic, with the reason in the headers) and readings "
+                "refused by a limit.",
+                [
+                    (
+                        f"sum by (reason) (rate(streamer_records_dead_lettered_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "dead letter: {{reason}}",
+                    ),
+                    (
+                        f"sum by (reason) (rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "rejected: {{reason}}",
+                    ),
+                ],
+                unit="cps",
+                no_value="none",
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Lag by partition",
+                "Unread records of each partition. One partition growing alone: a hot key or a stuck replica.",
+                [(f"max by (partition) (streamer_consumer_lag_records{{{JOB}}})", "partition {{partition}}")],
+                width=8,
+            )
+        )
+        .with_row(row("Scoring: does it keep up?"))
+        .with_panel(
+            lines(
+                "Event to score",
+                "From the broker's time stamp of a record to its score: what a reader of alerts waits.",
+                [(_quantile(q, "streamer_event_to_score_seconds"), f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)],
+                unit="s",
+                steps=((None, "transparent"), (30, RED)),
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Scoring of one poll",
+                "Time to decode, window and score what one poll brought.",
+                [(_quantile(q, "streamer_scoring_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)],
+                unit="s",
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Windows scored and failed",
+                "Windows scored each second. A window whose score is not a number can hide an anomaly.",
+                [
+                    (f"sum(rate(streamer_windows_scored_total{{{JOB}}}[$__rate_interval]))", "scored"),
+                    (f"sum(rate(streamer_scoring_failures_total{{{JOB}}}[$__rate_interval]))", "failed"),
+                    (
+                        f"sum by (reason) (rate(streamer_window_resets_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "reset: {{reason}}",
+                    ),
+                ],
+                unit="cps",
+                width=8,
+            ).override_by_name("failed", properties({"color": {"mode": "fixed", "fixedColor": RED}}))
+        )
+        .with_row(row("Safety: would a restart lose nothing, does what it says arrive?"))
+        .with_panel(
+            lines(
+                "Time since last checkpoint and commit",
+                "Commits follow checkpoints, every few seconds. Above two minutes with records flowing: a restart "
+                "would repeat that much.",
+                [
+                    (
+                        f"time() - max by (instance) (streamer_last_checkpoint_timestamp_seconds{{{JOB}}} > 0)",
+                        "checkpoint {{instance}}",
+                    ),
+                    (
+                        f"time() - max by (instance) (streamer_last_commit_timestamp_seconds{{{JOB}}} > 0)",
+                        "commit {{instance}}",
+                    ),
+                ],
+                unit="s",
+                steps=((None, "transparent"), (120, RED)),
+                threshold_line=True,
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Failures",
+                "What went wrong in each interval. All of it is retried; what keeps failing has an alert of its own.",
+                [
+                    (
+                        f"sum (increase(streamer_delivery_failures_total{{{JOB}}}[$__rate_interval]))",
+                        "delivery",
+                    ),
+                    (f"sum(increase(streamer_checkpoint_failures_total{{{JOB}}}[$__rate_interval]))", "checkpoint"),
+                    (f"sum(increase(streamer_commit_failures_total{{{JOB}}}[$__rate_interval]))", "commit"),
+                    (f"sum(increase(streamer_broker_errors_total{{{JOB}}}[$__rate_interval]))", "broker connection"),
+                    (f"sum(increase(streamer_offset_resets_total{{{JOB}}}[$__rate_interval]))", "offsets lost"),
+                    (f"sum(increase(streamer_scoring_failures_total{{{JOB}}}[$__rate_interval]))", "scoring"),
+                    (
+                        f"sum by (reason) (increase(streamer_model_reload_failures_total{{{JOB}}}[$__rate_interval]))",
+                        "model reload: {{reason}}",
+                    ),
+                ],
+                bars=True,
+                stacked=True,
+                legend_calcs=("sum",),
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Alerts published, checkpoints, reloads",
+                "Alert messages acknowledged by Kafka, snapshots written, offsets committed, models swapped.",
+                [
+                    (
+                        f"sum by (event) (increase(streamer_alerts_published_total{{{JOB}}}[$__rate_interval]))",
+                        "alert: {{event}}",
+                    ),
+                    (f"sum(increase(streamer_checkpoints_total{{{JOB}}}[$__rate_interval]))", "checkpoints"),
+                    (f"sum(increase(streamer_commits_total{{{JOB}}}[$__rate_interval]))", "commits"),
+                    (f"sum(increase(streamer_model_reloads_total{{{JOB}}}[$__rate_interval]))", "model reloads"),
+                ],
+                bars=True,
+                legend_calcs=("sum",),
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Partitions of each replica",
+                "Partitions held. Zero on one replica: more replicas than partitions.",
+                [(f"max by (instance) (streamer_partitions_assigned{{{JOB}}})", "{{instance}}")],
+                stacked=True,
+                width=6,
+            )
+        )
+        .with_panel(
+            lines(
+                "Checkpoint duration",
+                "Time to freeze and write one snapshot; scoring waits meanwhile.",
+                [(_quantile(q, "streamer_checkpoint_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)],
+                unit="s",
+                width=6,
+            )
+        )
+        .with_panel(
+            lines(
+                "Memory",
+                "Resident memory of each replica.",
+                [(f"max by (instance) (process_resident_memory_bytes{{{JOB}}})", "{{instance}}")],
+                unit="bytes",
+                width=6,
+            )
+        )
+        .with_panel(
+            lines(
+                "CPU",
+                "Cores used by each replica.",
+                [
+                    (
+                        f"max by (instance) (rate(process_cpu_seconds_total{{{JOB}}}[$__rate_interval]))",
+                        "{{instance}}",
+                    )
+                ],
+                unit="none",
+                width=6,
+            )
+        )
+    )
+    return plain(dashboard)
+
+
+def _quantile(q: float, histogram: str) -> str:
+    return f"histogram_quantile({q:g}, sum by (le) (rate({histogram}_bucket{{{JOB}}}[$__rate_interval])))"
