@@ -147,6 +147,7 @@ _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>streamer backtest</title>
 <style>
  body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; color: #1b1f24; padding: 0 1rem }
+ td { overflow-wrap: anywhere } td:first-child { white-space: nowrap }
  table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: left; vertical-align: top }
  tr:nth-child(even) { background: #f4f6f8 } th { border-bottom: 2px solid #d0d7de } img { max-width: 100% }
  .critical { color: #b3261e; font-weight: 600 } .warning { color: #9a6700; font-weight: 600 } .info { color: #57606a }
@@ -162,7 +163,7 @@ _PAGE = """<!doctype html>
 <img alt="values and score of {{ name }}" src="data:image/png;base64,{{ image }}">{% endfor %}
 <h2>Alerts</h2>
 <table><tr><th>time</th><th>stream</th><th>event</th><th>severity</th><th>what</th></tr>
-{% for alert in alerts %}<tr><td>{{ alert.time }}</td><td>{{ alert.stream }}</td><td>{{ alert.event }}</td>
+{% for alert in alerts %}<tr><td>{{ alert.time[:16] | replace("T", " ") }}</td><td>{{ alert.stream }}</td><td>{{ alert.event }}</td>
 <td class="{{ alert.severity }}">{{ alert.severity }}</td><td>{{ alert.summary }}</td></tr>{% endfor %}
 </table></html>
 """

@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    print(f"ok    configuration  {options.config}")
+    print(f"ok    configuration {options.config}")
     from models.errors import ModelError
     from models.registry import Registry
     from streamer.broker.probe import probe
@@ -87,14 +87,14 @@ def _check(options: argparse.Namespace) -> int:
         detector, manifest = Registry(settings.model.directory).load()
         check_fit(settings, detector, str(manifest["version"]))
         canary(detector)
-        print(f"ok    bundle         {manifest['version']}, {manifest['streams']} stream(s)")
+        print(f"ok    bundle {manifest['version']}, {manifest['streams']} stream(s)")
     except (ModelError, ConfigError) as error:
-        print(f"FAIL  bundle         {error}")
+        print(f"FAIL  bundle: {error}")
         code = EXIT_CONFIG
     report = probe(settings.kafka, create_missing=False)
     for step in report.steps:
         word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
-        print(f"{word}  {step.name:<14} {step.detail}")
+        print(f"{word}  {step.detail}")
     return code if report.ok else EXIT_BROKER
 
 

@@ -48,28 +48,28 @@ class Section(BaseModel):
 class KafkaConfig(Section):
     """Where readings come from and where alerts and dead letters go."""
 
-    bootstrap_servers: str = "127.0.0.1:9092"
-    topic: TopicName = "readings"
-    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"
-    alerts_topic: TopicName = "streamer.alerts"
-    dead_letter_topic: TopicName | None = None  # None: "<topic>.dlq"
-    scores_topic: TopicName | None = None  # None: scores are not published
-    client: Literal["kafka-python", "confluent"] = "kafka-python"
-    client_id: str = "streamer"
+    bootstrap_servers: str = "127.0.0.1:9092"  # host:port, several with commas
+    topic: TopicName = "readings"  # where readings come from
+    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group; replicas share one
+    alerts_topic: TopicName = "streamer.alerts"  # where alerts go
+    dead_letter_topic: TopicName | None = None  # where records that are no readings go; none: "<topic>.dlq"
+    scores_topic: TopicName | None = None  # where every score goes; none: nowhere
+    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, an extra of that name
+    client_id: str = "streamer"  # name in the broker's logs
     start: Literal["earliest", "latest"] = "earliest"  # where a group without offsets begins
     create_topics: bool = False  # create missing topics at start-up (demo, compose)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # how to connect
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # how to log in
+    sasl_username: str | None = None  # needed with SASL
     sasl_password: SecretStr | None = None  # environment or file only
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    ssl_cafile: Path | None = None  # certificates to trust, PEM; none: the system's
+    ssl_certfile: Path | None = None  # our certificate, PEM
+    ssl_keyfile: Path | None = None  # its key, PEM
     ssl_key_password: SecretStr | None = None  # environment or file only
     allow_insecure: bool = False  # permit an unencrypted connection off loopback
-    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000
-    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000
-    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000
+    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000  # largest batch
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000  # then the group goes on without us
+    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000  # one request to the broker
     delivery_timeout_s: Positive = 30.0  # one flush of alerts and dead letters
     probe_timeout_s: Positive = 15.0  # start-up proof of connection and rights
 
@@ -102,10 +102,10 @@ class RecordsConfig(Section):
 
     stream: str = "stream"  # field that names the stream; "@key" takes the message key
     timestamp: str = "timestamp"  # field with the event time
-    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"
+    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"  # numbers count from 1970
     features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # fields, dots reach into objects
-    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000
-    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead letters
+    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # further ones are refused and counted
     max_future_s: Positive = 3600.0  # an event time further ahead of the broker's clock is refused
 
     @field_validator("features")
@@ -119,10 +119,10 @@ class RecordsConfig(Section):
 class WindowConfig(Section):
     """How each stream is cut; counts are readings."""
 
-    length: Annotated[int, Field(ge=8, le=4096)] = 64
+    length: Annotated[int, Field(ge=8, le=4096)] = 64  # readings in a window
     patch: Annotated[int, Field(ge=1, le=512)] = 8  # readings that enter the LSTM as one step
-    stride: Annotated[int, Field(ge=1)] = 1
-    max_gap_s: Positive | None = None  # a longer silence starts the window afresh; None: never
+    stride: Annotated[int, Field(ge=1)] = 1  # readings between two windows of a stream
+    max_gap_s: Positive | None = None  # seconds; a longer silence starts the window afresh; none: never
 
     @model_validator(mode="after")
     def _divides(self) -> WindowConfig:
@@ -137,18 +137,18 @@ class ModelConfig(Section):
     """The autoencoder and its training."""
 
     directory: Path = Path("bundles")  # the registry of bundles
-    backbone: Literal["lstm"] = "lstm"
-    regulariser: Literal["plain"] = "plain"
-    hidden: Annotated[int, Field(ge=2, le=4096)] = 64
-    latent: Annotated[int, Field(ge=1, le=4096)] = 16
-    layers: Annotated[int, Field(ge=1, le=8)] = 1
-    epochs: Annotated[int, Field(ge=1)] = 40
+    backbone: Literal["lstm"] = "lstm"  # kind of encoder and decoder
+    regulariser: Literal["plain"] = "plain"  # what keeps it from learning by heart
+    hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units of a recurrent layer
+    latent: Annotated[int, Field(ge=1, le=4096)] = 16  # width of the bottleneck
+    layers: Annotated[int, Field(ge=1, le=8)] = 1  # recurrent layers in encoder and in decoder
+    epochs: Annotated[int, Field(ge=1)] = 40  # at most
     steps_per_epoch: Annotated[int, Field(ge=1)] = 150  # at most; fewer when the data has fewer windows
     patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss
-    batch_size: Annotated[int, Field(ge=1)] = 256
-    learning_rate: Positive = 3e-3
+    batch_size: Annotated[int, Field(ge=1)] = 256  # windows in one step of training
+    learning_rate: Positive = 3e-3  # highest, of a one-cycle schedule
     holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # tail of each stream kept for calibration
-    seed: int = 0
+    seed: int = 0  # same seed, same bundle
     threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so training and scores repeat
     poll_s: Positive = 5.0  # how often the daemon looks for a newer bundle
 
@@ -157,12 +157,12 @@ class AlertingConfig(Section):
     """When a score becomes an incident."""
 
     budget_per_stream_per_week: Positive = 1.0  # false incidents the line is set to allow
-    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # n of ...
-    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... the last m scores at or above 1.0
+    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # scores at or above 1.0 that open an incident ...
+    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among so many newest
     exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: quiet means below this
     resolve_after: Annotated[int, Field(ge=1)] = 32  # quiet readings in a row
-    update_factor: Annotated[float, Field(gt=1)] = 1.5  # a new peak this much higher sends an update
-    silent_after: Annotated[float, Field(gt=1)] | None = 30.0  # usual intervals without a reading; None: off
+    update_factor: Annotated[float, Field(gt=1)] = 1.5  # a peak so many times the last one told is told again
+    silent_after: Annotated[float, Field(gt=1)] | None = 30.0  # usual intervals without a reading; none: off
     dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
 
     @model_validator(mode="after")
@@ -178,22 +178,24 @@ class AlertingConfig(Section):
 class StateConfig(Section):
     """Snapshots of windows and incidents, so that a restart goes on where it stopped."""
 
-    directory: Path | None = Path("state")  # None: every start is cold
-    checkpoint_s: Positive = 5.0
+    directory: Path | None = Path("state")  # none: every start is cold
+    checkpoint_s: Positive = 5.0  # seconds between checkpoints
     replay_records: Annotated[int, Field(ge=0)] = 20_000  # per partition, read again to warm up without a snapshot
 
 
 class HttpConfig(Section):
     """`/metrics`, `/healthz`, `/readyz`."""
 
-    host: str = "127.0.0.1"
+    host: str = "127.0.0.1"  # address to listen on
     port: Annotated[int, Field(ge=0, le=65535)] = 9108  # 0: any free port, logged at start
     max_stream_series: Annotated[int, Field(ge=0)] = 500  # streams with series of their own on /metrics
 
 
 class LogConfig(Section):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    format: Literal["text", "json"] = "text"
+    """Log lines, to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # what is logged
+    format: Literal["text", "json"] = "text"  # how
 
 
 class Settings(Section):
