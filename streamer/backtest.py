@@ -163,7 +163,8 @@ _PAGE = """<!doctype html>
 <img alt="values and score of {{ name }}" src="data:image/png;base64,{{ image }}">{% endfor %}
 <h2>Alerts</h2>
 <table><tr><th>time</th><th>stream</th><th>event</th><th>severity</th><th>what</th></tr>
-{% for alert in alerts %}<tr><td>{{ alert.time[:16] | replace("T", " ") }}</td><td>{{ alert.stream }}</td><td>{{ alert.event }}</td>
-<td class="{{ alert.severity }}">{{ alert.severity }}</td><td>{{ alert.summary }}</td></tr>{% endfor %}
+{% for alert in alerts %}<tr><td>{{ alert.time[:16] | replace("T", " ") }}</td><td>{{ alert.stream }}</td>
+<td>{{ alert.event }}</td><td class="{{ alert.severity }}">{{ alert.severity }}</td>
+<td>{{ alert.summary }}</td></tr>{% endfor %}
 </table></html>
 """

@@ -17,6 +17,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ import torch
 from models.detector import Detector
 from models.errors import ArtifactError, ModelError
 from models.registry import Registry
-from streamer.broker import Consumer, RecordBatch, connect_consumer, connect_producer
+from streamer.broker import Consumer, OffsetReset, PoisonedBatch, RecordBatch, connect_consumer, connect_producer
 from streamer.broker.probe import probe
 from streamer.columns import Table
 from streamer.config import Settings
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
 STALLED_S = 60.0  # a loop that has not turned for so long is not healthy
 SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
+FLUSH_PART_S = 2.0  # how long a flush before that one may overlook the signal
+POISONED_AFTER = 3  # times a batch cannot be read until its partition is paused
 VIEW_S = 1.0  # how fresh per-stream series are
 
 
@@ -74,8 +77,11 @@ class Daemon:
         self._not_ready: str | None = "starting"
         self._turned_at = clock()
         self._models = Registry(settings.model.directory)
-        self._refused_version: str | None = None
+        self._refused: str | None = None  # version, or what is wrong with the pointer; told of once
+        self._stop = threading.Event()
+        self._last_checkpoint = False
         self._done = 0
+        self._poison: Counter[tuple[int, int]] = Counter()  # times a batch could not be read
         self._web: WebServer | None = None
         self._store = (
             SnapshotStore(settings.state.directory, settings.kafka.topic, _shape(settings))
@@ -113,6 +119,7 @@ class Daemon:
             ConfigError: The bundle does not fit the settings, or the port is taken.
             ArtifactError: The current bundle cannot be trusted.
         """
+        self._stop = stop
         # A fixed number of threads: the order of additions, and so the last bits of a score, depend on it.
         torch.set_num_threads(self.settings.model.threads)
         http = self.settings.http
@@ -162,32 +169,46 @@ class Daemon:
     def _serve(self, stop: threading.Event) -> None:
         """Join the group and turn the loop until told to stop or the broker gives up on us."""
         kafka = self.settings.kafka
-        consumer = None
+        consumer = sinks = None
         try:
-            self._sinks = KafkaSinks(
+            sinks = self._sinks = KafkaSinks(
                 connect_producer(kafka), kafka, max_value_bytes=self.settings.records.max_record_bytes
             )
-            consumer = self._consumer = connect_consumer(kafka, on_assigned=self._assigned, on_revoked=self._revoked)
+            consumer = self._consumer = connect_consumer(
+                kafka,
+                on_assigned=self._assigned,
+                on_revoked=self._revoked,
+                on_offset_reset=self._offset_reset,
+            )
             self._flush(kafka.delivery_timeout_s)  # connects, so that the first alert need not
             self._set_ready(None)
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
             while not stop.is_set():
                 self._tick()
             log.info("stopping: last checkpoint")
+            self._last_checkpoint = True
             self._checkpoint(list(self._partitions), timeout_s=SHUTDOWN_FLUSH_S)
+            self._drop_all()  # before leaving the group, which would try it once more
         except BrokerError as error:
+            if isinstance(error, PoisonedBatch):
+                self._poison[error.partition, error.offset] += 1
             self._set_ready(f"broker: {error}")
             log.error("connection given up, making a new one: %s", error)
             self.metrics.broker_errors.inc()
             stop.wait(1.0)
+        except BaseException:
+            # Records may be half dealt with: leaving the group must not commit past them.
+            self._drop_all()
+            raise
         finally:
             if consumer is not None:
                 try:
                     consumer.close()
                 except BrokerError as error:
                     log.warning("leaving the group: %s", error)
-            for partition in list(self._partitions):
-                self._drop(partition)
+            self._drop_all()
+            if sinks is not None:
+                sinks.close()
 
     # -- the loop -----------------------------------------------------------------
 
@@ -205,7 +226,9 @@ class Daemon:
         now = self._clock()
         if now >= self._checkpoint_at:
             self._checkpoint(list(self._partitions), timeout_s=self.settings.kafka.delivery_timeout_s)
-            self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
+            # The snapshot of a very large fleet takes a while; it must not take most of the time.
+            took = self._clock() - now
+            self._checkpoint_at = self._clock() + max(self.settings.state.checkpoint_s, 10 * took)
         if now >= self._model_check_at:
             self._look_for_model()
             self._model_check_at = now + self.settings.model.poll_s
@@ -302,15 +325,25 @@ class Daemon:
     # -- checkpoints ----------------------------------------------------------------
 
     def _flush(self, timeout_s: float) -> bool:
+        """Wait for acknowledgements; told to stop meanwhile, leave the rest to the last checkpoint."""
+        deadline_s = time.monotonic() + timeout_s
         try:
-            self._sinks.flush(timeout_s)
-        except DeliveryFailed as error:
-            self.metrics.delivery_failures.inc()
-            log.warning("not acknowledged yet, will be sent again: %s", error)
-            return False
+            while True:
+                began_s = time.monotonic()
+                part_s = max(0.0, min(FLUSH_PART_S, deadline_s - began_s))
+                try:
+                    self._sinks.flush(part_s)
+                    return True
+                except DeliveryFailed as error:
+                    now_s = time.monotonic()
+                    refused = now_s - began_s < part_s  # more time would not help
+                    if not refused and now_s < deadline_s and (self._last_checkpoint or not self._stop.is_set()):
+                        continue
+                    self.metrics.delivery_failures.inc()
+                    log.warning("not acknowledged yet, will be sent again: %s", error)
+                    return False
         finally:
             self.metrics.alerts_pending.set(self._sinks.pending)
-        return True
 
     def _checkpoint(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
         """Flush, snapshot, commit; a step that fails stops the sequence."""
@@ -368,7 +401,21 @@ class Daemon:
             self._consumer.seek(partition, begin)
             self._partitions[partition] = _Partition(begin, publish_from, begin)
             log.info("partition %d: from offset %d, publishing from %d", partition, begin, publish_from)
+        poisoned = [p for (p, _), times in self._poison.items() if times >= POISONED_AFTER and p in self._partitions]
+        if poisoned:
+            # The others go on; this one waits for a person: skipping would lose its records.
+            self._consumer.pause(poisoned)
+            log.error("partitions %s hold a batch that cannot be read and are paused; see the runbook", poisoned)
+        self.metrics.partitions_poisoned.set(len(poisoned))
         self.metrics.partitions_assigned.set(len(self._partitions))
+
+    def _offset_reset(self, reset: OffsetReset) -> None:
+        """The log was cut or made anew under us: what is remembered belongs to other records."""
+        self.metrics.offset_resets.inc()
+        self._pipeline.forget(reset.partition)
+        self._partitions[reset.partition] = _Partition(
+            reset.restarted_at, publish_from=reset.restarted_at, saved_offset=reset.restarted_at
+        )
 
     def _first_offset(self, partition: int, committed: int | None, first: int, end: int) -> int:
         """Where to publish from without a snapshot."""
@@ -410,6 +457,10 @@ class Daemon:
             self._drop(partition)
         self.metrics.partitions_assigned.set(len(self._partitions))
 
+    def _drop_all(self) -> None:
+        for partition in list(self._partitions):
+            self._drop(partition)
+
     def _drop(self, partition: int) -> None:
         self._pipeline.forget(partition)
         self._partitions.pop(partition, None)
@@ -421,9 +472,12 @@ class Daemon:
         try:
             version = self._models.current()
         except ArtifactError as error:
-            version = None
-            log.warning("registry: %s", error)
-        if version in (None, self._pipeline.scorer.version, self._refused_version):
+            if self._refused != str(error):
+                self._refused = str(error)
+                self.metrics.model_reload_failures.labels("artifact").inc()
+                log.error("registry: %s; bundle %s stays", error, self._pipeline.scorer.version)
+            return
+        if version in (None, self._pipeline.scorer.version, self._refused):
             return
         reason = "artifact"
         try:
@@ -433,7 +487,7 @@ class Daemon:
             reason = "config"
             self._pipeline.swap(detector, str(version))
         except (ArtifactError, ModelError, ConfigError) as error:
-            self._refused_version = version
+            self._refused = version
             self.metrics.model_reload_failures.labels(reason).inc()
             log.error("bundle %s refused, %s stays: %s", version, self._pipeline.scorer.version, error)
             return

@@ -98,6 +98,9 @@ class Metrics:
             "event_to_score_seconds", "From the broker's time stamp of a poll's newest record to its score."
         )
         self.consumer_lag = gauge("consumer_lag_records", "Records on the broker not read yet.", ["partition"])
+        self.partitions_poisoned = gauge(
+            "partitions_poisoned", "Partitions paused because a batch of theirs cannot be read."
+        )
         self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])

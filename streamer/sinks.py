@@ -116,6 +116,10 @@ class KafkaSinks:
         if self._waiting:
             raise DeliveryFailed(f"{len(self._waiting)} messages wait for room in the producer")
 
+    def close(self) -> None:
+        """Let go of the producer; what is not acknowledged is lost, so flush before."""
+        self._producer.close()
+
     def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         self._waiting.append((topic, key, value, headers))
         self._pump()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.errors import BrokerError
+
 if TYPE_CHECKING:
     from streamer.config import KafkaConfig
 
@@ -39,6 +41,28 @@ class RecordBatch:
         return len(self.offsets)
 
 
+class PoisonedBatch(BrokerError):
+    """The batch at `offset` of `partition` cannot be read; a new consumer may seek past it."""
+
+    def __init__(self, message: str, *, partition: int, offset: int) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetReset:
+    """The offset wanted is not in the log (any more); reading went on from `restarted_at`."""
+
+    partition: int
+    wanted: int
+    restarted_at: int
+    lost: int  # records known to be gone unread; 0 where the log is shorter than `wanted`
+
+
+OnOffsetReset = Callable[[OffsetReset], None]
+
+
 class Consumer(Protocol):
     """One member of a consumer group on one topic; used from a single thread."""
 
@@ -48,7 +72,8 @@ class Consumer(Protocol):
         Rebalance callbacks run inside this call, on this thread.
 
         Raises:
-            BrokerError: The broker refuses (authorisation, poisoned batch).
+            PoisonedBatch: A batch cannot be read; this consumer is of no further use.
+            BrokerError: The broker refuses (authorisation).
         """
         ...
 
@@ -122,7 +147,13 @@ class Producer(Protocol):
 OnPartitions = Callable[[Sequence[int]], None]
 
 
-def connect_consumer(config: KafkaConfig, *, on_assigned: OnPartitions, on_revoked: OnPartitions) -> Consumer:
+def connect_consumer(
+    config: KafkaConfig,
+    *,
+    on_assigned: OnPartitions,
+    on_revoked: OnPartitions,
+    on_offset_reset: OnOffsetReset | None = None,
+) -> Consumer:
     """Join `config.group` on `config.topic` with the configured client.
 
     Args:
@@ -130,14 +161,18 @@ def connect_consumer(config: KafkaConfig, *, on_assigned: OnPartitions, on_revok
         on_assigned: Called inside `poll` with partitions just gained; may `seek`.
         on_revoked: Called inside `poll` or `close` with partitions about to be lost;
             may `commit`.
+        on_offset_reset: Called inside `poll` when the log does not hold the offset wanted;
+            what was remembered of the partition may belong to another log.
     """
     if config.client == "confluent":
         from streamer.broker.confluent_client import ConfluentConsumer
 
-        return ConfluentConsumer(config, on_assigned=on_assigned, on_revoked=on_revoked)
+        return ConfluentConsumer(
+            config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset
+        )
     from streamer.broker.kafka_python_client import KafkaPythonConsumer
 
-    return KafkaPythonConsumer(config, on_assigned=on_assigned, on_revoked=on_revoked)
+    return KafkaPythonConsumer(config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset)
 
 
 def connect_producer(config: KafkaConfig) -> Producer:

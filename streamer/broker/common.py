@@ -12,11 +12,11 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from streamer.broker import Headers
+from streamer.broker import Headers, OffsetReset, OnOffsetReset, PoisonedBatch
 from streamer.errors import BrokerError, DeliveryFailed
+
+__all__ = ["OffsetReset", "OnOffsetReset", "Outbox", "PoisonedBatch", "report_offset_reset"]
 
 log = logging.getLogger(__name__)
 
@@ -24,28 +24,6 @@ MAX_MESSAGE_BYTES = 1_000_000  # a little below a broker's default max.message.b
 MAX_PENDING = 200_000
 MAX_PENDING_BYTES = 128 * 1024 * 1024
 RECORD_OVERHEAD_BYTES = 100  # lengths, offsets and the batch header around one record
-
-
-class PoisonedBatch(BrokerError):
-    """The batch at `offset` of `partition` cannot be read; a new consumer may seek past it."""
-
-    def __init__(self, message: str, *, partition: int, offset: int) -> None:
-        super().__init__(message)
-        self.partition = partition
-        self.offset = offset
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetReset:
-    """The offset wanted is not in the log (any more); reading went on from `restarted_at`."""
-
-    partition: int
-    wanted: int
-    restarted_at: int
-    lost: int  # records known to be gone unread; 0 where the log is shorter than `wanted`
-
-
-OnOffsetReset = Callable[[OffsetReset], None]
 
 
 def report_offset_reset(topic: str, partition: int, wanted: int, bounds: tuple[int, int]) -> OffsetReset:

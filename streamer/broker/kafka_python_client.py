@@ -45,7 +45,8 @@ FETCH_MAX_BYTES = 50 * 1024 * 1024
 FRAME_MAX_BYTES = 2 * FETCH_MAX_BYTES  # a fetch may exceed its limit by one large batch
 MAX_POLL_INTERVAL_MS = 120_000
 BOOTSTRAP_TIMEOUT_MS = 5_000
-CLOSE_TIMEOUT_MS = 5_000
+CLOSE_TIMEOUT_MS = 3_000
+COMMIT_TIMEOUT_MS = 5_000  # a failed commit costs a second reading, a late one the 20 s a container has to stop
 
 # Errors that poll() raises and survives: asking again is safe, if useless until someone acts.
 _SURVIVED = (
@@ -251,7 +252,7 @@ class KafkaPythonConsumer:
             )
         wanted = {self._tp(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
         try:
-            self._consumer.commit(wanted, timeout_ms=self._timeout_ms)
+            self._consumer.commit(wanted, timeout_ms=min(COMMIT_TIMEOUT_MS, self._timeout_ms))
         except Exception as error:  # besides KafkaError: assertions and errors of the socket
             raise CommitFailed(
                 f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}: "
