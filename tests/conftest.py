@@ -1,0 +1,50 @@
+"""Fixtures that more than one test folder uses: brokers, a tiny detector."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from models.detector import Detector
+from tests import tiny
+from tests.brokers import Broker, SecureKafka, choose_broker, kafka_home
+
+# The same examples on every machine; HYPOTHESIS_PROFILE=search looks for new ones.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The best broker this machine has; see `tests/brokers.py`."""
+    chosen = choose_broker(tmp_path_factory.mktemp("kafka"))
+    yield chosen
+    chosen.stop()
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """A real Kafka that wants a login and grants by ACL; only where KAFKA_HOME is set."""
+    home = kafka_home()
+    missing = "KAFKA_HOME is not set" if home is None else None
+    if missing is None and shutil.which("openssl") is None:
+        missing = "openssl is not on PATH"
+    if home is None or missing is not None:
+        reason = f"a Kafka with login and ACLs needs KAFKA_HOME, Java and openssl: {missing}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    node = SecureKafka(home, tmp_path_factory.mktemp("secure-kafka"), users=("full", "partial", "nobody")).start()
+    yield node
+    node.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_detector() -> Detector:
+    """Two streams of two features, windows of 16; see `tests/tiny.py`. Never changed by a test."""
+    return tiny.fit()

@@ -1,0 +1,138 @@
+"""Bundles come while the daemon runs: a good one is taken into use between two batches, a bad one is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.registry import Registry
+from streamer.retrain import retrain_from_files
+from tests.e2e.conftest import NewSite, World
+from tests.e2e.harness import MODEL, DaemonThread, Expected, Site, wait_until
+from tests.e2e.test_stops_and_crashes import halves
+
+
+@pytest.fixture(scope="module")
+def newer(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second bundle for the same machines, in a registry of its own."""
+    directory = tmp_path_factory.mktemp("newer")
+
+    class Nowhere:
+        bootstrap_servers, min_session_ms = "127.0.0.1:1", 1000
+
+    site = Site(Nowhere(), directory / "site", directory / "bundles", model={"seed": 1, **MODEL})  # type: ignore[arg-type]
+    return directory / "bundles" / retrain_from_files(site.settings, [world.history_file])
+
+
+def publish(site: Site, bundle: Path) -> str:
+    directory = site.settings.model.directory
+    shutil.copytree(bundle, directory / bundle.name)
+    Registry(directory).promote(bundle.name)
+    return bundle.name
+
+
+def test_a_promoted_bundle_is_taken_into_use_without_losing_a_window(
+    world: World, newer: Path, new_site: NewSite
+) -> None:
+    site = new_site(own_bundles=True)
+    first, second = halves(world.live)
+
+    with DaemonThread(site) as daemon:
+        site.send(first)
+        site.wait_until_done()
+        before = len(site.alerts())
+        version = publish(site, newer)
+        wait_until(lambda: any(version in key for key in daemon.metrics()), "the new bundle")
+        site.send(second)
+        site.wait_until_done()
+        metrics = daemon.metrics()
+
+    told = site.alerts()
+    assert [key for key in metrics if key.startswith("streamer_model_info")] == [
+        f'streamer_model_info{{backbone="lstm",regulariser="plain",version="{version}"}}'
+    ]
+    assert metrics["streamer_model_reloads_total"] == 1
+    assert metrics.total("streamer_model_reload_failures_total") == 0
+    assert {alert["model_version"] for alert in told[:before]} == {world.version}
+    assert {alert["model_version"] for alert in told[before:]} == {version}
+    # Every reading but those that fill the first window of each machine.
+    machines, length = len(world.live.names), site.settings.window.length
+    assert metrics["streamer_windows_scored_total"] == len(world.live) - machines * (length - 1)
+    assert site.scores().keys() == Expected.of(site, world.live).scores.keys()
+
+
+def test_a_restart_with_another_bundle_loses_no_window(world: World, newer: Path, new_site: NewSite) -> None:
+    """The snapshot is of the old bundle and cannot be taken over; the topic's past can."""
+    site = new_site(own_bundles=True)
+    first, second = halves(world.live)
+    with DaemonThread(site):
+        site.send(first)
+        site.wait_until_done()
+    publish(site, newer)
+
+    with DaemonThread(site) as daemon:
+        site.send(second)
+        site.wait_until_done()
+        metrics = daemon.metrics()
+
+    assert metrics["streamer_records_replayed_total"] == len(first)
+    assert metrics["streamer_windows_scored_total"] == len(second)
+    assert metrics.accounted() == metrics["streamer_records_consumed_total"]
+    assert site.scores().keys() == Expected.of(site, world.live).scores.keys()
+
+
+@pytest.mark.parametrize("damage", ["weights", "manifest", "pointer"])
+def test_a_damaged_bundle_is_refused_and_the_old_one_stays(
+    world: World, newer: Path, new_site: NewSite, damage: str
+) -> None:
+    site = new_site(own_bundles=True)
+    directory = site.settings.model.directory
+    first, second = halves(world.live)
+    refused = 'streamer_model_reload_failures_total{reason="artifact"}'
+
+    with DaemonThread(site) as daemon:
+        site.send(first)
+        site.wait_until_done()
+        if damage == "pointer":
+            (directory / "current").write_text("../../etc/passwd\n")
+        else:
+            publish(site, newer)
+            name = {"weights": "weights.safetensors", "manifest": "manifest.json"}[damage]
+            file = directory / newer.name / name
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 0xFF
+            file.unlink()
+            file.write_bytes(content)
+        wait_until(lambda: daemon.metrics()[refused] >= 1, "the bundle to be refused")
+        site.send(second)
+        site.wait_until_done()
+        metrics = daemon.metrics()
+        assert daemon.ready()
+
+    assert metrics["streamer_model_reloads_total"] == 0
+    assert metrics[refused] == 1, "counted once, not at every look"
+    assert metrics[f'streamer_model_info{{backbone="lstm",regulariser="plain",version="{world.version}"}}'] == 1
+    (directory / "current").write_text(world.version + "\n")
+    Expected.of(site, world.live).hold(site, each_once=True)
+
+
+def test_without_a_bundle_it_says_what_to_do_and_starts_when_there_is_one(
+    world: World, new_site: NewSite, tmp_path: Path
+) -> None:
+    site = new_site(model={"directory": str(tmp_path / "empty")})
+    site.send(world.live)
+
+    with DaemonThread(site) as daemon:
+        reason = daemon.wait_until_not_ready("no bundle")
+        health = daemon.get("/healthz")[0]
+        publish(site, world.bundles / world.version)
+        daemon.wait_until_ready()
+        site.wait_until_done()
+
+    assert "streamer retrain" in reason
+    assert health == 200
+    assert np.isfinite(list(site.scores().values())).all()
+    Expected.of(site, world.live).hold(site, each_once=True)

@@ -1,0 +1,123 @@
+"""Stopped, killed, started again: the alerts and scores of all runs together are those of one uninterrupted run."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from streamer.datafiles import DataSet
+from streamer.pipeline import Outcome, Pipeline
+from streamer.records import Readings
+from tests.e2e.conftest import NewSite, World
+from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, wait_until
+
+
+def halves(data: DataSet, at: float = 0.5) -> tuple[DataSet, DataSet]:
+    cut = np.unique(data.time_ns)[int(len(np.unique(data.time_ns)) * at)]
+    return data.select(data.time_ns < cut), data.select(data.time_ns >= cut)
+
+
+def test_sigterm_under_load_loses_nothing_and_repeats_nothing(world: World, new_site: NewSite) -> None:
+    site = new_site(partitions=2)
+
+    with site.feeding(world.live, seconds=30) as feed:
+        with DaemonProcess(site) as first:
+            wait_until(lambda: first.metrics()["streamer_records_consumed_total"] > 300, "some records")
+            assert feed.is_alive(), "the load was over before the signal"
+            first.terminate()
+        committed, snapshots = site.committed(), site.snapshots()
+        second = DaemonProcess(site)
+    with second:
+        site.wait_until_done()
+        metrics = second.metrics()
+        second.terminate()
+
+    assert committed == snapshots
+    assert 300 < sum(committed.values()) < len(world.live)
+    assert metrics["streamer_records_replayed_total"] == 0
+    assert metrics["streamer_records_consumed_total"] == len(world.live) - sum(committed.values())
+    Expected.of(site, world.live).hold(site, each_once=True)
+
+
+def test_kill_9_at_any_moment_loses_no_alert(world: World, new_site: NewSite) -> None:
+    site, dice, pause = new_site(partitions=2), random.Random(5), threading.Event()
+
+    with site.feeding(world.live, seconds=60) as feed:
+        for enough in dice.sample(range(1, 150), 4):
+            with DaemonProcess(site) as daemon:
+                wait_until(lambda: daemon.metrics()["streamer_records_consumed_total"] >= enough, f"{enough} records")  # noqa: B023
+                pause.wait(dice.random() * 0.5)  # anywhere in a poll or a checkpoint
+                daemon.kill()
+        assert feed.is_alive(), "the load was over before the last kill"
+    with DaemonProcess(site) as daemon:
+        site.wait_until_done()
+        metrics = daemon.metrics()
+        daemon.terminate()
+
+    assert metrics.accounted() == metrics["streamer_records_consumed_total"]
+    Expected.of(site, world.live).hold(site)
+
+
+@pytest.mark.parametrize("lost", ["commit", "newest snapshot", "all snapshots"])
+def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World, new_site: NewSite, lost: str) -> None:
+    site = new_site()
+    directory = site.settings.state.directory
+    assert directory is not None
+    first, second = halves(world.live)
+    with DaemonThread(site) as daemon:
+        for part in halves(first):
+            site.send(part)
+            site.wait_until_done()
+            daemon.wait_until_ready()
+    told = len(site.alerts())
+    assert told
+
+    newest = directory / f"{site.settings.kafka.topic}-0.snapshot"
+    if lost == "commit":
+        site.commit({0: len(first) // 2})
+    elif lost == "newest snapshot":
+        newest.write_bytes(newest.read_bytes()[:-1])
+    else:
+        shutil.rmtree(directory)
+    with DaemonThread(site) as daemon:
+        wait_until(lambda: daemon.metrics()["streamer_partitions_assigned"] == 1, "the partition")
+        site.send(second)
+        site.wait_until_done()
+        metrics = daemon.metrics()
+
+    # Where the snapshot is behind the commit, records are read again in silence.
+    replayed = metrics["streamer_records_replayed_total"]
+    least, most = {"commit": (0, 0), "newest snapshot": (1, len(first) - 1), "all snapshots": (len(first),) * 2}[lost]
+    assert least <= replayed <= most
+    assert metrics.accounted() == metrics["streamer_records_consumed_total"]
+    Expected.of(site, world.live).hold(site, each_once=True)
+
+
+def test_a_fault_of_ours_commits_nothing_that_was_not_done(
+    world: World, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = new_site()
+    first, second = halves(world.live)
+    process = Pipeline.process
+
+    def fail(pipeline: Pipeline, readings: Readings) -> Outcome:
+        process(pipeline, readings)  # what is remembered has changed already
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="a fault of ours"), DaemonThread(site) as daemon:  # noqa: PT012
+        site.send(first)
+        site.wait_until_done()
+        monkeypatch.setattr(Pipeline, "process", fail)
+        site.send(second)
+        wait_until(lambda: not daemon.alive(), "the fault to end the daemon")
+    monkeypatch.undo()
+    committed = site.committed()
+    with DaemonThread(site):
+        site.wait_until_done()
+
+    assert committed == {0: len(first)}
+    Expected.of(site, world.live).hold(site)

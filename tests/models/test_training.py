@@ -1,0 +1,119 @@
+"""Training is seeded, learns, stops early and says why it cannot go on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from models import training
+from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.errors import TrainingError
+from models.training import EpochReport, TrainingOptions
+from tests import tiny
+
+ARCHITECTURE = Architecture(features=2, window=16, patch=4, hidden=8, latent=3)
+READINGS = torch.from_numpy(((tiny.wave(300) - [20, 5]) / [3, 2]).astype(np.float32))
+SEEN, HELD_OUT = np.arange(200), np.arange(200, 284)
+OPTIONS = TrainingOptions(epochs=4, steps_per_epoch=20, batch_size=10, learning_rate=1e-2)
+
+
+def weights(options: TrainingOptions) -> list[float]:
+    network, _ = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, options)
+    return [float(v) for value in network.state_dict().values() for v in value.flatten()]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    one, again, other = weights(OPTIONS), weights(OPTIONS), weights(dataclasses.replace(OPTIONS, seed=1))
+
+    assert one == again
+    assert one != other
+
+
+def test_training_does_not_touch_the_global_random_state() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+
+    training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS)
+
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_loss_falls_and_each_epoch_is_reported() -> None:
+    told: list[EpochReport] = []
+
+    _, reports = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS, told.append)
+
+    assert told == reports
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    assert reports[-1].held_out_loss < 0.8 * reports[0].held_out_loss
+    assert reports[-1].train_loss < reports[0].train_loss
+
+
+def test_the_weights_are_those_of_the_best_epoch() -> None:
+    network, reports = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS)
+
+    best = min(report.held_out_loss for report in reports)
+    assert training.evaluate(network, READINGS, HELD_OUT) == pytest.approx(best, rel=1e-3)
+    assert not network.training
+
+
+def test_the_weights_go_back_to_the_best_epoch_when_later_ones_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses, seen = [3.0, 1.0, 2.0, 2.0], list[torch.Tensor]()
+
+    def scripted(network: RecurrentAutoencoder, *_: object) -> float:
+        seen.append(network.head.bias.detach().clone())
+        return losses[len(seen) - 1]
+
+    monkeypatch.setattr(training, "evaluate", scripted)
+    network, _ = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS)
+
+    assert torch.equal(network.head.bias, seen[1])
+    assert not torch.equal(network.head.bias, seen[3])
+
+
+def test_training_stops_when_the_held_out_loss_no_longer_falls() -> None:
+    options = dataclasses.replace(OPTIONS, epochs=50, patience=2, learning_rate=1e-30)
+
+    _, reports = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, options)
+
+    # best  -  -     nothing is learned at this rate
+    assert [report.best for report in reports] == [True, False, False]
+
+
+def test_one_epoch_of_one_window_is_enough() -> None:
+    options = TrainingOptions(epochs=1, steps_per_epoch=1, batch_size=1)
+
+    _, reports = training.train(ARCHITECTURE, READINGS, SEEN[:1], HELD_OUT[:1], options)
+
+    assert len(reports) == 1
+
+
+@pytest.mark.parametrize(("seen", "held_out"), [(SEEN[:0], HELD_OUT), (SEEN, HELD_OUT[:0])])
+def test_without_windows_training_says_what_to_give(seen: training.Starts, held_out: training.Starts) -> None:
+    with pytest.raises(
+        TrainingError, match=r"at least one window to learn from and one held out; got .* shorter window"
+    ):
+        training.train(ARCHITECTURE, READINGS, seen, held_out, OPTIONS)
+
+
+def test_a_loss_that_is_no_number_is_an_error_that_names_the_learning_rate() -> None:
+    with pytest.raises(TrainingError, match=r"no longer finite in epoch 1; lower model\.learning_rate"):
+        training.train(ARCHITECTURE, READINGS * torch.nan, SEEN, HELD_OUT, OPTIONS)
+
+
+def test_gathered_windows_are_slices_of_the_readings() -> None:
+    windows = training.gather(READINGS, torch.tensor([0, 7]), 5)
+
+    assert torch.equal(windows, torch.stack([READINGS[0:5], READINGS[7:12]]))
+
+
+def test_evaluation_does_not_depend_on_the_batch_size() -> None:
+    network, _ = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, dataclasses.replace(OPTIONS, epochs=1))
+
+    losses = [training.evaluate(network, READINGS, HELD_OUT, batch_size=size) for size in (1, 10, 1024)]
+
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
