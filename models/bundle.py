@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from models.errors import ArtifactError, ShapeError
 from models.scaling import RobustScaler
 
 FORMAT = 1
+VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 STREAMS = "streams.json"
@@ -118,6 +120,8 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         features = tuple(str(name) for name in manifest["features"])
         line, interval_s = float(manifest["line"]), float(manifest["interval_s"])
         report = dict(manifest["fit"])
+        if not VERSION.fullmatch(str(manifest["version"])):
+            raise ValueError(f"version {manifest['version']!r}")
         contents = {name: _checked(directory / name, files[name]) for name in (WEIGHTS, STREAMS)}
         streams = tuple(str(name) for name in json.loads(contents[STREAMS]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -144,8 +148,11 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
     if architecture.features != len(features) or not np.isfinite([line, interval_s]).all() or interval_s <= 0:
         raise ArtifactError(f"{directory / MANIFEST}: features, line or interval_s do not fit together")
     try:
-        network = RecurrentAutoencoder(architecture)
-        network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
+        # Shapes are compared before memory is taken: a manifest may claim a network of any size.
+        with torch.device("meta"):
+            network = RecurrentAutoencoder(architecture)
+        weights = {name.removeprefix("network."): value for name, value in tensors.items()}
+        network.load_state_dict(weights, assign=True)
     except (RuntimeError, ShapeError) as error:
         raise ArtifactError(f"{directory / WEIGHTS}: does not fit the architecture: {error}") from None
     if not all(value.isfinite().all() for value in network.state_dict().values()):

@@ -27,6 +27,7 @@ Rows = NDArray[np.int64]
 
 FLEET = 0  # row of streams the training never saw
 BATCH = 256  # windows scored at once: the fastest size measured on one core
+_STRANGERS = 50  # streams that stand for those the training never saw
 _CALIBRATION_WINDOWS = 200_000  # held-out windows kept for calibration, over all streams
 
 
@@ -85,7 +86,7 @@ class Detector:
         Returns:
             Score `(n,)`: error in ratio to the alert line, 1.0 is the line, higher is
             stranger. Error `(n,)`: normalised reconstruction error of the whole window,
-            1.0 is usual for the stream. Equal within 1e-6 whatever the batch.
+            1.0 is usual for the stream. Equal whatever the batch, within 1e-6 of its size.
 
         Raises:
             ShapeError: Another shape, or a value that is not finite.
@@ -237,17 +238,21 @@ def _calibrate(
     steps, length = architecture.steps, architecture.window
     time_scales = scores.time_scales(steps)
     # With very many streams the newest windows of each are enough.
-    most = max(4 * length, _CALIBRATION_WINDOWS // len(names))
+    most = max(length, _CALIBRATION_WINDOWS // len(names))
     kept = [starts[-most:] for starts in held_out]
     errors = [_patch_errors(network, readings, starts) for starts in kept]  # each (windows, steps, features)
     independent = np.array([len(e) / length for e in errors])
+
+    # Streams nobody has seen are scaled as the fleet and so are rebuilt otherwise; these stand for them.
+    some = range(0, len(kept), max(1, len(kept) // _STRANGERS))
+    strangers = [_as_stranger(network, readings, kept[i], scaler, 1 + i) for i in some]
 
     own = np.stack([e.mean((0, 1)) for e in errors]).astype(np.float64)
     fleet = np.average(own, axis=0, weights=independent)
     # A channel that is nearly noiseless would else rule the mean over channels: the scale is
     # partly the feature's own and partly that of all features.
     blend = np.array([calibration.shrink_log(o, fleet, w) for o, w in zip(own, independent, strict=True)])
-    tables = np.concatenate([fleet[None], blend])
+    tables = np.concatenate([np.mean([e.mean((0, 1)) for e in strangers], axis=0)[None], blend])
     error_scale = (0.3 * tables.mean(1, keepdims=True) + 0.7 * tables).clip(1e-9).astype(np.float32)
 
     weights = scores.scale_weights(time_scales)
@@ -260,7 +265,9 @@ def _calibrate(
     own_usual = np.stack([p.median(0).values.numpy() for p in pooled]).astype(np.float64)
     fleet_usual = np.exp(np.average(np.log(own_usual.clip(1e-12)), axis=0, weights=independent))
     usual = np.array([calibration.shrink_log(o, fleet_usual, w) for o, w in zip(own_usual, independent, strict=True)])
-    usual = np.concatenate([fleet_usual[None], usual]).astype(np.float32)
+    # Of the stand-ins the one rebuilt worst counts: a stream that is only new must not alert for good.
+    stranger_usual = np.max([pooled_errors(e, FLEET).median(0).values.numpy() for e in strangers], axis=0)
+    usual = np.concatenate([stranger_usual[None].clip(1e-12), usual]).astype(np.float32)
 
     def opening(pooled: Tensor, row: int) -> NDArray[np.float64]:
         strange = scores.evidence(pooled, torch.from_numpy(usual[row]).log(), weights).numpy().astype(np.float64)
@@ -298,6 +305,16 @@ def _calibrate(
         "incidents_in_held_out": int(sum(len(calibration.cluster_peaks(o, line, length)) for o in held_out_opening)),
     }
     return Detector(network, features, names, scaler, error_scale, usual, line, interval_s, report)
+
+
+def _as_stranger(
+    network: RecurrentAutoencoder, readings: Tensor, starts: NDArray[np.int64], scaler: RobustScaler, row: int
+) -> Float32:
+    """Patch errors of one stream's windows under the fleet's scale instead of its own."""
+    begin, end = int(starts[0]), int(starts[-1]) + network.architecture.window
+    raw = scaler.inverse(readings[begin:end].numpy(), np.full(end - begin, row))
+    strange = torch.from_numpy(scaler.transform(raw, np.full(end - begin, FLEET)))
+    return _patch_errors(network, strange, starts - begin)
 
 
 def _patch_errors(network: RecurrentAutoencoder, readings: Tensor, starts: NDArray[np.int64]) -> Float32:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import tempfile
 from datetime import datetime
@@ -24,7 +23,6 @@ from models import bundle
 from models.detector import Detector
 from models.errors import ArtifactError
 
-VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _CURRENT = "current"
 
 
@@ -65,7 +63,7 @@ class Registry:
         """All versions, oldest first."""
         if not self.directory.is_dir():
             return []
-        return sorted(path.name for path in self.directory.iterdir() if VERSION.fullmatch(path.name))
+        return sorted(path.name for path in self.directory.iterdir() if bundle.VERSION.fullmatch(path.name))
 
     def current(self) -> str | None:
         """The version in use, or None before the first promotion.
@@ -80,7 +78,7 @@ class Registry:
             return None
         except OSError as error:
             raise ArtifactError(f"{path}: wanted a readable file; {error.strerror}") from None
-        if not VERSION.fullmatch(text):
+        if not bundle.VERSION.fullmatch(text):
             raise ArtifactError(f"{path}: wanted a version such as 20260102T030405Z-1a2b3c4d; got {text!r}")
         return text
 
@@ -91,14 +89,17 @@ class Registry:
             ArtifactError: No such version, or its manifest cannot be read.
         """
         bundle.read_manifest(self._path(version))
-        handle, name = tempfile.mkstemp(prefix=".current-", dir=self.directory)
-        with os.fdopen(handle, "w") as file:
-            file.write(version + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(self.directory / _CURRENT)
-        _sync_directory(self.directory)
+        try:
+            handle, name = tempfile.mkstemp(prefix=".current-", dir=self.directory)
+            with os.fdopen(handle, "w") as file:
+                file.write(version + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(self.directory / _CURRENT)
+            _sync_directory(self.directory)
+        except OSError as error:
+            raise ArtifactError(f"{self.directory}: could not move `current`; {error.strerror}") from None
 
     def rollback(self) -> str:
         """Make the newest version older than the current one current; returns it."""
@@ -125,7 +126,7 @@ class Registry:
 
     def _path(self, version: str) -> Path:
         # A version comes from a command line or a file; it must not lead out of the directory.
-        if not VERSION.fullmatch(version) or not (self.directory / version).is_dir():
+        if not bundle.VERSION.fullmatch(version) or not (self.directory / version).is_dir():
             known = ", ".join(self.versions()[-5:]) or "none"
             raise ArtifactError(f"{self.directory}: no bundle {version!r}; the newest are: {known}")
         return self.directory / version

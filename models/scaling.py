@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 
 KNEE = 3.0  # robust deviations up to which the squash is nearly linear
+_FARTHEST = np.float32(1e37)
 _IQR_OF_NORMAL = 1.349  # interquartile range of a standard normal
 
 
@@ -71,7 +72,10 @@ class RobustScaler:
 
     def transform(self, values: Float32, rows: NDArray[np.int64]) -> Float32:
         """Model units of readings `(n, features)`; `rows` `(n,)` names each reading's scale."""
-        z = (values - self.center[rows]) / self.width[rows]
+        with np.errstate(over="ignore"):
+            z = (values - self.center[rows]) / self.width[rows]
+        # A sensor's "invalid" may be the largest float there is; it must stay finite, and be very strange.
+        np.clip(z, -_FARTHEST, _FARTHEST, out=z)
         return squash(z).astype(np.float32, copy=False)
 
     def inverse(self, inputs: Float32, rows: NDArray[np.int64]) -> Float32:

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -55,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, ModelError):
             print(f"streamer: {error}", file=sys.stderr)
             return EXIT_DATA
-        raise
+        traceback.print_exc()
+        return EXIT_INTERNAL
     return code
 
 
@@ -102,6 +104,8 @@ def _retrain(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from streamer.retrain import retrain, retrain_from_files
 
+    if options.since is not None and not options.from_kafka:
+        raise ConfigError("--since: goes with --from-kafka; choose rows of files with --where")
     if options.from_kafka:
         from streamer.history import read_topic
 
@@ -183,7 +187,10 @@ def _models(options: argparse.Namespace) -> int:
             mark = "*" if version == current else " "
             print(f"{mark} {version}  {about['streams']} stream(s)  held-out loss {about['fit']['held_out_loss']:.4f}")
     elif options.action == "show":
-        print(json.dumps(registry.manifest(options.version or registry.current() or ""), indent=2))
+        chosen = options.version or registry.current()
+        if chosen is None:
+            raise ConfigError(f"models show: no bundle is current in {registry.directory}; name a version")
+        print(json.dumps(registry.manifest(chosen), indent=2))
     elif options.action == "promote":
         if options.version is None:
             raise ConfigError("models promote: wanted a version; see `streamer models list`")
@@ -207,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="embedded broker, simulated machines with faults, live alerts, a report")
     demo.add_argument("--seconds", type=_positive, default=60.0, help="how long the live part runs (default 60)")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="where the picture goes (default demo-out/)")
-    demo.add_argument("--seed", type=int, default=7, help="seed of machines and faults (default 7)")
+    demo.add_argument("--seed", type=_seed, default=7, help="seed of machines and faults (default 7)")
     demo.set_defaults(command=_demo)
 
     for name, command, text in (
@@ -246,14 +253,14 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="simulated machines into Kafka without end, or into a file")
     simulate.add_argument("--config", type=Path, metavar="FILE", help="needed unless --out is given")
     simulate.add_argument("--out", type=Path, metavar="FILE", help="write history (.parquet or .csv) instead")
-    simulate.add_argument("--machines", type=int, default=6)
+    simulate.add_argument("--machines", type=_count, default=6)
     simulate.add_argument(
-        "--hours", type=_positive, default=72.0, help="with --out: hours of the machines' time, 60 readings each"
+        "--hours", type=_hours, default=72.0, help="with --out: hours of the machines' time, 60 readings each"
     )
     simulate.add_argument(
         "--interval", type=_positive, default=60.0, metavar="S", help="seconds between time stamps (default 60)"
     )
-    simulate.add_argument("--seed", type=int, default=7)
+    simulate.add_argument("--seed", type=_seed, default=7)
     simulate.set_defaults(command=_simulate)
 
     models = commands.add_parser("models", help="list, show, promote or roll back bundles")
@@ -292,6 +299,27 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"wanted a number above 0; got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100_000:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to 100000; got {text}")
+    return value
+
+
+def _hours(text: str) -> float:
+    value = float(text)
+    if not 1 / 60 <= value <= 24 * 3660:
+        raise argparse.ArgumentTypeError(f"wanted hours, at least one reading (0.0167), at most ten years; got {text}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 0; got {text}")
     return value
 
 

@@ -25,13 +25,13 @@ from streamer.errors import ConfigError
 ENV_PREFIX = "STREAMER_"
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 def _is_loopback(server: str) -> bool:
     host = server.strip().rpartition(":")[0].strip("[]")
-    if host == "localhost":
+    if "localhost" in (host, server.strip()):
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -115,6 +115,18 @@ class RecordsConfig(Section):
             raise ValueError(f"feature names must differ; got {list(features)}")
         return features
 
+    @model_validator(mode="after")
+    def _apart(self) -> RecordsConfig:
+        names = [self.timestamp, *self.features] + ([] if self.stream == "@key" else [self.stream])
+        for name in names:
+            if not all(name.split(".")):
+                raise ValueError(f"a field is a name, or names joined by single dots; got {name!r}")
+        for i, name in enumerate(names):
+            for other in names[:i] + names[i + 1 :]:
+                if name == other or other.startswith(name + "."):
+                    raise ValueError(f"stream, timestamp and features must be fields apart; got {name!r} and {other!r}")
+        return self
+
 
 class WindowConfig(Section):
     """How each stream is cut; counts are readings."""
@@ -161,8 +173,10 @@ class AlertingConfig(Section):
     open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among so many newest
     exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: quiet means below this
     resolve_after: Annotated[int, Field(ge=1)] = 32  # quiet readings in a row
-    update_factor: Annotated[float, Field(gt=1)] = 1.5  # a peak so many times the last one told is told again
-    silent_after: Annotated[float, Field(gt=1)] | None = 30.0  # usual intervals without a reading; none: off
+    update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # a peak so many times the last one told is told again
+    silent_after: Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)] | None = (
+        30.0  # usual intervals without a reading; none: off
+    )
     dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
 
     @model_validator(mode="after")
@@ -251,12 +265,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"--config: wanted valid YAML; {path}: {str(error) or 'nested too deeply'}") from None
+        # Only where and what kind: the text itself may hold a secret.
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(
+            f"--config: wanted valid YAML; {path}{where}: {getattr(error, 'problem', None) or 'not readable'}"
+        ) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"--config: wanted sections such as 'kafka:'; {path} holds a {type(data).__name__}")
-    return data
+    return {section: {} if value is None else value for section, value in data.items()}
 
 
 def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -278,7 +297,7 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
         value: Any = text
         if (section, key) == ("records", "features"):
             value = [part.strip() for part in text.split(",")]
-        elif text.lower() in ("", "null", "none"):
+        elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
             value = None
         found.setdefault(section, {})[key] = value
         sources[f"{section}.{key}"] = name
@@ -297,7 +316,7 @@ def _explain(fault: Any, path: Path | None, sources: dict[str, str]) -> str:
     """One sentence from one pydantic fault; never prints the value of a secret."""
     keys = [str(part) for part in fault["loc"]]
     name = ".".join(keys) or "settings"
-    source = sources.get(".".join(keys[:2])) or (str(path) if path else "the defaults")
+    source = _source(keys, path, sources)
     if fault["type"] == "missing":
         return f"{name}: wanted a value; got nothing in {source}"
     if fault["type"] == "extra_forbidden":
@@ -305,7 +324,17 @@ def _explain(fault: Any, path: Path | None, sources: dict[str, str]) -> str:
     wanted = fault["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
     got = fault["input"]
     secret = tuple(keys[:2]) in SECRET_KEYS or isinstance(got, (dict, BaseModel))
-    return f"{name}: {wanted}" + ("" if secret else f"; got {got!r} from {source}")
+    return f"{name}: {wanted}" + (f" (from {source})" if secret else f"; got {got!r} from {source}")
+
+
+def _source(keys: list[str], path: Path | None, sources: dict[str, str]) -> str:
+    """Where a setting came from; for a rule over a whole section, every place that set a part of it."""
+    if len(keys) > 1 and ".".join(keys[:2]) in sources:
+        return sources[".".join(keys[:2])]
+    variables = [] if len(keys) > 1 else sorted(v for k, v in sources.items() if k.split(".")[0] == keys[0])
+    if keys and keys[0] not in Settings.model_fields and variables:
+        return ", ".join(variables)
+    return ", ".join([str(path) if path else "the defaults", *variables])
 
 
 def _resolve_paths(settings: Settings, base: Path) -> Settings:
@@ -314,4 +343,6 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     state = settings.state
     if state.directory is not None:
         state = state.model_copy(update={"directory": base / state.directory})
-    return settings.model_copy(update={"model": model, "state": state})
+    files = {key: getattr(settings.kafka, key) for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
+    kafka = settings.kafka.model_copy(update={key: base / file for key, file in files.items() if file is not None})
+    return settings.model_copy(update={"kafka": kafka, "model": model, "state": state})

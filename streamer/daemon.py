@@ -80,6 +80,7 @@ class Daemon:
         self._refused: str | None = None  # version, or what is wrong with the pointer; told of once
         self._stop = threading.Event()
         self._last_checkpoint = False
+        self._save_s = 0.0  # how long the newest snapshot took
         self._done = 0
         self._poison: Counter[tuple[int, int]] = Counter()  # times a batch could not be read
         self._web: WebServer | None = None
@@ -226,9 +227,9 @@ class Daemon:
         now = self._clock()
         if now >= self._checkpoint_at:
             self._checkpoint(list(self._partitions), timeout_s=self.settings.kafka.delivery_timeout_s)
-            # The snapshot of a very large fleet takes a while; it must not take most of the time.
-            took = self._clock() - now
-            self._checkpoint_at = self._clock() + max(self.settings.state.checkpoint_s, 10 * took)
+            # The snapshot of a very large fleet takes a while; it must not take most of the time. Waiting for a
+            # broker that is away does not count: when it is back, nothing is more urgent than a checkpoint.
+            self._checkpoint_at = self._clock() + max(self.settings.state.checkpoint_s, 10 * self._save_s)
         if now >= self._model_check_at:
             self._look_for_model()
             self._model_check_at = now + self.settings.model.poll_s
@@ -362,6 +363,7 @@ class Daemon:
     def _save(self, partitions: Sequence[int]) -> bool:
         if self._store is None:
             return True
+        began_s = time.monotonic()
         try:
             for partition in partitions:
                 columns, rest = self._pipeline.freeze(partition)
@@ -369,6 +371,8 @@ class Daemon:
         except StateError as error:
             log.error("checkpoint: %s", error)
             return False
+        finally:
+            self._save_s = time.monotonic() - began_s
         return True
 
     def _commit(self, partitions: Sequence[int]) -> bool:

@@ -32,8 +32,9 @@ class DataSet:
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        """Rows in which every feature is a finite number."""
-        return np.asarray(np.isfinite(self.values).all(axis=1), np.bool_)
+        """Rows in which every feature is a finite number, as the daemon would take it: a 32-bit float."""
+        with np.errstate(over="ignore"):
+            return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
 
     def select(self, rows: NDArray[np.bool_]) -> DataSet:
         return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows])
@@ -157,8 +158,9 @@ def _times(path: Path, column: pd.Series, records: RecordsConfig) -> NDArray[np.
             stamps = pd.to_datetime(column, utc=True)
         else:
             stamps = pd.to_datetime(column, format="ISO8601", utc=True)
+        if stamps.isna().any():
+            missing = int(stamps.isna().sum())
+            raise DataError(f"{path}: wanted a time in every row of {column.name!r}; {missing} have none")
+        return np.asarray(stamps.dt.as_unit("ns").astype(np.int64), np.int64)
     except (ValueError, TypeError, OverflowError) as error:
         raise DataError(f"{path}: wanted times in {column.name!r}; {error}") from None
-    if stamps.isna().any():
-        raise DataError(f"{path}: wanted a time in every row of {column.name!r}; {int(stamps.isna().sum())} have none")
-    return np.asarray(stamps.dt.as_unit("ns").astype(np.int64), np.int64)

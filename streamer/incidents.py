@@ -42,7 +42,9 @@ class Incidents:
         self.table = Table(
             {
                 "bits": (np.uint64, (), 0),  # newest scores at or above 1.0, newest lowest
-                "first_ns": (np.int64, (), NEVER),  # first strange reading since `bits` was 0
+                # Newest strange readings, newest last: the oldest that counts when an incident opens is its onset.
+                "strange_ns": (np.int64, (rule.open_within,), NEVER),
+                "strange": (np.float32, (rule.open_within,), 0.0),
                 "open": (np.bool_, (), False),
                 "onset_ns": (np.int64, (), NEVER),
                 "peak": (np.float32, (), 0.0),
@@ -80,7 +82,6 @@ class Incidents:
             shift = np.minimum(count, 63).astype(np.uint64)
             bits = np.where(count >= self.rule.open_within, np.uint64(0), (bits << shift) & self._mask)
             self.table["bits"][calm] = bits
-            self.table["first_ns"][calm[bits == 0]] = NEVER
 
         events: list[Event] = []
         for g in np.flatnonzero(active):
@@ -91,34 +92,35 @@ class Incidents:
     def _walk(self, code: int, rows: Ints, times_ns: Ints, scores: NDArray[np.float32]) -> list[Event]:
         """One stream, reading by reading."""
         t, rule = self.table, self.rule
-        bits, first, is_open = int(t["bits"][code]), int(t["first_ns"][code]), bool(t["open"][code])
+        bits, is_open = int(t["bits"][code]), bool(t["open"][code])
+        strange_ns, strange_scores = t["strange_ns"][code].tolist(), t["strange"][code].tolist()
         onset, peak, told = int(t["onset_ns"][code]), float(t["peak"][code]), float(t["told"][code])
         quiet, mask = int(t["quiet"][code]), int(self._mask)
         events = []
         for row, at, score in zip(rows.tolist(), times_ns.tolist(), scores.tolist(), strict=True):
             strange = score >= 1.0
             bits = ((bits << 1) | strange) & mask
-            if bits == 0:
-                first = NEVER
-            elif strange and first == NEVER:
-                first = at
-                peak = peak if is_open else 0.0
             if strange:
-                peak = max(peak, score)
+                strange_ns, strange_scores = [*strange_ns[1:], at], [*strange_scores[1:], score]
             if not is_open:
-                if not strange or bits.bit_count() < rule.open_after:
+                count = bits.bit_count()
+                if not strange or count < rule.open_after:
                     continue
-                is_open, onset, told, quiet = True, first, peak, 0
+                onset, peak = strange_ns[-count], max(strange_scores[-count:])
+                is_open, told, quiet = True, peak, 0
                 events.append(Event(OPEN, ANOMALY, code, onset, at, score, peak, row))
                 continue
+            peak = max(peak, score)
             quiet = quiet + 1 if score < rule.exit_below else 0
             if peak >= told * rule.update_factor:
                 told = peak
                 events.append(Event(UPDATE, ANOMALY, code, onset, at, score, peak, row))
             if quiet >= rule.resolve_after:
-                is_open = False
+                # What was strange before belongs to this incident, not to the next.
+                is_open, bits = False, 0
                 events.append(Event(RESOLVE, ANOMALY, code, onset, at, score, peak, row))
-        t["bits"][code], t["first_ns"][code], t["open"][code] = bits, first, is_open
+        t["bits"][code], t["open"][code] = bits, is_open
+        t["strange_ns"][code], t["strange"][code] = strange_ns, strange_scores
         t["onset_ns"][code], t["peak"][code], t["told"][code], t["quiet"][code] = onset, peak, told, quiet
         return events
 
@@ -177,6 +179,9 @@ class SilenceWatch:
         before_time = np.concatenate([[0], ordered_time[:-1]])
         before_clock[groups.begin] = t["last_clock_ns"][groups.codes]
         before_time[groups.begin] = t["last_ns"][groups.codes]
+        # A stream that comes from another partition was measured by another clock.
+        moved = t["partition"][groups.codes] != partition
+        before_time[groups.begin[moved]] = NEVER
         events: list[Event] = []
         if self.after_ns is not None:
             # The clock just before a reading: its own step does not count against its stream.
@@ -191,6 +196,10 @@ class SilenceWatch:
                     events.append(self._open(code, since, int(before_clock[i]), clocks, rows, times_ns))
                 at = int(times_ns[place])
                 events.append(Event(RESOLVE, SILENCE, code, since, at, 0.0, 0.0, int(rows[place])))
+        for g in np.flatnonzero(moved & (t["silent_since_ns"][groups.codes] != NEVER)).tolist():
+            code, place = int(groups.codes[g]), int(groups.order[groups.begin[g]])
+            since = int(t["silent_since_ns"][code])
+            events.append(Event(RESOLVE, SILENCE, code, since, int(times_ns[place]), 0.0, 0.0, int(rows[place])))
         last = groups.begin + groups.count - 1
         t["silent_since_ns"][groups.codes] = NEVER
         t["last_ns"][groups.codes] = ordered_time[last]

@@ -79,8 +79,7 @@ class Pipeline:
         self.incidents = Incidents(
             Rule(rule.open_after, rule.open_within, rule.exit_below, rule.resolve_after, rule.update_factor)
         )
-        after = rule.silent_after
-        self.silence = SilenceWatch(None if after is None else int(after * detector.interval_s * 1e9))
+        self.silence = SilenceWatch(self._silent_after_ns(detector))
         # How the features of each open incident took part when it was last told of.
         self.parts: dict[int, list[alerts.FeaturePart]] = {}
 
@@ -109,10 +108,10 @@ class Pipeline:
 
         Raises:
             ConfigError: It does not fit the settings.
-            ModelError: It does not give finite scores on the windows at hand.
         """
         check_fit(self.settings, detector, version)
         self.scorer.swap(detector, version, self.streams.names)
+        self.silence.after_ns = self._silent_after_ns(detector)
 
     def counts(self) -> dict[str, int]:
         """Streams by state: warming (no full window yet), active, alerting, silent."""
@@ -169,10 +168,11 @@ class Pipeline:
             for key, column in columns.items():
                 station, _, name = key.partition(".")
                 parts.setdefault(station, {})[name] = column
+            # First: `forget` finds by it what to undo.
+            self.silence.table.put(codes, parts["silence"])
             self.frames.table.put(codes, parts["frames"])
             self.scorer.windower.thaw(codes, parts["windows"])
             self.incidents.table.put(codes, parts["incidents"])
-            self.silence.table.put(codes, parts["silence"])
             if rest["clock"] is not None:
                 newest, clock = rest["clock"]
                 self.silence.clocks[partition] = int(newest), int(clock)
@@ -197,6 +197,10 @@ class Pipeline:
 
     def _codes_of(self, partition: int) -> Ints:
         return np.flatnonzero(self.silence.table["partition"] == partition)
+
+    def _silent_after_ns(self, detector: Detector) -> int | None:
+        after = self.settings.alerting.silent_after
+        return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
 
     def _tell(self, event: Event, scores: Scores) -> alerts.Alert:
         parts: Sequence[alerts.FeaturePart] = ()

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 STREAM_NAME = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
 _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_EARLIEST_NS = 0  # 1970
 _LATEST_NS = 7_258_118_400_000_000_000  # 2200
+_CLOCK_WORDS = frozenset({"now", "today"})
 NO_STREAM = -1
 
 # Why a message is refused. The words are labels of a metric and headers of dead letters.
@@ -167,17 +167,17 @@ class JsonDecoder:
         ).reshape(-1, self._features)
         with np.errstate(over="ignore"):
             narrow = columns.astype(np.float32)
-        codes, unknown = self._codes(decoded, [keys[row] for row in rows] if self._by_key else None)
         finite = np.isfinite(narrow).all(1)
-        in_range = (times >= _EARLIEST_NS) & (times < _LATEST_NS) & ~bad_times
-        future = in_range & (times > now_ns[rows] + self.limits.max_future_ns)
-        good = finite & in_range & ~future & (codes != NO_STREAM)
+        future = ~bad_times & (times > now_ns[rows] + self.limits.max_future_ns)
+        sound = finite & ~bad_times & ~future
+        codes, unknown = self._codes(decoded, [keys[row] for row in rows] if self._by_key else None, sound)
+        good = sound & (codes != NO_STREAM)
         if not good.all():
             for i in np.flatnonzero(~good):
                 row = int(rows[i])
-                if codes[i] == NO_STREAM:
+                if sound[i]:
                     reason, detail = unknown[int(i)]
-                elif not in_range[i]:
+                elif bad_times[i]:
                     reason, detail = BAD_TIMESTAMP, self._say_time(decoded[i])
                 elif future[i]:
                     ahead = (int(times[i]) - int(now_ns[row])) / 1e9
@@ -241,29 +241,30 @@ class JsonDecoder:
         return None if int in set(map(type, decoded)) else decoded
 
     def _times(self, decoded: list[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Event times in ns and which could not be read."""
+        """Event times in ns, 0 where they cannot be read or lie outside 1970 to 2200, and which those are."""
         raw = list(map(self._time_of, decoded))
         if self._unit == "iso8601":
-            stamps = pd.to_datetime(pd.Series(raw, dtype=object), format="ISO8601", utc=True, errors="coerce")
-            bad = stamps.isna().to_numpy()
-            return np.asarray(stamps.dt.as_unit("ns").astype(np.int64), np.int64), np.asarray(bad, np.bool_)
+            return _iso_times(raw)
         per = _NS[self._unit]
-        try:
-            whole = np.fromiter(raw, np.int64, len(raw)) if float not in set(map(type, raw)) else None
-        except OverflowError:
-            whole = None
-        if whole is not None and (not len(whole) or int(np.abs(whole).max()) <= _LATEST_NS // per):
-            return whole * per, np.zeros(len(whole), bool)
-        seconds = np.array([float(value) for value in raw])
-        bad = ~(np.abs(seconds) <= _LATEST_NS / per)
-        # Rounded to the microsecond: a float of seconds since 1970 holds no more.
-        fine = np.round(np.where(bad, 0.0, seconds) * (per / 1000.0)).astype(np.int64) * 1000
-        return fine, bad
+        kinds = set(map(type, raw))
+        if kinds <= {int}:
+            try:
+                whole = np.fromiter(raw, np.int64, len(raw))
+            except OverflowError:
+                return _mixed_times(raw, per)
+            bad = (whole < 0) | (whole >= _LATEST_NS // per)
+            return np.where(bad, 0, whole) * per, bad
+        if kinds == {float}:
+            return _float_times(np.array(raw), per)
+        return _mixed_times(raw, per)
 
     def _codes(
-        self, decoded: list[Any], keys: list[bytes | None] | None
+        self, decoded: list[Any], keys: list[bytes | None] | None, sound: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], dict[int, tuple[str, str]]]:
-        """Stream codes; `NO_STREAM` where the name is refused, with the reason by position."""
+        """Stream codes; `NO_STREAM` where the name is refused, with the reason by position.
+
+        Only a reading that is sound otherwise makes a new stream known.
+        """
         names: list[Any] = keys if keys is not None else list(map(self._stream_of, decoded))  # type: ignore[arg-type]
         if keys is not None:
             names = [key.decode("utf-8", "replace") if key else "" for key in keys]
@@ -272,7 +273,7 @@ class JsonDecoder:
         if None in found:
             for i, code in enumerate(found):
                 if code is None:
-                    found[i], why = self._admit(names[i])
+                    found[i], why = self._admit(names[i]) if sound[i] else (NO_STREAM, None)
                     if why:
                         refused[i] = why
         return np.fromiter(found, np.int64, len(found)), refused
@@ -295,6 +296,37 @@ class JsonDecoder:
         if self._unit == "iso8601":
             return f"wanted ISO 8601 between 1970 and 2200; got {got}"
         return f"wanted {self._unit} since 1970, before 2200; got {got}: is records.timestamp_unit right?"
+
+
+def _iso_times(raw: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    stamps = pd.to_datetime(pd.Series(raw, dtype=object), format="ISO8601", utc=True, errors="coerce")
+    found = stamps.dt.tz_localize(None).to_numpy()  # datetime64 of the unit the text needs
+    bad = ~((found >= np.datetime64("1970-01-01")) & (found < np.datetime64("2200-01-01")))
+    if not _CLOCK_WORDS.isdisjoint(raw):
+        # pandas reads them as the wall clock, which a replay would read anew.
+        bad |= np.array([text in _CLOCK_WORDS for text in raw])
+    kept = np.where(bad, np.datetime64(0, "s"), found).astype("datetime64[ns]")
+    return kept.astype(np.int64), bad
+
+
+def _float_times(numbers: NDArray[np.float64], per: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    bad = ~((numbers >= 0) & (numbers < _LATEST_NS / per))
+    # Rounded to the microsecond: a float of seconds since 1970 holds no more.
+    return np.round(np.where(bad, 0.0, numbers) * (per / 1000.0)).astype(np.int64) * 1000, bad
+
+
+def _mixed_times(raw: list[Any], per: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Integers and floats in one batch, or integers of any size: one by one, so that neighbours do not matter."""
+    times, bad = np.zeros(len(raw), np.int64), np.zeros(len(raw), bool)
+    for i, number in enumerate(raw):
+        if type(number) is float:
+            one, wrong = _float_times(np.array([number]), per)
+            times[i], bad[i] = one[0], wrong[0]
+        elif 0 <= number < _LATEST_NS // per:
+            times[i] = number * per
+        else:
+            bad[i] = True
+    return times, bad
 
 
 class _Refused(Exception):

@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from streamer.broker import Producer
 from streamer.config import Settings
@@ -110,6 +110,6 @@ def _put(message: dict[str, Any], path: str, value: Any) -> None:
     message[last] = value
 
 
-def _iso(time_ns: np.ndarray[Any, np.dtype[np.int64]]) -> list[str]:
-    stamps = pd.to_datetime(pd.Series(time_ns), utc=True).dt.tz_localize(None)
-    return [f"{text}Z" for text in np.datetime_as_string(stamps.to_numpy("datetime64[ns]"), unit="us")]
+def _iso(time_ns: NDArray[np.int64]) -> list[str]:
+    unit: Literal["ns", "us"] = "ns" if (time_ns % 1000).any() else "us"
+    return [f"{text}Z" for text in np.datetime_as_string(time_ns.astype("datetime64[ns]"), unit=unit).tolist()]

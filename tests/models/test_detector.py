@@ -138,7 +138,6 @@ def test_a_cold_stream_is_scored_on_the_fleets_row(tiny_detector: Detector) -> N
     assert not np.allclose(fleets, own)
 
 
-@pytest.mark.xfail(strict=True, reason="an unseen stream between the trained ones scores 2: a false incident for good")
 def test_a_cold_stream_like_the_others_lies_below_the_line(tiny_detector: Detector) -> None:
     row = int(tiny_detector.rows(["never seen"])[0])
 

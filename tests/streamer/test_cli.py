@@ -188,7 +188,6 @@ def test_simulated_history_can_be_written(tmp_path: Path, suffix: str) -> None:
     assert len(table) == 60
 
 
-@pytest.mark.xfail(strict=True, reason="0 machines: an empty file and exit 0; the others: a traceback and exit 1")
 @pytest.mark.parametrize(
     "arguments", [["--machines", "0"], ["--machines", "-1"], ["--hours", "0.001"], ["--seed", "-1"]]
 )
@@ -196,9 +195,6 @@ def test_simulating_nothing_is_a_wrong_command_line(tmp_path: Path, arguments: l
     assert run("simulate", "--out", str(tmp_path / "x.csv"), "--hours", "1", *arguments) == 64
 
 
-@pytest.mark.xfail(
-    strict=True, reason="main() lets it through as a traceback with exit 1; 70 is the contract's code for it"
-)
 def test_a_fault_of_ours_exits_70(monkeypatch: pytest.MonkeyPatch, config: str) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")

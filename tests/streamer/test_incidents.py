@@ -100,9 +100,6 @@ def test_a_score_at_the_line_is_strange_and_one_at_the_exit_is_not_quiet() -> No
     assert [(event.event, event.at_ns) for event in events] == [("open", 0), ("resolve", 2)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="resolving keeps the last m scores: the incident reopens under its old onset and id"
-)
 def test_an_incident_that_resolved_does_not_come_back_under_its_own_id() -> None:
     # quiet time shorter than the memory of n of m
     events = play("xx.x..", Rule(open_after=2, open_within=5, exit_below=0.8, resolve_after=1))
@@ -111,7 +108,6 @@ def test_an_incident_that_resolved_does_not_come_back_under_its_own_id() -> None
     assert len(opened) == len(set(opened))
 
 
-@pytest.mark.xfail(strict=True, reason="the onset is the first strange score since m calm ones, however long before")
 def test_the_onset_is_among_the_scores_that_opened_the_incident() -> None:
     (opened,) = play("x." * 50 + "xxx", Rule(open_after=3, open_within=3))
 
@@ -259,7 +255,6 @@ def test_a_silence_opens_before_it_resolves(steps: list[tuple[int, int]], after_
     assert watch.silent_count == len(silent)
 
 
-@pytest.mark.xfail(strict=True, reason="the clock of its old partition is held against that of the new one")
 def test_a_stream_that_changes_its_partition_was_not_silent() -> None:
     watch = SilenceWatch(after_ns=8)
     hear(watch, steadily(1, 0, 1000), partition=1)

@@ -191,9 +191,6 @@ def test_a_snapshot_without_a_station_is_refused(tiny_detector: Detector, statio
         pipeline(tiny_detector).thaw(0, {k: v for k, v in columns.items() if not k.startswith(station)}, rest)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what was put before the error stays: forget() finds streams by a table put last"
-)
 def test_a_refused_snapshot_leaves_nothing_behind(tiny_detector: Detector) -> None:
     one, other = pipeline(tiny_detector), pipeline(tiny_detector)
     one.process(WHOLE)
@@ -234,7 +231,6 @@ def test_a_swap_to_what_does_not_fit_leaves_the_old_one(tiny_detector: Detector)
     assert made.scorer.version == VERSION
 
 
-@pytest.mark.xfail(strict=True, reason="the limit of silence stays that of the first detector; a restart changes it")
 def test_a_swap_measures_silence_in_the_new_detectors_intervals(tiny_detector: Detector) -> None:
     faster = dataclasses.replace(tiny_detector, interval_s=tiny_detector.interval_s / 10)
     swapped = pipeline(tiny_detector)
@@ -273,9 +269,6 @@ def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector:
             canary(dataclasses.replace(tiny_detector, line=line))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="see test_scaling: 3e38 / width overflows, so the worst fault of all is not scored"
-)
 def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None:
     hundredth, scale = np.float32(0.01), tiny_detector.scaler
     scaler = RobustScaler(scale.center * hundredth, scale.width * hundredth)

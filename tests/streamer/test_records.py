@@ -243,21 +243,16 @@ def test_a_time_out_of_range_or_unreadable_is_a_bad_timestamp(unit: str, text: s
     assert text.strip('"')[:20] in rejects[0].detail
 
 
-@pytest.mark.xfail(
-    strict=True, reason="OutOfBoundsDatetime leaves decode(): pandas 3 reads the year, as_unit('ns') cannot"
-)
 @pytest.mark.parametrize("text", ["9999-12-31T00:00:00Z", "0001-01-01T00:00:00Z", "2262-04-12T00:00:00Z"])
 def test_a_year_beyond_nanoseconds_is_a_bad_timestamp(text: str) -> None:
     assert reason(GOOD.replace(b"2024-01-01T00:00:00Z", text.encode())) == "bad_timestamp"
 
 
-@pytest.mark.xfail(strict=True, reason='pandas reads "now" and "today" as the wall clock: a replay gets other readings')
 @pytest.mark.parametrize("text", ["now", "today"])
 def test_a_word_for_the_clock_is_no_event_time(text: str) -> None:
     assert reason(GOOD.replace(b"2024-01-01T00:00:00Z", text.encode())) == "bad_timestamp"
 
 
-@pytest.mark.xfail(strict=True, reason="OverflowError leaves decode(): float() of an integer beyond 1e308")
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_an_integer_of_400_digits_is_a_bad_timestamp(unit: str) -> None:
     _, rejects = decode(decoder(unit), [b'{"stream":"s","t":1%s,"a":1}' % (b"0" * 400)])
@@ -265,7 +260,6 @@ def test_an_integer_of_400_digits_is_a_bad_timestamp(unit: str) -> None:
     assert [r.reason for r in rejects] == ["bad_timestamp"]
 
 
-@pytest.mark.xfail(strict=True, reason="abs(-2**63) is negative in int64, and times 1e9 it wraps to 0: read as 1970")
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
 def test_the_lowest_64_bit_integer_is_a_bad_timestamp(unit: str) -> None:
     _, rejects = decode(decoder(unit), [b'{"stream":"s","t":-9223372036854775808,"a":1}'])
@@ -273,7 +267,6 @@ def test_the_lowest_64_bit_integer_is_a_bad_timestamp(unit: str) -> None:
     assert [r.reason for r in rejects] == ["bad_timestamp"]
 
 
-@pytest.mark.xfail(strict=True, reason="one time out of range sends the whole batch through floats of microseconds")
 def test_a_bad_neighbour_does_not_round_nanoseconds() -> None:
     good, bad = b'{"stream":"s","t":1700000000123456789,"a":1}', b'{"stream":"s","t":8000000000000000000,"a":1}'
 
@@ -390,9 +383,6 @@ def test_streams_beyond_the_limit_are_refused_and_known_ones_go_on() -> None:
     assert len(some.streams) == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a name is admitted before its reading is looked at, so rejects use up max_streams"
-)
 def test_a_rejected_message_does_not_use_up_the_stream_limit() -> None:
     some = decoder(max_streams=1)
     refused = GOOD.replace(b'"s"', b'"bogus"').replace(b"1.5", b"1e39")
