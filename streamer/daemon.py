@@ -30,16 +30,15 @@ from models.errors import ArtifactError, ModelError
 from models.registry import Registry
 from streamer.broker import Consumer, OffsetReset, PoisonedBatch, RecordBatch, connect_consumer, connect_producer
 from streamer.broker.probe import probe
-from streamer.columns import Table
 from streamer.config import Settings
 from streamer.errors import BrokerError, CommitFailed, ConfigError, DeliveryFailed, StateError
 from streamer.events import ANOMALY, OPEN, RESOLVE, SILENCE
-from streamer.incidents import NEVER
 from streamer.metrics import CollectorRegistry, Metrics, StreamView
 from streamer.pipeline import Outcome, Pipeline, canary
 from streamer.records import STREAM_LIMIT, Readings, Reject
 from streamer.sinks import KafkaSinks
 from streamer.state import Snapshot, SnapshotStore
+from streamer.view import NewestScores
 from streamer.web import WebServer
 
 log = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ class Daemon:
             else None
         )
         self._partitions: dict[int, _Partition] = {}
-        self._newest = Table({"score": (np.float32, (), np.nan), "error": (np.float32, (), np.nan)})
+        self._newest = NewestScores()
         self._pipeline: Pipeline
         self._consumer: Consumer
         self._sinks: KafkaSinks
@@ -316,10 +315,7 @@ class Daemon:
                     scores.score[scored],
                     self._pipeline.scorer.version,
                 )
-            self._newest.reach(int(codes.max()) + 1)
-            # Several readings of a stream: the last one stays.
-            self._newest["score"][codes] = scores.score[scored]
-            self._newest["error"][codes] = scores.error[scored]
+            self._newest.update(codes, scores.score[scored], scores.error[scored])
         if len(readings):
             metrics.last_event.set(float(readings.time_ns.max()) / 1e9)
 
@@ -394,10 +390,11 @@ class Daemon:
 
     def _assigned(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
+            self._drop(partition)  # still here if the group put us out without a word
             committed = self._consumer.committed(partition)
             first, end = self._consumer.bounds(partition)
             begin = publish_from = self._first_offset(partition, committed, first, end)
-            restored = self._restore(partition, first, end)
+            restored = self._restore(partition, committed, first, end)
             if restored is not None:
                 begin, publish_from = restored, max(restored, committed or 0)
             elif committed is not None and begin == committed:
@@ -434,7 +431,7 @@ class Daemon:
         )  # fmt: skip
         return first
 
-    def _restore(self, partition: int, first: int, end: int) -> int | None:
+    def _restore(self, partition: int, committed: int | None, first: int, end: int) -> int | None:
         """Offset of the snapshot taken over, or None."""
         if self._store is None:
             return None
@@ -445,6 +442,11 @@ class Daemon:
             return None
         if not first <= snapshot.offset <= end:
             log.warning("snapshot of partition %d is at %d, outside %d..%d", partition, snapshot.offset, first, end)
+            return None
+        behind = (committed or 0) - snapshot.offset
+        if behind > self.settings.state.replay_records:
+            # Another replica had the partition for long; to read all that again takes longer than to warm up.
+            log.warning("snapshot of partition %d is %d records behind the group; warming up anew", partition, behind)
             return None
         try:
             self._pipeline.thaw(partition, snapshot.columns, snapshot.rest)
@@ -534,27 +536,8 @@ class Daemon:
         metrics.consumer_lag.clear()
         for partition, lag in self._consumer.lag().items():
             metrics.consumer_lag.labels(str(partition)).set(lag)
-        held = pipeline.held()
-        most = self.settings.http.max_stream_series
-        self._newest.reach(len(pipeline.streams))
-        pipeline.incidents.table.reach(len(pipeline.streams))
-        is_open = pipeline.incidents.table["open"][held]
-        # Alerting streams first, then in order of appearance: series should not come and go.
-        shown = held[np.argsort(~is_open, kind="stable")[:most]]
-        metrics.stream_series_dropped.set(len(held) - len(shown))
-        silent = pipeline.silence.table["silent_since_ns"]
-        last = pipeline.silence.table["last_ns"]
-        self._view = [
-            StreamView(
-                stream=pipeline.streams.names[code],
-                score=_number(self._newest["score"][code]),
-                error=_number(self._newest["error"][code]),
-                active=bool(pipeline.incidents.table["open"][code]) or silent[code] != NEVER,
-                last_event_s=float(last[code]) / 1e9,
-                parts=pipeline.parts.get(code, ()),
-            )
-            for code in shown.tolist()
-        ]
+        self._view, dropped = self._newest.streams(pipeline, self.settings.http.max_stream_series)
+        metrics.stream_series_dropped.set(dropped)
 
 
 def _shape(settings: Settings) -> str:
@@ -583,7 +566,3 @@ def _concatenate(parts: Sequence[Readings]) -> Readings:
             for name in ("stream", "time_ns", "values", "partition", "offset")
         )
     )
-
-
-def _number(value: np.floating) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -16,7 +16,7 @@ from streamer.config import Settings
 from streamer.datafiles import DataSet
 from streamer.errors import BrokerError, DataError
 from streamer.progress import progress
-from streamer.records import JsonDecoder, Limits, Readings, StreamTable
+from streamer.records import JsonDecoder, Readings, StreamTable
 
 log = logging.getLogger(__name__)
 _IDLE_S = 30.0  # without a record for so long the read is given up
@@ -30,16 +30,8 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
         DataError: It holds no readings.
     """
     kafka = settings.kafka.model_copy(update={"group": f"{settings.kafka.group}.retrain", "start": "earliest"})
-    records = settings.records
     streams = StreamTable()
-    decoder = JsonDecoder(
-        features=records.features,
-        stream=records.stream,
-        timestamp=records.timestamp,
-        timestamp_unit=records.timestamp_unit,
-        streams=streams,
-        limits=Limits(records.max_record_bytes, records.max_streams, int(records.max_future_s * 1e9)),
-    )
+    decoder = JsonDecoder.of(settings.records, streams)
     after_ms = 0 if since_s is None else int((time.time() - since_s) * 1000)
     ends: dict[int, int] = {}
     consumer: Consumer

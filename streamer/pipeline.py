@@ -26,7 +26,7 @@ from streamer.errors import ConfigError, StateError
 from streamer.events import ANOMALY, RESOLVE, Event
 from streamer.frames import Frames
 from streamer.incidents import Incidents, Rule, SilenceWatch
-from streamer.records import JsonDecoder, Limits, Readings, StreamTable
+from streamer.records import JsonDecoder, Readings, StreamTable
 from streamer.scoring import Scorer, Scores
 
 
@@ -60,18 +60,7 @@ class Pipeline:
         check_fit(settings, detector, version)
         self.settings = settings
         self.streams = StreamTable()
-        self.decoder = JsonDecoder(
-            features=settings.records.features,
-            stream=settings.records.stream,
-            timestamp=settings.records.timestamp,
-            timestamp_unit=settings.records.timestamp_unit,
-            streams=self.streams,
-            limits=Limits(
-                settings.records.max_record_bytes,
-                settings.records.max_streams,
-                int(settings.records.max_future_s * 1e9),
-            ),
-        )
+        self.decoder = JsonDecoder.of(settings.records, self.streams)
         gap = settings.window.max_gap_s
         self.frames = Frames(None if gap is None else int(gap * 1e9))
         self.scorer = Scorer(detector, stride=settings.window.stride, version=version)

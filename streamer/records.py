@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from streamer.config import RecordsConfig
+
 STREAM_NAME = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
 _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LATEST_NS = 7_258_118_400_000_000_000  # 2200
@@ -134,6 +136,18 @@ class JsonDecoder:
         self._stream_of = None if self._by_key else attrgetter(paths[stream])
         self._time_of = attrgetter(paths[timestamp])
         self._values_of = attrgetter(*(paths[name] for name in features))
+
+    @classmethod
+    def of(cls, config: RecordsConfig, streams: StreamTable) -> JsonDecoder:
+        """The decoder a configuration asks for."""
+        return cls(
+            features=config.features,
+            stream=config.stream,
+            timestamp=config.timestamp,
+            timestamp_unit=config.timestamp_unit,
+            streams=streams,
+            limits=Limits(config.max_record_bytes, config.max_streams, int(config.max_future_s * 1e9)),
+        )
 
     def decode(
         self,
