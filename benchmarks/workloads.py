@@ -7,7 +7,7 @@ import json
 import numpy as np
 import torch
 
-from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.autoencoder import Architecture, Autoencoder
 from models.detector import Detector
 from models.scaling import RobustScaler
 from models.scores import time_scales
@@ -34,7 +34,7 @@ def detector(patch: int = 8) -> Detector:
     streams = tuple(stream_name(i) for i in range(STREAMS))
     rows = STREAMS + 1
     return Detector(
-        RecurrentAutoencoder(architecture).eval(),
+        Autoencoder(architecture).eval(),
         NAMES,
         streams,
         RobustScaler(np.zeros((rows, FEATURES), np.float32), np.ones((rows, FEATURES), np.float32)),

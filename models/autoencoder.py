@@ -1,97 +1,71 @@
-"""The recurrent autoencoder: encoder, bottleneck, decoder.
+"""The autoencoder: a backbone's encoder, a bottleneck, the backbone's decoder, a head.
 
-A window is cut into patches of consecutive readings; each patch enters the LSTM
-as one step, so a window of 64 readings is 8 steps. The network knows nothing of
-scales, thresholds or training.
+A window is cut into patches of consecutive readings; a recurrent backbone takes each as
+one step, so a window of 64 readings is 8 steps. Here backbone and regulariser meet: the
+one says what lies before and after the bottleneck, the other what the bottleneck means.
+The network knows nothing of scales, thresholds or training.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 from torch import Tensor, nn
 
+from models.architecture import Architecture
+from models.backbones import BACKBONES
 from models.errors import ShapeError
+from models.regularisers import REGULARISERS
 
-BACKBONES = ("lstm",)
-REGULARISERS = ("plain",)
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """Everything needed to build the network again."""
-
-    features: int  # channels of a reading
-    window: int = 64  # readings in a window
-    patch: int = 8  # readings in one step of the encoder
-    hidden: int = 64  # units of each recurrent layer
-    latent: int = 16  # width of the bottleneck
-    layers: int = 1  # recurrent layers in encoder and in decoder
-    backbone: str = "lstm"
-    regulariser: str = "plain"
-
-    def __post_init__(self) -> None:
-        for name in ("features", "window", "patch", "hidden", "latent", "layers"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ShapeError(f"{name} must be a positive integer; got {value!r}")
-        if self.window % self.patch:
-            raise ShapeError(f"window must be a multiple of patch; got {self.window} and {self.patch}")
-        if self.backbone not in BACKBONES:
-            raise ShapeError(f"backbone must be one of {', '.join(BACKBONES)}; got {self.backbone!r}")
-        if self.regulariser not in REGULARISERS:
-            raise ShapeError(f"regulariser must be one of {', '.join(REGULARISERS)}; got {self.regulariser!r}")
-
-    @property
-    def steps(self) -> int:
-        """Patches in a window."""
-        return self.window // self.patch
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+__all__ = ["Architecture", "Autoencoder"]
 
 
-class RecurrentAutoencoder(nn.Module):
-    """LSTM encoder -> linear bottleneck -> LSTM decoder -> linear head.
+class Autoencoder(nn.Module):
+    """Encoder -> linear bottleneck -> decoder -> linear head.
 
-    The decoder sees only the bottleneck, repeated at every step, so nothing reaches
-    the output that the bottleneck did not carry.
+    The decoder sees only the latent, so nothing reaches the output that the bottleneck
+    did not carry. Rebuilding is deterministic, whatever the regulariser: noise and
+    samples belong to training.
 
-    After Malhotra et al., 2016, https://arxiv.org/abs/1607.00148, with patches as in
-    Nie et al., 2023, https://arxiv.org/abs/2211.14730.
+    The default is an LSTM after Malhotra et al., 2016, https://arxiv.org/abs/1607.00148,
+    with patches as in Nie et al., 2023, https://arxiv.org/abs/2211.14730.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = a = architecture
-        width = a.patch * a.features
-        self.encoder = nn.LSTM(width, a.hidden, a.layers, batch_first=True)
-        self.bottleneck = nn.Linear(a.hidden, a.latent)
-        self.decoder = nn.LSTM(a.latent, a.hidden, a.layers, batch_first=True)
-        self.head = nn.Linear(a.hidden, width)
+        self._backbone = backbone = BACKBONES[a.backbone]
+        self._regulariser = regulariser = REGULARISERS[a.regulariser]
+        self.encoder = backbone.encoder(a)
+        self.bottleneck = nn.Linear(a.hidden, a.latent * regulariser.codes_per_latent)
+        self.decoder = backbone.decoder(a)
+        self.head = nn.Linear(a.hidden, a.window * a.features // backbone.pieces(a))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The bottleneck of each window: `(batch, window, features)` to `(batch, latent)`."""
+    def code(self, x: Tensor) -> Tensor:
+        """What the bottleneck puts out, before the regulariser's reading of it.
+
+        `(batch, window, features)` to `(batch, latent)`; twice as wide where a latent has a
+        mean and a variance.
+        """
         a = self.architecture
         if x.dim() != 3 or x.shape[1:] != (a.window, a.features):
             raise ShapeError(f"windows must be (batch, {a.window}, {a.features}); got {tuple(x.shape)}")
         patches = x.reshape(-1, a.steps, a.patch * a.features)  # (batch, steps, patch * features)
-        states, _ = self.encoder(patches)  # (batch, steps, hidden)
-        latent: Tensor = self.bottleneck(states[:, -1])  # (batch, latent)
-        return latent
+        code: Tensor = self.bottleneck(self._backbone.summary(self.encoder, patches))
+        return code
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The latent of each window: `(batch, window, features)` to `(batch, latent)`."""
+        return self._regulariser.latent(self.code(x))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Windows from bottlenecks: `(batch, latent)` to `(batch, window, features)`."""
+        """Windows from latents: `(batch, latent)` to `(batch, window, features)`."""
         a = self.architecture
-        repeated = latent.unsqueeze(1).expand(-1, a.steps, -1)  # (batch, steps, latent)
-        states, _ = self.decoder(repeated)  # (batch, steps, hidden)
-        patches = self.head(states)  # (batch, steps, patch * features)
-        windows: Tensor = patches.reshape(-1, a.window, a.features)
+        states = self._backbone.states(self.decoder, latent, a)  # (batch, pieces, hidden)
+        written = self.head(states)  # (batch, pieces, readings of a piece * features)
+        windows: Tensor = written.reshape(-1, a.window, a.features)
         return windows
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rebuild each window from its bottleneck.
+        """Rebuild each window from its latent.
 
         Args:
             x: Windows in model units, `(batch, window, features)`, float32. In raw

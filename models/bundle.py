@@ -29,7 +29,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from models import scores
-from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.autoencoder import Architecture, Autoencoder
 from models.detector import Detector
 from models.errors import ArtifactError, ShapeError
 from models.scaling import RobustScaler
@@ -150,7 +150,7 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
     try:
         # Shapes are compared before memory is taken: a manifest may claim a network of any size.
         with torch.device("meta"):
-            network = RecurrentAutoencoder(architecture)
+            network = Autoencoder(architecture)
         weights = {name.removeprefix("network."): value for name, value in tensors.items()}
         network.load_state_dict(weights, assign=True)
     except (RuntimeError, ShapeError) as error:

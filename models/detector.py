@@ -1,7 +1,7 @@
 """A fitted detector: scaler, autoencoder and calibration, ready to score windows.
 
 Inside: fitting one from the readings of many streams, scoring batches of windows,
-explaining single ones. Not inside: storage (`bundle`), the cutting of live windows.
+explaining single ones, embedding them, drawing new ones. Not inside: storage (`bundle`), the cutting of live windows.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import calibration, scores
-from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.autoencoder import Architecture, Autoencoder
 from models.errors import ShapeError, TrainingError
+from models.regularisers import REGULARISERS
 from models.scaling import RobustScaler
 from models.training import EpochReport, OnEpoch, TrainingOptions, gather, train
 
@@ -28,6 +29,9 @@ Rows = NDArray[np.int64]
 FLEET = 0  # row of streams the training never saw
 BATCH = 256  # windows scored at once: the fastest size measured on one core
 _STRANGERS = 50  # streams that stand for those the training never saw
+# Under 4 rows, matrix products take another path and round otherwise; filled up, a window's score
+# has the same bits in every batch.
+FEWEST = 8
 _CALIBRATION_WINDOWS = 200_000  # held-out windows kept for calibration, over all streams
 
 
@@ -53,7 +57,7 @@ class Explanation:
 class Detector:
     """All a score depends on. Row 0 of every table is the fleet's, row 1 + i is `streams[i]`'s."""
 
-    network: RecurrentAutoencoder
+    network: Autoencoder
     features: tuple[str, ...]
     streams: tuple[str, ...]
     scaler: RobustScaler
@@ -95,9 +99,10 @@ class Detector:
         error = np.empty(len(windows), np.float32)
         for i in range(0, len(windows), BATCH):
             some = slice(i, i + BATCH)
-            strange, size = self._evidence(torch.from_numpy(windows[some]), rows[some])
-            score[some] = (strange - self.line).exp_().numpy()
-            error[some] = size.numpy()
+            count = len(rows[some])
+            strange, size = self._evidence(torch.from_numpy(_filled(windows[some])), _filled(rows[some]))
+            score[some] = (strange - self.line).exp_().numpy()[:count]
+            error[some] = size.numpy()[:count]
         if not np.isfinite(score).all():
             # NaN and infinity pass through every layer, so looking at the end is enough.
             raise ShapeError(f"windows must be finite; {int((~np.isfinite(score)).sum())} of {len(score)} are not")
@@ -115,6 +120,55 @@ class Detector:
         return Explanation(
             self.scaler.inverse(window, rows), self.scaler.inverse(rebuilt[0].numpy(), rows), shares.numpy()
         )
+
+    def embed(self, windows: Float32) -> Float32:
+        """The latent of each window: where it lies among all others, for plots and nearest neighbours.
+
+        Args:
+            windows: From `prepare`, `(n, window, features)`.
+
+        Returns:
+            `(n, latent)`; the mean where the latent has a distribution. Equal within 1e-6
+            whatever the batch.
+
+        Raises:
+            ShapeError: Another shape, or a value that is not finite.
+        """
+        finite = int(np.isfinite(windows).all((1, 2)).sum())  # a sigmoid or a rectifier may hide infinity
+        if finite < len(windows):
+            raise ShapeError(f"windows must be finite; {len(windows) - finite} of {len(windows)} are not")
+        latents = np.empty((len(windows), self.architecture.latent), np.float32)
+        with torch.inference_mode():
+            for i in range(0, len(windows), BATCH):
+                some = windows[i : i + BATCH]
+                latents[i : i + BATCH] = self.network.encode(torch.from_numpy(_filled(some))).numpy()[: len(some)]
+        return latents
+
+    def generate(self, n: int, seed: int, row: int = FLEET) -> Float32:
+        """Windows that training says could have been: decoded draws from the prior of the latent.
+
+        Args:
+            n: How many.
+            seed: Same seed, same windows.
+            row: Table row of the stream whose units they are in.
+
+        Returns:
+            Raw units, `(n, window, features)`.
+
+        Raises:
+            ShapeError: The regulariser gives the latent no distribution to draw from.
+        """
+        a = self.architecture
+        if not REGULARISERS[a.regulariser].prior:
+            able = ", ".join(name for name, kind in REGULARISERS.items() if kind.prior)
+            raise ShapeError(
+                f"windows can be drawn from a model with regulariser {able}; this one has {a.regulariser!r}, "
+                "which knows of no distribution of its latents: retrain with another"
+            )
+        with torch.inference_mode():
+            latents = torch.randn(n, a.latent, generator=torch.Generator().manual_seed(seed))
+            inputs = self.network.decode(latents).reshape(-1, a.features).numpy()
+        return self.scaler.inverse(inputs, np.full(len(inputs), row)).reshape(n, a.window, a.features)
 
     @property
     def _scales(self) -> tuple[int, ...]:
@@ -161,6 +215,7 @@ def fit(
     budget: AlertBudget | None = None,
     holdout: float = 0.15,
     on_epoch: OnEpoch = lambda report: None,
+    start_from: Detector | None = None,
 ) -> Detector:
     """Fit scaler, autoencoder and calibration on unlabelled readings.
 
@@ -174,13 +229,21 @@ def fit(
         holdout: Newest part of each stream that trains nothing: it stops the training
             early and calibrates the line.
         on_epoch: Called after every epoch.
+        start_from: Training begins with this detector's weights (warm start). Scaler and
+            calibration are fitted anew, on these readings alone.
 
     Raises:
-        ShapeError: Wrong width, or values that are not finite.
+        ShapeError: Wrong width, values that are not finite, or `start_from` has another
+            architecture or other features.
         TrainingError: No stream is long enough; says how long the longest is.
     """
     options, budget = options or TrainingOptions(), budget or AlertBudget()
     length = architecture.window
+    if start_from is not None and start_from.features != tuple(features):
+        raise ShapeError(
+            f"a warm start needs the features of the detector it starts from, {list(start_from.features)}; "
+            f"got {list(features)}"
+        )
     for name, values in series.items():
         if values.ndim != 2 or values.shape[1] != len(features) or architecture.features != len(features):
             raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
@@ -209,14 +272,30 @@ def fit(
         for begin, end, name in zip(offsets, offsets[1:], names, strict=False)
     ]
     readings = torch.from_numpy(np.concatenate(scaled))
-    network, reports = train(architecture, readings, np.concatenate(seen), np.concatenate(held_out), options, on_epoch)
+    network, reports = train(
+        architecture,
+        readings,
+        np.concatenate(seen),
+        np.concatenate(held_out),
+        options,
+        on_epoch,
+        None if start_from is None else start_from.network,
+    )
     return _calibrate(
         network, tuple(features), tuple(names), scaler, readings, seen, held_out, interval_s, budget, reports
     )
 
 
+def _filled(batch: NDArray[Any]) -> NDArray[Any]:
+    """A batch of at least `FEWEST` rows; those added repeat the others."""
+    if len(batch) >= FEWEST:
+        return batch
+    filled: NDArray[Any] = np.resize(batch, (FEWEST, *batch.shape[1:]))
+    return filled
+
+
 def _calibrate(
-    network: RecurrentAutoencoder,
+    network: Autoencoder,
     features: tuple[str, ...],
     names: tuple[str, ...],
     scaler: RobustScaler,
@@ -308,7 +387,7 @@ def _calibrate(
 
 
 def _as_stranger(
-    network: RecurrentAutoencoder, readings: Tensor, starts: NDArray[np.int64], scaler: RobustScaler, row: int
+    network: Autoencoder, readings: Tensor, starts: NDArray[np.int64], scaler: RobustScaler, row: int
 ) -> Float32:
     """Patch errors of one stream's windows under the fleet's scale instead of its own."""
     begin, end = int(starts[0]), int(starts[-1]) + network.architecture.window
@@ -317,7 +396,7 @@ def _as_stranger(
     return _patch_errors(network, strange, starts - begin)
 
 
-def _patch_errors(network: RecurrentAutoencoder, readings: Tensor, starts: NDArray[np.int64]) -> Float32:
+def _patch_errors(network: Autoencoder, readings: Tensor, starts: NDArray[np.int64]) -> Float32:
     parts = []
     with torch.inference_mode():
         for some in np.array_split(starts, -(-len(starts) // 1024)):

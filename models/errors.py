@@ -1,7 +1,8 @@
 """What can be wrong with an array, a training run or a stored model.
 
 ModelError
-  ShapeError     the caller passed arrays of another shape or with NaN
+  ShapeError     arrays of another shape or with NaN, an architecture that cannot be,
+                 or one asked for what it cannot do
   TrainingError  the data cannot train a model; says how much was wanted
   ArtifactError  a bundle is missing, damaged or of another make: refuse it
 """
@@ -12,7 +13,7 @@ class ModelError(Exception):
 
 
 class ShapeError(ModelError, ValueError):
-    """Arrays of the wrong shape, or with values that are not finite."""
+    """Arrays of the wrong shape or not finite, or an architecture that does not fit what is asked."""
 
 
 class TrainingError(ModelError):

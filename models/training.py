@@ -1,5 +1,6 @@
 """Fit the autoencoder: seeded, with early stopping on a held-out tail.
 
+One loop for every backbone and regulariser; what differs are the hooks of `regularisers`.
 Windows are gathered from the readings batch by batch; overlaps are never
 materialised. Not inside: scaling, calibration, files, any printing (progress goes
 to a callback).
@@ -15,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.autoencoder import Architecture, RecurrentAutoencoder
-from models.errors import TrainingError
+from models.autoencoder import Architecture, Autoencoder
+from models.errors import ShapeError, TrainingError
+from models.regularisers import REGULARISERS
 
 Starts = NDArray[np.int64]
 
@@ -32,11 +34,13 @@ class TrainingOptions:
     learning_rate: float = 3e-3
     seed: int = 0
     clip_norm: float = 1.0
+    strength: float | None = None  # of the regulariser, in its own unit; None: its default
+    target_activation: float | None = None  # for sparse-kl; None: its default
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What one epoch brought; losses are mean squared errors in model units."""
+    """What one epoch brought; losses are mean squared errors in model units, without the penalty."""
 
     epoch: int  # from 1
     epochs: int  # at most
@@ -60,7 +64,8 @@ def train(
     held_out_starts: Starts,
     options: TrainingOptions,
     on_epoch: OnEpoch = lambda report: None,
-) -> tuple[RecurrentAutoencoder, list[EpochReport]]:
+    start_from: Autoencoder | None = None,
+) -> tuple[Autoencoder, list[EpochReport]]:
     """Train one autoencoder; the weights of the best held-out epoch are returned.
 
     Args:
@@ -71,9 +76,12 @@ def train(
         held_out_starts: First rows of the windows that decide when to stop.
         options: Length and care.
         on_epoch: Called after every epoch.
+        start_from: A network of the same architecture whose weights are the first ones
+            (warm start); None begins with random ones.
 
     Raises:
         TrainingError: No windows, or the loss stopped being finite.
+        ShapeError: `start_from` is of another architecture.
 
     The same seed gives the same weights on the same machine and thread count.
     """
@@ -84,7 +92,18 @@ def train(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        network = RecurrentAutoencoder(architecture)
+        network = Autoencoder(architecture)
+    if start_from is not None:
+        if different := architecture.differences(start_from.architecture):
+            raise ShapeError(f"a warm start needs a network of the same make; wanted is {'; '.join(different)}")
+        network.load_state_dict(start_from.state_dict())
+    regulariser = REGULARISERS[architecture.regulariser](
+        architecture,
+        strength=options.strength,
+        target_activation=options.target_activation,
+        seed=options.seed,
+        device=readings.device,
+    )
     order = np.random.default_rng(options.seed)
     length = architecture.window
     steps = max(1, min(options.steps_per_epoch, len(train_starts) // options.batch_size))
@@ -104,13 +123,19 @@ def train(
         )
         for batch in chosen.reshape(steps, options.batch_size):
             windows = gather(readings, torch.from_numpy(batch), length)
-            loss = nn.functional.mse_loss(network(windows), windows)
+            given = regulariser.corrupt(windows)
+            code = network.code(given)
+            latent = regulariser.sample(code)
+            error = nn.functional.mse_loss(network.decode(latent), windows)
+            penalty = regulariser.penalty(network, given, code, latent)
+            loss = error if penalty is None else error + penalty
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
             optimizer.step()
             schedule.step()
-            total += loss.item()
+            regulariser.learn(latent.detach())
+            total += error.item()
         held_out_loss = evaluate(network, readings, judged)
         if not np.isfinite(total + held_out_loss):
             raise TrainingError(
@@ -131,7 +156,7 @@ def train(
     return network.eval(), reports
 
 
-def evaluate(network: RecurrentAutoencoder, readings: Tensor, starts: Starts, batch_size: int = 1024) -> float:
+def evaluate(network: Autoencoder, readings: Tensor, starts: Starts, batch_size: int = 1024) -> float:
     """Mean squared error of the windows that begin at `starts`."""
     network.eval()
     total = 0.0

@@ -9,15 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.autoencoder import Architecture, Autoencoder
 from models.errors import ShapeError
 
 
-def build(**changes: Any) -> RecurrentAutoencoder:
+def build(**changes: Any) -> Autoencoder:
     torch.manual_seed(0)
-    return RecurrentAutoencoder(
-        Architecture(**{"features": 2, "window": 8, "patch": 4, "hidden": 8, "latent": 3} | changes)
-    )
+    return Autoencoder(Architecture(**{"features": 2, "window": 8, "patch": 4, "hidden": 8, "latent": 3} | changes))
 
 
 @settings(max_examples=25)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models import training
-from models.autoencoder import Architecture, RecurrentAutoencoder
+from models.autoencoder import Architecture, Autoencoder
 from models.errors import TrainingError
 from models.training import EpochReport, TrainingOptions
 from tests import tiny
@@ -64,7 +64,7 @@ def test_the_weights_are_those_of_the_best_epoch() -> None:
 def test_the_weights_go_back_to_the_best_epoch_when_later_ones_are_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     losses, seen = [3.0, 1.0, 2.0, 2.0], list[torch.Tensor]()
 
-    def scripted(network: RecurrentAutoencoder, *_: object) -> float:
+    def scripted(network: Autoencoder, *_: object) -> float:
         seen.append(network.head.bias.detach().clone())
         return losses[len(seen) - 1]
 

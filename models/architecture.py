@@ -1,0 +1,69 @@
+"""What a network is made of, in words and numbers, and which of them fit together.
+
+Free of torch, so that a configuration is checked without loading it. Not inside: the
+network itself (`autoencoder`), how it is trained (`training`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.errors import ShapeError
+
+BACKBONES = ("lstm", "gru", "dense", "conv")
+REGULARISERS = ("plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything needed to build the network again."""
+
+    features: int  # channels of a reading
+    window: int = 64  # readings in a window
+    patch: int = 8  # readings in one step of the encoder
+    hidden: int = 64  # units of each layer
+    latent: int = 16  # width of the bottleneck
+    layers: int = 1  # layers in encoder and in decoder
+    backbone: str = "lstm"
+    regulariser: str = "plain"
+
+    def __post_init__(self) -> None:
+        for name in ("features", "window", "patch", "hidden", "latent", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ShapeError(f"{name} must be a positive integer; got {value!r}")
+        if self.window % self.patch:
+            raise ShapeError(f"window must be a multiple of patch; got {self.window} and {self.patch}")
+        if self.backbone not in BACKBONES:
+            raise ShapeError(f"backbone must be one of {', '.join(BACKBONES)}; got {self.backbone!r}")
+        if self.regulariser not in REGULARISERS:
+            raise ShapeError(f"regulariser must be one of {', '.join(REGULARISERS)}; got {self.regulariser!r}")
+        if self.backbone == "conv" and self.steps % 2**self.layers:
+            raise ShapeError(
+                f"backbone conv halves the patches of a window in every layer, so window / patch must be a multiple of "
+                f"2**layers; got {self.window} / {self.patch} = {self.steps} patches and layers {self.layers}: "
+                "take fewer layers or a smaller patch"
+            )
+        if self.regulariser == "sparse-kl" and self.latent == 1:
+            raise ShapeError(
+                "regulariser sparse-kl lets each unit of the bottleneck speak in few windows; with latent 1 "
+                "most windows would have no unit at all: take more, or another regulariser"
+            )
+
+    @property
+    def steps(self) -> int:
+        """Patches in a window."""
+        return self.window // self.patch
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def differences(self, other: Architecture) -> list[str]:
+        """What parts this from another, in words; empty if weights of the one fit the other.
+
+        >>> Architecture(features=2, latent=8).differences(Architecture(features=2))
+        ['latent 8, not 16']
+        """
+        ours, theirs = self.to_dict(), other.to_dict()
+        return [f"{name} {ours[name]!r}, not {theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
