@@ -110,9 +110,12 @@ def _retrain(options: argparse.Namespace) -> int:
         from streamer.history import read_topic
 
         since = None if options.since is None else _seconds(options.since)
-        version = retrain(settings, read_topic(settings, since), promote=not options.no_promote)
+        data = read_topic(settings, since)
+        version = retrain(settings, data, promote=not options.no_promote, warm_start=options.warm_start)
     else:
-        version = retrain_from_files(settings, options.data, options.where, promote=not options.no_promote)
+        version = retrain_from_files(
+            settings, options.data, options.where, promote=not options.no_promote, warm_start=options.warm_start
+        )
     print(version)
     return EXIT_OK
 
@@ -233,6 +236,13 @@ def _parser() -> argparse.ArgumentParser:
     retrain.add_argument("--since", help="with --from-kafka: only the last 7d, 12h, 30m, 45s")
     _add_where(retrain)
     retrain.add_argument("--no-promote", action="store_true", help="store the bundle without making it current")
+    retrain.add_argument(
+        "--warm-start",
+        nargs="?",
+        const="current",
+        metavar="VERSION",
+        help="begin with the weights of this bundle (default: the current one) instead of random ones",
+    )
     retrain.set_defaults(command=_retrain)
 
     backtest = commands.add_parser("backtest", help="files through the daemon's own stations: scores, alerts, report")

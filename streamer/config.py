@@ -20,12 +20,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
+from models.architecture import Architecture
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Regulariser = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -149,11 +151,13 @@ class ModelConfig(Section):
     """The autoencoder and its training."""
 
     directory: Path = Path("bundles")  # the registry of bundles
-    backbone: Literal["lstm"] = "lstm"  # kind of encoder and decoder
-    regulariser: Literal["plain"] = "plain"  # what keeps it from learning by heart
-    hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units of a recurrent layer
+    backbone: Literal["lstm", "gru", "dense", "conv"] = "lstm"  # kind of encoder and decoder
+    regulariser: Regulariser = "plain"  # what keeps it from learning by heart
+    strength: Annotated[float, Field(gt=0, le=100)] | None = None  # of the regulariser; its unit is in docs/models.md
+    target_activation: Annotated[float, Field(gt=0, lt=1)] | None = None  # of sparse-kl; none: 0.05
+    hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units of a layer
     latent: Annotated[int, Field(ge=1, le=4096)] = 16  # width of the bottleneck
-    layers: Annotated[int, Field(ge=1, le=8)] = 1  # recurrent layers in encoder and in decoder
+    layers: Annotated[int, Field(ge=1, le=8)] = 1  # layers in encoder and in decoder
     epochs: Annotated[int, Field(ge=1)] = 40  # at most
     steps_per_epoch: Annotated[int, Field(ge=1)] = 150  # at most; fewer when the data has fewer windows
     patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss
@@ -163,6 +167,19 @@ class ModelConfig(Section):
     seed: int = 0  # same seed, same bundle
     threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so training and scores repeat
     poll_s: Positive = 5.0  # how often the daemon looks for a newer bundle
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> ModelConfig:
+        if self.regulariser == "plain" and self.strength is not None:
+            raise ValueError(
+                f"strength has no effect with regulariser plain; got {self.strength}: leave it out or take another"
+            )
+        if self.regulariser != "sparse-kl" and self.target_activation is not None:
+            raise ValueError(
+                f"target_activation has an effect with regulariser sparse-kl alone; got {self.target_activation} "
+                f"with {self.regulariser}: leave it out"
+            )
+        return self
 
 
 class AlertingConfig(Section):
@@ -223,6 +240,28 @@ class Settings(Section):
     state: StateConfig = StateConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Settings:
+        self.architecture()
+        return self
+
+    def architecture(self) -> Architecture:
+        """The network that window, features and model describe.
+
+        Raises:
+            ShapeError: They do not fit together; a `ValueError`, so pydantic reports it.
+        """
+        return Architecture(
+            features=len(self.records.features),
+            window=self.window.length,
+            patch=self.window.patch,
+            hidden=self.model.hidden,
+            latent=self.model.latent,
+            layers=self.model.layers,
+            backbone=self.model.backbone,
+            regulariser=self.model.regulariser,
+        )
 
 
 def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
