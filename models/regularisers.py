@@ -129,8 +129,8 @@ class Contractive(Regulariser):
 
     Squared Frobenius norm of the encoder's Jacobian, mean over latents. Strength: its weight.
     For a standard normal v, E |J v|^2 is that norm (Hutchinson); J v is a finite difference:
-    one more pass of the encoder whatever the backbone, and no second derivative, which the
-    fused LSTM does not have. After Rifai et al., 2011, Contractive auto-encoders: explicit
+    one more pass of the encoder whatever the backbone, and no second derivative, which
+    cuDNN's recurrent layers do not have. After Rifai et al., 2011, Contractive auto-encoders: explicit
     invariance during feature extraction, ICML.
     """
 
