@@ -131,8 +131,9 @@ class SilenceWatch:
     Each partition has a clock that moves with its newest event time, but by at most a
     quarter of the limit at once: when the whole partition pauses, nobody is silent. A
     stream is silent when the clock has moved by more than the limit since its last
-    reading. Event time only, so a replay at any speed, in any batches, agrees. That the
-    whole topic has stopped is for a rule on `streamer_last_record_timestamp_seconds`.
+    reading; one alone in its partition is told of only when it returns. Event time only,
+    so a replay at any speed, in any batches, agrees. That the whole topic has stopped is
+    for a rule on `streamer_last_record_timestamp_seconds`.
 
     Args:
         after_ns: Event time without a reading that counts as silence; None: never.

@@ -65,7 +65,8 @@ def feed(settings: Settings, *, machines: int, interval_s: float, seed: int, sto
     columns = [FEATURES.index(name) for name in settings.records.features]
     producer = connect_producer(settings.kafka)
     start_s, began = time.time(), time.monotonic()
-    first = fleet.step_number = int(start_s / interval_s) % READINGS_A_DAY
+    first = int(start_s / interval_s) % READINGS_A_DAY
+    fleet.start(first)
     next_fault, told_at = first + _FIRST_FAULT, 0.0
     try:
         while not stop.is_set():

@@ -51,7 +51,7 @@ class Fleet:
     def __init__(self, machines: int, *, seed: int = 0, faults: Sequence[Fault] = ()) -> None:
         self.names = [f"machine-{i + 1}" for i in range(machines)]
         self.faults = list(faults)
-        self.step_number = 0
+        self.step_number = 0  # readings since a midnight
         self._random = np.random.default_rng(seed)
         r = self._random
         self._size = r.uniform(0.8, 1.25, machines)  # rated power
@@ -60,8 +60,13 @@ class Fleet:
         self._sway = np.zeros(machines)  # slow wander of the load
         self._heat = np.full(machines, 25.0)
         self._held = np.zeros((machines, len(FEATURES)))
-        for _ in range(600):  # let the temperatures settle
-            self._advance(0)
+        self.start(0)
+
+    def start(self, number: int) -> None:
+        """Go on from reading `number` of the machines' days, with temperatures settled to that time of day."""
+        for _ in range(600):
+            self._advance(number)
+        self.step_number = number
 
     def step(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """The next reading of each machine, `(machines, features)`, and which machines send it."""

@@ -72,7 +72,8 @@ class SnapshotStore:
                 "crc32": zlib.crc32(body),
             }
         ).encode()
-        aside = path.with_suffix(".incoming")
+        # Of this process alone: a replica that was put out of the group may still be writing its last.
+        aside = path.with_suffix(f".incoming-{os.getpid()}")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with aside.open("wb") as file:

@@ -118,7 +118,7 @@ class Producer(Protocol):
     """Sends messages and knows which are not yet acknowledged; single thread."""
 
     def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
-        """Queue one message; does not wait for the broker.
+        """Queue one message; does not wait for the broker, nor connect to it: the first `flush` does.
 
         Raises:
             DeliveryFailed: The queue is full or the message can never be sent.

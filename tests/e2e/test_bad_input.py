@@ -88,12 +88,14 @@ def produce_in_order(broker: Broker, topic: str, messages: list[dict[str, Any]])
 
 
 def test_bad_records_become_dead_letters_and_the_good_ones_between_them_are_scored(
-    broker: Broker, world: World, new_site: NewSite
+    broker: Broker, world: World, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = new_site()
     kafka = site.settings.kafka
     allow_large(broker, kafka.topic)
     good: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in encode(world.live, site.settings)]
+    if broker.kind == "embedded":  # it keeps 5 MB of a partition and forgets what was before
+        monkeypatch.setitem(BAD, "5 MB", (text(more="x" * 1_500_000), "too_large"))
     bad = {name: {"key": b"machine-1", "value": value} for name, (value, _) in BAD.items()}
     messages, names = list(good), [""] * len(good)
     for number, (name, message) in enumerate(bad.items()):
@@ -136,7 +138,6 @@ def test_bad_records_become_dead_letters_and_the_good_ones_between_them_are_scor
 
 
 @pytest.mark.parametrize("when", ["0001-01-01T00:00:00Z", "1066-10-14T00:00:00Z", "9999-12-31T23:59:59Z"])
-@pytest.mark.xfail(strict=True, reason="JsonDecoder._times: as_unit('ns') raises OutOfBoundsDatetime on pandas 3")
 def test_a_time_that_does_not_fit_nanoseconds_is_a_bad_record(
     broker: Broker, world: World, new_site: NewSite, when: str
 ) -> None:
@@ -158,9 +159,9 @@ def test_a_bad_record_that_cannot_be_sent_on_as_it_came_is_sent_on_cut(
     kafka = site.settings.kafka
     allow_large(broker, kafka.topic)
     odd: list[dict[str, Any]] = [
-        {"key": b"k" * 2_000_000, "value": b"no JSON"},
-        {"key": b"machine-1", "value": b"no JSON", "headers": [("trace", b"h" * 2_000_000)]},
-        {"key": b"machine-1", "value": b"v" * 2_000_000},
+        {"key": b"k" * 1_200_000, "value": b"no JSON"},
+        {"key": b"machine-1", "value": b"no JSON", "headers": [("trace", b"h" * 1_200_000)]},
+        {"key": b"machine-1", "value": b"v" * 1_200_000},
         {"key": b"machine-1", "value": b"no JSON", "headers": [("trace", b"of it")]},
         {"key": None, "value": b"no JSON"},
     ]
@@ -174,7 +175,7 @@ def test_a_bad_record_that_cannot_be_sent_on_as_it_came_is_sent_on_cut(
     letters = [dict(letter.headers) for letter in site.dead_letters()]
     assert [letter["streamer.dlq.offset"].decode() for letter in letters] == [str(o) for o in offsets[: len(odd)]]
     assert {letter["streamer.dlq.reason"] for letter in letters} == {b"malformed"}
-    assert letters[2]["streamer.dlq.bytes"] == b"2000000"
+    assert letters[2]["streamer.dlq.bytes"] == b"1200000"
     assert metrics["streamer_alerts_pending"] == 0
     assert metrics.accounted() == metrics["streamer_records_consumed_total"] == len(odd) + len(good)
     Expected.of(site, world.live).hold(site)

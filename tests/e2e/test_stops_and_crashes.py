@@ -65,6 +65,8 @@ def test_kill_9_at_any_moment_loses_no_alert(world: World, new_site: NewSite) ->
 @pytest.mark.parametrize("lost", ["commit", "newest snapshot", "all snapshots"])
 def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World, new_site: NewSite, lost: str) -> None:
     site = new_site()
+    if lost == "commit" and site.broker.kind == "embedded":
+        pytest.skip("the embedded broker takes commits from members of the group alone")
     directory = site.settings.state.directory
     assert directory is not None
     first, second = halves(world.live)
