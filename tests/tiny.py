@@ -42,7 +42,7 @@ def wave(rows: int, *, seed: int = 0, level: float = 0.0) -> NDArray[np.float32]
 def fit(
     *,
     seed: int = 0,
-    epochs: int = 6,
+    epochs: int = 12,
     scale: float = 1.0,
     interval_s: float = INTERVAL_S,
     features: Sequence[str] = FEATURES,
@@ -54,7 +54,7 @@ def fit(
         features,
         Architecture(features=2, window=LENGTH, patch=PATCH, hidden=16, latent=4),
         interval_s=interval_s,
-        options=TrainingOptions(epochs=epochs, steps_per_epoch=20, batch_size=48, learning_rate=1e-2, seed=seed),
+        options=TrainingOptions(epochs=epochs, steps_per_epoch=30, batch_size=48, learning_rate=1e-2, seed=seed),
         holdout=0.25,
         on_epoch=on_epoch,
     )
