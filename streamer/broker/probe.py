@@ -316,7 +316,8 @@ class _Probe:
             role = "read from" if need == READ else "write to"
             if code == 0 and name not in unsettled:
                 made = " (made now)" if name in asked_to_create else ""
-                self._note(f"topic {name}", True, f"topic {name} has {len(partitions)} partitions{made}")
+                count = f"{len(partitions)} partition{'' if len(partitions) == 1 else 's'}"
+                self._note(f"topic {name}", True, f"topic {name} has {count}{made}")
             elif code == 3:
                 self._note(
                     f"topic {name}",
@@ -399,7 +400,7 @@ class _Probe:
                 )
                 raise _Stop
         if leaders:
-            self._note("brokers", True, f"all {len(leaders)} brokers that lead our partitions answer")
+            self._note("brokers", True, f"every broker that leads a partition of ours answers ({len(leaders)})")
 
     # Rights.
 
