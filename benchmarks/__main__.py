@@ -1,7 +1,7 @@
 """`make bench`: every ratio in one run, on one core.
 
     model / matmul       floating-point rate of the network against the best matrix multiply found here
-    pipeline / model     bytes in memory to scores, against the bare network on ready windows
+    pipeline / model     bytes in memory to scores, a full poll at a time, against the bare network on ready windows
     pipeline / loop      against the loop a user would write first: one message, one window, one forward
     patched / unpatched  the default network against the same fed one reading a step
     bytes a stream       what one stream costs in memory
@@ -61,39 +61,50 @@ def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     """The ratios, and absolute figures for scale."""
     detector = workloads.detector()
     pipeline = Pipeline(workloads.settings(), detector, "benchmark")
-    steps = workloads.messages(workloads.WINDOW + rounds)
-    offsets, now = np.arange(workloads.STREAMS), np.full(workloads.STREAMS, 1 << 62)
+    # At full load polls are full: `max_poll_records`, here some readings of every stream.
+    a_poll = workloads.settings().kafka.max_poll_records // workloads.STREAMS
+    readings_a_poll = a_poll * workloads.STREAMS
+    steps = workloads.messages(workloads.WINDOW + (rounds + 1) * a_poll)
+    offsets, now = np.arange(readings_a_poll), np.full(readings_a_poll, 1 << 62)
 
-    def take_in(step: int) -> np.ndarray:
+    def take_in(first: int) -> np.ndarray:
+        messages = [message for step in steps[first : first + a_poll] for message in step]
+        n = len(messages)
+        began = time.perf_counter()
         readings, rejects = pipeline.decoder.decode(
-            steps[step], [None] * workloads.STREAMS, partition=0, offsets=offsets, now_ns=now
+            messages, [None] * n, partition=0, offsets=offsets[:n], now_ns=now[:n]
         )
+        scores = pipeline.process(readings).scores.score
+        taken.append((time.perf_counter() - began) / n)
         assert not rejects
-        return pipeline.process(readings).scores.score
+        return scores
 
-    for step in range(workloads.WINDOW):
+    taken: list[float] = []
+    for step in range(0, workloads.WINDOW, a_poll):
         scores = take_in(step)
-    assert np.isfinite(scores).all(), "every stream must have closed a window"
+    assert np.isfinite(scores[-workloads.STREAMS :]).all(), "every stream must have closed a window"
+    begin = -(-workloads.WINDOW // a_poll) * a_poll
     windows = torch.from_numpy(
         np.random.default_rng(1).normal(size=(workloads.STREAMS, workloads.WINDOW, workloads.FEATURES))
     ).float()
     loop = NaiveLoop(detector)
     few = 40
-    for step in range(workloads.WINDOW):
-        for message in steps[step][:few]:
+    for messages in steps[: workloads.WINDOW]:
+        for message in messages[:few]:
             loop.take_in(message, score=False)
     unpatched = workloads.detector(patch=1).network
 
-    peak, bare, whole, naive, single = [], [], [], [], []
-    for round_number in range(rounds):
-        step = workloads.WINDOW + round_number
+    peak, bare, naive, single = list[float](), list[float](), list[float](), list[float]()
+    taken.clear()
+    for step in range(begin, begin + rounds * a_poll, a_poll):
         peak.append(matmul_rate())
         bare.append(seconds(lambda: forward(detector, windows)) / workloads.STREAMS)
-        whole.append(seconds(lambda: take_in(step)) / workloads.STREAMS)  # noqa: B023
-        naive.append(seconds(lambda: [loop.take_in(message) for message in steps[step][:few]]) / few)  # noqa: B023
-        if round_number < 3:
-            with torch.inference_mode():
-                single.append(seconds(lambda: unpatched(windows[:BATCH])) / BATCH)
+        take_in(step)
+        some = steps[step][:few]
+        naive.append(seconds(lambda: [loop.take_in(message) for message in some]) / few)  # noqa: B023
+        with torch.inference_mode():
+            single.append(seconds(lambda: unpatched(windows[:BATCH])) / BATCH)
+    whole = taken
     flops = flops_a_window(detector)
 
     def ratio(above: list[float], below: list[float]) -> float:
