@@ -122,6 +122,7 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         report = dict(manifest["fit"])
         if not VERSION.fullmatch(str(manifest["version"])):
             raise ValueError(f"version {manifest['version']!r}")
+        datetime.strptime(str(manifest["version"])[:16], "%Y%m%dT%H%M%SZ")  # a month 13 is no version either
         contents = {name: _checked(directory / name, files[name]) for name in (WEIGHTS, STREAMS)}
         streams = tuple(str(name) for name in json.loads(contents[STREAMS]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -152,6 +153,9 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         with torch.device("meta"):
             network = Autoencoder(architecture)
         weights = {name.removeprefix("network."): value for name, value in tensors.items()}
+        other = [name for name, value in weights.items() if value.dtype != torch.float32]
+        if other:
+            raise ShapeError(f"weights must be 32-bit floats; {other[:3]} are not")
         network.load_state_dict(weights, assign=True)
     except (RuntimeError, ShapeError) as error:
         raise ArtifactError(f"{directory / WEIGHTS}: does not fit the architecture: {error}") from None

@@ -28,6 +28,7 @@ SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password
 
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Regulariser = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
+Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -191,9 +192,7 @@ class AlertingConfig(Section):
     exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: quiet means below this
     resolve_after: Annotated[int, Field(ge=1)] = 32  # quiet readings in a row
     update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # a peak so many times the last one told is told again
-    silent_after: Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)] | None = (
-        30.0  # usual intervals without a reading; none: off
-    )
+    silent_after: Intervals | None = 30.0  # usual intervals without a reading; none: off
     dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
 
     @model_validator(mode="after")
@@ -332,7 +331,9 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
             try:
                 text = Path(text).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{section}.{key}: wanted a readable file in {name}; {text!r}: {error}") from None
+                # Not what stands there: it may be the secret itself, put in the wrong variable.
+                why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+                raise ConfigError(f"{section}.{key}: wanted the name of a readable file in {name}; {why}") from None
         value: Any = text
         if (section, key) == ("records", "features"):
             value = [part.strip() for part in text.split(",")]
@@ -362,8 +363,11 @@ def _explain(fault: Any, path: Path | None, sources: dict[str, str]) -> str:
         return f"{name}: no such setting (from {source}); see the configuration reference in the README"
     wanted = fault["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
     got = fault["input"]
-    secret = tuple(keys[:2]) in SECRET_KEYS or isinstance(got, (dict, BaseModel))
-    return f"{name}: {wanted}" + (f" (from {source})" if secret else f"; got {got!r} from {source}")
+    if tuple(keys[:2]) in SECRET_KEYS or isinstance(got, (dict, BaseModel)):
+        return f"{name}: {wanted} (from {source})"
+    # A whole section that is no mapping may hold a secret: only its kind is said.
+    said = repr(got) if len(keys) > 1 else f"a {type(got).__name__}"
+    return f"{name}: {wanted}; got {said} from {source}"
 
 
 def _source(keys: list[str], path: Path | None, sources: dict[str, str]) -> str:

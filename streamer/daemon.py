@@ -55,7 +55,8 @@ VIEW_S = 1.0  # how fresh per-stream series are
 class _Partition:
     next_offset: int  # first record not dealt with
     publish_from: int  # records before it only rebuild state
-    saved_offset: int  # where the newest checkpoint stands
+    saved_offset: int  # where the newest checkpoint stands; -1 before the first, so that it commits the start
+    committed: int | None = None  # the group's offset, as far as we know
 
 
 class Daemon:
@@ -81,6 +82,7 @@ class Daemon:
         self._last_checkpoint = False
         self._save_s = 0.0  # how long the newest snapshot took
         self._done = 0
+        self._lag_shown: set[int] = set()
         self._poison: Counter[tuple[int, int]] = Counter()  # times a batch could not be read
         self._web: WebServer | None = None
         self._store = (
@@ -265,8 +267,9 @@ class Daemon:
 
     def _decode(self, batch: RecordBatch) -> tuple[Readings, list[Reject]]:
         taken = batch.timestamps_ms
-        # Without a broker time stamp there is nothing to be ahead of.
-        now_ns = np.where(taken > 0, taken * 1_000_000, np.iinfo(np.int64).max // 2)
+        # Without a time stamp there is nothing to be ahead of, nor with one that cannot be milliseconds.
+        known = (taken > 0) & (taken < 7_258_118_400_000)  # 2200
+        now_ns = np.where(known, np.where(known, taken, 0) * 1_000_000, np.iinfo(np.int64).max // 2)
         return self._pipeline.decoder.decode(
             batch.values, batch.keys, partition=batch.partition, offsets=batch.offsets, now_ns=now_ns
         )
@@ -363,7 +366,8 @@ class Daemon:
         try:
             for partition in partitions:
                 columns, rest = self._pipeline.freeze(partition)
-                self._store.write(partition, Snapshot(self._partitions[partition].next_offset, columns, rest))
+                state = self._partitions[partition]
+                self._store.write(partition, Snapshot(state.next_offset, columns, rest, state.committed))
         except StateError as error:
             log.error("checkpoint: %s", error)
             return False
@@ -382,6 +386,7 @@ class Daemon:
             return False
         for partition in partitions:
             self._partitions[partition].saved_offset = self._partitions[partition].next_offset
+            self._partitions[partition].committed = offsets[partition]
         self.metrics.commits.inc(len(partitions))
         self.metrics.last_commit.set(self._clock())
         return True
@@ -400,7 +405,9 @@ class Daemon:
             elif committed is not None and begin == committed:
                 begin = max(first, committed - self.settings.state.replay_records)
             self._consumer.seek(partition, begin)
-            self._partitions[partition] = _Partition(begin, publish_from, begin)
+            # Without an offset the group would begin anew after a restart, at `latest` past what came meanwhile.
+            saved = begin if committed == begin else -1
+            self._partitions[partition] = _Partition(begin, publish_from, saved, committed)
             log.info("partition %d: from offset %d, publishing from %d", partition, begin, publish_from)
         poisoned = [p for (p, _), times in self._poison.items() if times >= POISONED_AFTER and p in self._partitions]
         if poisoned:
@@ -443,17 +450,30 @@ class Daemon:
         if not first <= snapshot.offset <= end:
             log.warning("snapshot of partition %d is at %d, outside %d..%d", partition, snapshot.offset, first, end)
             return None
+        stood, stands = snapshot.committed, -1 if committed is None else committed
+        if (stood is None and -1 < stands < snapshot.offset) or (stood is not None and stands < stood):
+            # By a person, or the topic is another one under the same name.
+            log.warning(
+                "snapshot of partition %d passed over: when it was written the group stood at %d, now at %s",
+                partition, -1 if stood is None else stood, committed,
+            )  # fmt: skip
+            return None
         behind = (committed or 0) - snapshot.offset
         if behind > self.settings.state.replay_records:
             # Another replica had the partition for long; to read all that again takes longer than to warm up.
             log.warning("snapshot of partition %d is %d records behind the group; warming up anew", partition, behind)
             return None
         try:
-            self._pipeline.thaw(partition, snapshot.columns, snapshot.rest)
-        except StateError as error:
+            made_with = self._detector_of(str(snapshot.rest.get("model_version")))
+            self._pipeline.thaw(partition, snapshot.columns, snapshot.rest, made_with)
+        except (StateError, ArtifactError) as error:
             log.warning("snapshot of partition %d passed over: %s", partition, error)
             return None
         return snapshot.offset
+
+    def _detector_of(self, version: str) -> Detector | None:
+        """The detector a snapshot was written with, if it is not the one in use."""
+        return None if version == self._pipeline.scorer.version else self._models.load(version)[0]
 
     def _revoked(self, partitions: Sequence[int]) -> None:
         mine = [partition for partition in partitions if partition in self._partitions]
@@ -483,6 +503,8 @@ class Daemon:
                 self.metrics.model_reload_failures.labels("artifact").inc()
                 log.error("registry: %s; bundle %s stays", error, self._pipeline.scorer.version)
             return
+        if version == self._pipeline.scorer.version:
+            self._refused = None  # promoted again, a refused bundle may have been mended
         if version in (None, self._pipeline.scorer.version, self._refused):
             return
         reason = "artifact"
@@ -533,16 +555,20 @@ class Daemon:
         metrics.incidents_open.labels(ANOMALY).set(pipeline.incidents.open_count)
         metrics.incidents_open.labels(SILENCE).set(pipeline.silence.silent_count)
         metrics.alerts_pending.set(self._sinks.pending)
-        metrics.consumer_lag.clear()
-        for partition, lag in self._consumer.lag().items():
+        lags = self._consumer.lag()
+        for partition in self._lag_shown - lags.keys():
+            metrics.consumer_lag.remove(str(partition))
+        for partition, lag in lags.items():
             metrics.consumer_lag.labels(str(partition)).set(lag)
+        self._lag_shown = set(lags)
         self._view, dropped = self._newest.streams(pipeline, self.settings.http.max_stream_series)
         metrics.stream_series_dropped.set(dropped)
 
 
 def _shape(settings: Settings) -> str:
     """Digest of the settings that the meaning of a snapshot depends on."""
-    parts = [settings.records.model_dump(mode="json"), settings.window.model_dump(mode="json")]
+    records = settings.records.model_dump(mode="json", include={"stream", "timestamp", "timestamp_unit", "features"})
+    parts = [settings.kafka.group, records, settings.window.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

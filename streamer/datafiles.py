@@ -36,7 +36,7 @@ class DataSet:
         with np.errstate(over="ignore"):
             return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
 
-    def select(self, rows: NDArray[np.bool_]) -> DataSet:
+    def select(self, rows: NDArray[np.bool_] | slice) -> DataSet:
         return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows])
 
     def batches(self, size: int) -> Iterator[Readings]:

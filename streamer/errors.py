@@ -8,7 +8,7 @@
       DataError         stop: an offline file cannot be used (exit 65)
       StateError        a snapshot cannot be used: fall back to an older one
 
-Bad *records* are data, not errors (see `records.Rejects`). Model files that
+Bad *records* are data, not errors (see `records.Reject`). Model files that
 cannot be trusted raise `models.errors.ArtifactError`.
 """
 

@@ -33,6 +33,7 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
     streams = StreamTable()
     decoder = JsonDecoder.of(settings.records, streams)
     after_ms = 0 if since_s is None else int((time.time() - since_s) * 1000)
+    firsts: dict[int, int] = {}
     ends: dict[int, int] = {}
     consumer: Consumer
 
@@ -41,7 +42,7 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
             first, end = consumer.bounds(partition)
             consumer.seek(partition, first)
             if end > first:
-                ends[partition] = end
+                firsts[partition], ends[partition] = first, end
 
     consumer = connect_consumer(kafka, on_assigned=assigned, on_revoked=lambda partitions: None)
     parts: list[Readings] = []
@@ -50,7 +51,7 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
         while not ends and time.monotonic() - idle_since < _IDLE_S:
             found, refused = _decode(decoder, consumer.poll(0.5), after_ms)
             parts, rejected = parts + found, rejected + refused
-        with progress("reading the topic", sum(ends.values())) as advance:
+        with progress("reading the topic", sum(ends.values()) - sum(firsts.values())) as advance:
             while ends:
                 polled = consumer.poll(0.5)
                 if not polled and time.monotonic() - idle_since > _IDLE_S:

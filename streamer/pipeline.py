@@ -141,16 +141,31 @@ class Pipeline:
         }
         return columns, rest
 
-    def thaw(self, partition: int, columns: dict[str, NDArray[Any]], rest: dict[str, Any]) -> None:
+    def thaw(
+        self,
+        partition: int,
+        columns: dict[str, NDArray[Any]],
+        rest: dict[str, Any],
+        made_with: Detector | None = None,
+    ) -> None:
         """Take over a partition that `freeze` gave.
 
+        Args:
+            partition: Which.
+            columns: From `freeze`.
+            rest: From `freeze`.
+            made_with: The detector of `rest["model_version"]`, if it is not the one in use:
+                windows are put from its units into ours.
+
         Raises:
-            StateError: It was frozen with another model version, or does not fit.
+            StateError: It was frozen with another detector than given, or does not fit.
         """
         if rest.get("model_version") != self.scorer.version:
-            raise StateError(
-                f"the snapshot is of model {rest.get('model_version')}, the one in use is {self.scorer.version}"
-            )
+            if made_with is None:
+                raise StateError(
+                    f"the snapshot is of model {rest.get('model_version')}, the one in use is {self.scorer.version}"
+                )
+            columns = columns | {"windows.newest": self._in_our_units(columns, rest, made_with)}
         try:
             codes = np.array([self.streams.add(str(name)) for name in rest["streams"]], np.int64)
             parts: dict[str, dict[str, NDArray[Any]]] = {}
@@ -170,6 +185,20 @@ class Pipeline:
         except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
             self.forget(partition)
             raise StateError(f"the snapshot does not fit: {error}") from None
+
+    def _in_our_units(
+        self, columns: dict[str, NDArray[Any]], rest: dict[str, Any], made_with: Detector
+    ) -> NDArray[np.float32]:
+        ours = self.scorer.detector
+        try:
+            newest, names = columns["windows.newest"], [str(name) for name in rest["streams"]]
+            n, length, features = newest.shape
+            if features != len(ours.features) or made_with.features != ours.features or n != len(names):
+                raise StateError(f"the snapshot is of features {list(made_with.features)}")
+            raw = made_with.scaler.inverse(newest.reshape(-1, features), np.repeat(made_with.rows(names), length))
+        except (KeyError, ValueError, IndexError) as error:
+            raise StateError(f"the snapshot does not fit: {error}") from None
+        return ours.prepare(raw, np.repeat(ours.rows(names), length)).reshape(newest.shape)
 
     def forget(self, partition: int) -> None:
         """Drop a partition's streams; they warm up anew if they come back."""
@@ -238,6 +267,9 @@ def canary(detector: Detector) -> None:
         ModelError: They are not.
     """
     a = detector.architecture
-    score, _ = detector.score(np.zeros((2, a.window, a.features), np.float32), np.zeros(2, np.int64))
+    try:
+        score, _ = detector.score(np.zeros((2, a.window, a.features), np.float32), np.zeros(2, np.int64))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ModelError(f"a window of zeros cannot be scored: {error}") from error
     if not (np.isfinite(score).all() and (score >= 0).all()):
         raise ModelError(f"a window of zeros scored {score.tolist()}; wanted finite numbers")

@@ -84,9 +84,7 @@ def replay(
                     wait_s = (int(data.time_ns[sent]) - due) / 1e9 / speed
                     stop.wait(min(1.0, max(wait_s, 0.005)))
                     continue
-            rows = np.zeros(len(data), bool)
-            rows[sent : sent + some] = True
-            send(producer, settings.kafka.topic, encode(data.select(rows), settings), settings)
+            send(producer, settings.kafka.topic, encode(data.select(slice(sent, sent + some)), settings), settings)
             sent += some
             advance(some)
         producer.flush(settings.kafka.delivery_timeout_s)

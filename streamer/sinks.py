@@ -7,6 +7,7 @@ came back. Not inside: when to flush (`daemon`), how a client resends (`broker`)
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -110,11 +111,15 @@ class KafkaSinks:
         Raises:
             DeliveryFailed: It is not; call again, nothing is dropped.
         """
-        self._pump()
-        self._producer.flush(timeout_s)
-        self._pump()
-        if self._waiting:
-            raise DeliveryFailed(f"{len(self._waiting)} messages wait for room in the producer")
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._pump()
+            self._producer.flush(max(0.0, deadline_s - time.monotonic()))
+            if not self._waiting:
+                return
+            # There is room again for what waited; that must be acknowledged too.
+            if time.monotonic() >= deadline_s:
+                raise DeliveryFailed(f"{len(self._waiting)} messages wait for room in the producer")
 
     def close(self) -> None:
         """Let go of the producer; what is not acknowledged is lost, so flush before."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class Snapshot:
     offset: int
     columns: dict[str, NDArray[Any]]
     rest: dict[str, Any]
+    committed: int | None = None  # the group's offset when this was written
 
 
 class SnapshotStore:
@@ -68,12 +70,13 @@ class SnapshotStore:
                 "partition": partition,
                 "offset": snapshot.offset,
                 "shape": self.shape,
+                "committed": snapshot.committed,
                 "rest": snapshot.rest,
                 "crc32": zlib.crc32(body),
             }
         ).encode()
         # Of this process alone: a replica that was put out of the group may still be writing its last.
-        aside = path.with_suffix(f".incoming-{os.getpid()}")
+        aside = path.with_suffix(f".incoming-{secrets.token_hex(4)}")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with aside.open("wb") as file:
@@ -132,4 +135,5 @@ class SnapshotStore:
             columns = load_columns(body)
         except (safetensors.SafetensorError, ValueError) as error:
             raise StateError(f"{path}: {error}") from None
-        return Snapshot(int(meta["offset"]), columns, meta["rest"])
+        committed = meta.get("committed")
+        return Snapshot(int(meta["offset"]), columns, meta["rest"], None if committed is None else int(committed))

@@ -65,7 +65,7 @@ def test_a_promoted_bundle_is_taken_into_use_without_losing_a_window(
 
 
 def test_a_restart_with_another_bundle_loses_no_window(world: World, newer: Path, new_site: NewSite) -> None:
-    """The snapshot is of the old bundle and cannot be taken over; the topic's past can."""
+    """The snapshot is of the old bundle, which is still there: its windows are put into the new one's units."""
     site = new_site(own_bundles=True)
     first, second = halves(world.live)
     with DaemonThread(site):
@@ -78,10 +78,28 @@ def test_a_restart_with_another_bundle_loses_no_window(world: World, newer: Path
         site.wait_until_done()
         metrics = daemon.metrics()
 
-    assert metrics["streamer_records_replayed_total"] == len(first)
+    assert metrics["streamer_records_replayed_total"] == 0
     assert metrics["streamer_windows_scored_total"] == len(second)
     assert metrics.accounted() == metrics["streamer_records_consumed_total"]
     assert site.scores().keys() == Expected.of(site, world.live).scores.keys()
+
+
+def test_a_restart_without_the_old_bundle_reads_the_past_again(world: World, newer: Path, new_site: NewSite) -> None:
+    site = new_site(own_bundles=True)
+    first, second = halves(world.live)
+    with DaemonThread(site):
+        site.send(first)
+        site.wait_until_done()
+    publish(site, newer)
+    shutil.rmtree(site.settings.model.directory / world.version)
+
+    with DaemonThread(site) as daemon:
+        site.send(second)
+        site.wait_until_done()
+        metrics = daemon.metrics()
+
+    assert metrics["streamer_records_replayed_total"] == len(first)
+    assert metrics["streamer_windows_scored_total"] == len(second)
 
 
 @pytest.mark.parametrize("damage", ["weights", "manifest", "pointer"])

@@ -9,9 +9,11 @@ import threading
 import numpy as np
 import pytest
 
+from streamer.daemon import _shape
 from streamer.datafiles import DataSet
 from streamer.pipeline import Outcome, Pipeline
 from streamer.records import Readings
+from streamer.state import SnapshotStore
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, wait_until
 
@@ -80,7 +82,10 @@ def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World,
 
     newest = directory / f"{site.settings.kafka.topic}-0.snapshot"
     if lost == "commit":
-        site.commit({0: len(first) // 2})
+        snapshot, _ = SnapshotStore(directory, site.settings.kafka.topic, _shape(site.settings)).read(0)
+        assert snapshot is not None
+        assert snapshot.committed is not None
+        site.commit({0: snapshot.committed})
     elif lost == "newest snapshot":
         newest.write_bytes(newest.read_bytes()[:-1])
     else:
@@ -97,6 +102,25 @@ def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World,
     assert least <= replayed <= most
     assert metrics.accounted() == metrics["streamer_records_consumed_total"]
     Expected.of(site, world.live).hold(site, each_once=True)
+
+
+def test_a_group_moved_back_by_hand_reads_and_tells_again(world: World, new_site: NewSite) -> None:
+    site = new_site()
+    if site.broker.kind == "embedded":
+        pytest.skip("the embedded broker takes commits from members of the group alone")
+    with DaemonThread(site):
+        site.send(world.live)
+        site.wait_until_done()
+    told = site.alerts()
+
+    site.commit({0: 0})
+    with DaemonThread(site) as daemon:
+        site.wait_until_done()
+        metrics = daemon.metrics()
+
+    assert metrics["streamer_windows_scored_total"] == len(Expected.of(site, world.live).scores)
+    assert {alert["alert_id"] for alert in site.alerts()} == {alert["alert_id"] for alert in told}
+    assert len(site.alerts()) == 2 * len(told)
 
 
 def test_a_fault_of_ours_commits_nothing_that_was_not_done(

@@ -91,7 +91,7 @@ def test_settings_are_frozen(path: Path) -> None:
         ("alerting: {budget_per_stream_per_week: 0}", ["alerting.budget_per_stream_per_week", "0", "got 0"]),
         ("alerting: {update_factor: .nan}", ["alerting.update_factor", "got nan"]),
         ("kafka: {topic: 'a b'}", ["kafka.topic", "got 'a b'"]),
-        ("kafka: []", ["kafka", "dictionary", "got []"]),
+        ("kafka: []", ["kafka", "dictionary", "got a list"]),
     ],
 )
 def test_an_error_names_key_wanted_got_and_source(path: Path, text: str, words: list[str]) -> None:
@@ -245,7 +245,17 @@ def test_a_broken_file_does_not_print_its_secrets(path: Path) -> None:
 def test_a_secret_file_that_cannot_be_read_is_named(path: Path) -> None:
     message = refusal(path, STREAMER_KAFKA__SASL_PASSWORD_FILE="/no/such", **SASL)
 
-    assert "kafka.sasl_password: wanted a readable file in STREAMER_KAFKA__SASL_PASSWORD_FILE; '/no/such'" in message
+    assert "kafka.sasl_password: wanted the name of a readable file in STREAMER_KAFKA__SASL_PASSWORD_FILE" in message
+    assert "No such file" in message
+
+
+@pytest.mark.parametrize("text", ["", "kafka: [{sasl_password: hunter2}]", "kafka: 'sasl_password hunter2'"])
+def test_a_secret_in_the_wrong_place_is_not_printed(path: Path, text: str) -> None:
+    environ = {} if text else {"STREAMER_KAFKA__SASL_PASSWORD_FILE": "hunter2"}
+
+    message = refusal(path, text, **environ)
+
+    assert "hunter2" not in message
 
 
 def test_a_password_may_be_any_word(path: Path) -> None:
