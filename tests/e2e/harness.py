@@ -200,13 +200,14 @@ class Site:
             return {part.partition: end for part, end in consumer.end_offsets(parts).items() if end}
 
     def committed(self) -> dict[int, int]:
+        """The group's offsets; those at 0, of empty partitions, are left out as in `ends`."""
         kafka = self.settings.kafka
         with contextlib.closing(self._consumer(group_id=kafka.group)) as consumer:
             found = {
                 part: consumer.committed(TopicPartition(kafka.topic, part))
                 for part in consumer.partitions_for_topic(kafka.topic) or ()
             }
-        return {part: offset for part, offset in found.items() if offset is not None}
+        return {part: offset for part, offset in found.items() if offset}
 
     def snapshots(self) -> dict[int, int]:
         """Offset of the newest snapshot of each partition."""

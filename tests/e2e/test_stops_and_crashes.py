@@ -104,6 +104,20 @@ def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World,
     Expected.of(site, world.live).hold(site, each_once=True)
 
 
+def test_what_came_while_it_was_down_is_read_even_with_start_latest(world: World, new_site: NewSite) -> None:
+    site = new_site(kafka={"start": "latest"})
+    with DaemonThread(site) as daemon:
+        wait_until(lambda: daemon.metrics()["streamer_commits_total"] == 1, "the commit of where it began")
+
+    site.send(world.live)
+    with DaemonThread(site) as daemon:
+        site.wait_until_done()
+        metrics = daemon.metrics()
+
+    assert metrics["streamer_records_consumed_total"] == len(world.live)
+    Expected.of(site, world.live).hold(site, each_once=True)
+
+
 def test_a_group_moved_back_by_hand_reads_and_tells_again(world: World, new_site: NewSite) -> None:
     site = new_site()
     if site.broker.kind == "embedded":
