@@ -1,5 +1,7 @@
 """The autoencoder: a backbone's encoder, a bottleneck, the backbone's decoder, a head.
 
+An encoder that reads in order also says, after each patch, what it expects of the next.
+
 A window is cut into patches of consecutive readings; a recurrent backbone takes each as
 one step, so a window of 64 readings is 8 steps. Here backbone and regulariser meet: the
 one says what lies before and after the bottleneck, the other what the bottleneck means.
@@ -15,7 +17,7 @@ from models.backbones import BACKBONES
 from models.errors import ShapeError
 from models.regularisers import REGULARISERS
 
-__all__ = ["Architecture", "Autoencoder"]
+__all__ = ["Architecture", "Autoencoder", "foresees"]
 
 
 class Autoencoder(nn.Module):
@@ -25,8 +27,13 @@ class Autoencoder(nn.Module):
     did not carry. Rebuilding is deterministic, whatever the regulariser: noise and
     samples belong to training.
 
+    One more linear layer forecasts each patch from the encoder's state before it, if the
+    backbone reads in order and a window has more than one patch (`foresees`). A forecast
+    cannot copy, so short faults stand out in it that a reconstruction follows.
+
     The default is an LSTM after Malhotra et al., 2016, https://arxiv.org/abs/1607.00148,
-    with patches as in Nie et al., 2023, https://arxiv.org/abs/2211.14730.
+    with patches as in Nie et al., 2023, https://arxiv.org/abs/2211.14730; reconstruction
+    beside forecast as in Srivastava et al., 2015, https://arxiv.org/abs/1502.04681.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -38,23 +45,36 @@ class Autoencoder(nn.Module):
         self.bottleneck = nn.Linear(a.hidden, a.latent * regulariser.codes_per_latent)
         self.decoder = backbone.decoder(a)
         self.head = nn.Linear(a.hidden, a.window * a.features // backbone.pieces(a))
+        self.forecaster = nn.Linear(a.hidden, a.patch * a.features) if foresees(a) else None
 
-    def code(self, x: Tensor) -> Tensor:
-        """What the bottleneck puts out, before the regulariser's reading of it.
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One pass of the encoder.
 
-        `(batch, window, features)` to `(batch, latent)`; twice as wide where a latent has a
-        mean and a variance.
+        Args:
+            x: Windows in model units, `(batch, window, features)`.
+
+        Returns:
+            Code: what the bottleneck puts out, before the regulariser's reading of it,
+            `(batch, latent)`; twice as wide where a latent has a mean and a variance.
+            Forecast: of each patch but the first, from the patches before it,
+            `(batch, window - patch, features)`; None if the network has none.
+
+        Raises:
+            ShapeError: `window` or `features` differ from the architecture's.
         """
         a = self.architecture
         if x.dim() != 3 or x.shape[1:] != (a.window, a.features):
             raise ShapeError(f"windows must be (batch, {a.window}, {a.features}); got {tuple(x.shape)}")
         patches = x.reshape(-1, a.steps, a.patch * a.features)  # (batch, steps, patch * features)
-        code: Tensor = self.bottleneck(self._backbone.summary(self.encoder, patches))
-        return code
+        summary, states = self._backbone.read(self.encoder, patches)
+        if self.forecaster is None or states is None:
+            return self.bottleneck(summary), None
+        foreseen = self.forecaster(states[:, :-1]).reshape(-1, a.window - a.patch, a.features)
+        return self.bottleneck(summary), foreseen
 
     def encode(self, x: Tensor) -> Tensor:
         """The latent of each window: `(batch, window, features)` to `(batch, latent)`."""
-        return self._regulariser.latent(self.code(x))
+        return self._regulariser.latent(self.read(x)[0])
 
     def decode(self, latent: Tensor) -> Tensor:
         """Windows from latents: `(batch, latent)` to `(batch, window, features)`."""
@@ -78,3 +98,13 @@ class Autoencoder(nn.Module):
             ShapeError: `window` or `features` differ from the architecture's.
         """
         return self.decode(self.encode(x))
+
+    def rebuild_and_foresee(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`forward`, and the forecast of `read`, in one pass of the encoder."""
+        code, foreseen = self.read(x)
+        return self.decode(self._regulariser.latent(code)), foreseen
+
+
+def foresees(architecture: Architecture) -> bool:
+    """Whether the network also forecasts each patch from those before it."""
+    return BACKBONES[architecture.backbone].in_order and architecture.steps > 1

@@ -2,7 +2,7 @@
 
 A backbone makes two plain modules and says how data runs through them:
 
-    encoder   patches (batch, steps, width)  -> summary (batch, hidden)
+    encoder   patches (batch, steps, width)  -> summary (batch, hidden), and the states it went through
     decoder   latent (batch, latent)         -> states (batch, pieces, hidden)
 
 The linear layers around them (summary to latent, states to readings) are the same for all
@@ -22,9 +22,13 @@ from models.architecture import Architecture
 class Backbone(Protocol):
     """Makes an encoder and a decoder and runs them."""
 
+    in_order: bool  # the encoder reads patch after patch, so a state knows nothing of later ones
+
     def encoder(self, a: Architecture) -> nn.Module: ...
 
-    def summary(self, encoder: nn.Module, patches: Tensor) -> Tensor: ...
+    def read(self, encoder: nn.Module, patches: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Summary `(batch, hidden)`; if `in_order` the state after each patch, `(batch, steps, hidden)`."""
+        ...
 
     def decoder(self, a: Architecture) -> nn.Module: ...
 
@@ -43,15 +47,17 @@ class Recurrent:
     https://arxiv.org/abs/1406.1078.
     """
 
+    in_order = True
+
     def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
         self.kind = kind
 
     def encoder(self, a: Architecture) -> nn.Module:
         return self.kind(a.patch * a.features, a.hidden, a.layers, batch_first=True)
 
-    def summary(self, encoder: nn.Module, patches: Tensor) -> Tensor:
+    def read(self, encoder: nn.Module, patches: Tensor) -> tuple[Tensor, Tensor | None]:
         states: Tensor = encoder(patches)[0]  # (batch, steps, hidden)
-        return states[:, -1]
+        return states[:, -1], states
 
     def decoder(self, a: Architecture) -> nn.Module:
         return self.kind(a.latent, a.hidden, a.layers, batch_first=True)
@@ -71,12 +77,13 @@ class Dense:
     After Hinton and Salakhutdinov, 2006, doi:10.1126/science.1127647.
     """
 
+    in_order = False
+
     def encoder(self, a: Architecture) -> nn.Module:
         return _stack(a.window * a.features, a.hidden, a.layers)
 
-    def summary(self, encoder: nn.Module, patches: Tensor) -> Tensor:
-        summary: Tensor = encoder(patches.flatten(1))
-        return summary
+    def read(self, encoder: nn.Module, patches: Tensor) -> tuple[Tensor, Tensor | None]:
+        return encoder(patches.flatten(1)), None
 
     def decoder(self, a: Architecture) -> nn.Module:
         return _stack(a.latent, a.hidden, a.layers)
@@ -96,6 +103,8 @@ class Conv:
     Springenberg et al., 2015, https://arxiv.org/abs/1412.6806.
     """
 
+    in_order = False
+
     def encoder(self, a: Architecture) -> nn.Module:
         parts: list[nn.Module] = [nn.Conv1d(a.patch * a.features, a.hidden, 3, padding=1), nn.ReLU()]
         for _ in range(a.layers):
@@ -103,9 +112,8 @@ class Conv:
         # What is left of the window keeps its order: a mean over it would forget when.
         return nn.Sequential(*parts, nn.Flatten(), nn.Linear(a.hidden * self._left(a), a.hidden), nn.ReLU())
 
-    def summary(self, encoder: nn.Module, patches: Tensor) -> Tensor:
-        summary: Tensor = encoder(patches.transpose(1, 2))  # (batch, width, steps) -> (batch, hidden)
-        return summary
+    def read(self, encoder: nn.Module, patches: Tensor) -> tuple[Tensor, Tensor | None]:
+        return encoder(patches.transpose(1, 2)), None  # (batch, width, steps) -> (batch, hidden)
 
     def decoder(self, a: Architecture) -> nn.Module:
         left = self._left(a)

@@ -159,9 +159,9 @@ class ModelConfig(Section):
     hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units of a layer
     latent: Annotated[int, Field(ge=1, le=4096)] = 16  # width of the bottleneck
     layers: Annotated[int, Field(ge=1, le=8)] = 1  # layers in encoder and in decoder
-    epochs: Annotated[int, Field(ge=1)] = 40  # at most
-    steps_per_epoch: Annotated[int, Field(ge=1)] = 150  # at most; fewer when the data has fewer windows
-    patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss
+    epochs: Annotated[int, Field(ge=1)] = 24  # at most
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 50  # at most; fewer when the data has fewer windows
+    patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss, in the second half
     batch_size: Annotated[int, Field(ge=1)] = 256  # windows in one step of training
     learning_rate: Positive = 3e-3  # highest, of a one-cycle schedule
     holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # tail of each stream kept for calibration

@@ -76,12 +76,46 @@ def test_the_weights_go_back_to_the_best_epoch_when_later_ones_are_worse(monkeyp
 
 
 def test_training_stops_when_the_held_out_loss_no_longer_falls() -> None:
-    options = dataclasses.replace(OPTIONS, epochs=50, patience=2, learning_rate=1e-30)
+    options = dataclasses.replace(OPTIONS, epochs=6, patience=2, learning_rate=1e-30)
 
     _, reports = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, options)
 
     # best  -  -     nothing is learned at this rate
     assert [report.best for report in reports] == [True, False, False]
+
+
+def test_training_does_not_stop_in_the_first_half() -> None:
+    options = dataclasses.replace(OPTIONS, epochs=12, patience=2, learning_rate=1e-30)
+
+    _, reports = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, options)
+
+    assert len(reports) == 6
+
+
+def test_the_forecast_of_a_patch_knows_nothing_of_it_or_of_later_ones() -> None:
+    network = Autoencoder(ARCHITECTURE).eval()
+    windows = READINGS[None, :16]
+    other = windows.clone()
+    other[:, 8:] += 1.0  # the third of four patches, and the last
+
+    _, foreseen = network.read(windows)
+    _, after = network.read(other)
+
+    assert foreseen is not None
+    assert after is not None
+    assert foreseen.shape == (1, 12, 2)  # of patches 2, 3 and 4
+    assert torch.equal(foreseen[:, :8], after[:, :8])
+    assert not torch.equal(foreseen[:, 8:], after[:, 8:])
+
+
+def test_training_teaches_the_forecast() -> None:
+    network, _ = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, dataclasses.replace(OPTIONS, epochs=12))
+    windows = training.gather(READINGS, torch.from_numpy(HELD_OUT), 16)
+
+    _, foreseen = network.read(windows)
+
+    assert foreseen is not None
+    assert (foreseen - windows[:, 4:]).square().mean() < 0.3 * windows.var()
 
 
 def test_one_epoch_of_one_window_is_enough() -> None:
