@@ -10,7 +10,7 @@ import torch
 from models.autoencoder import Architecture, Autoencoder
 from models.detector import Detector
 from models.scaling import RobustScaler
-from models.scores import time_scales
+from models.scores import Normal, Scales
 from streamer.config import KafkaConfig, RecordsConfig, Settings, WindowConfig
 
 STREAMS, FEATURES, WINDOW = 1000, 8, 64
@@ -30,17 +30,16 @@ def detector(patch: int = 8) -> Detector:
     """The default architecture and a line so high that nothing alerts; untrained: the work is the same."""
     torch.manual_seed(0)
     architecture = Architecture(features=FEATURES, window=WINDOW, patch=patch)
-    scales = len(time_scales(architecture.steps))
     streams = tuple(stream_name(i) for i in range(STREAMS))
     rows = STREAMS + 1
+    shapes = Normal.shapes(rows, len(Scales.of(architecture)), FEATURES)
+    tables = {name: np.full(shape, 50.0 if name == "line" else 1.0, np.float32) for name, shape in shapes.items()}
     return Detector(
         Autoencoder(architecture).eval(),
         NAMES,
         streams,
         RobustScaler(np.zeros((rows, FEATURES), np.float32), np.ones((rows, FEATURES), np.float32)),
-        np.ones((rows, FEATURES), np.float32),
-        np.ones((rows, scales), np.float32),
-        50.0,
+        Normal(**tables),
         60.0,
     )
 

@@ -28,20 +28,19 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from models import scores
 from models.autoencoder import Architecture, Autoencoder
 from models.detector import Detector
 from models.errors import ArtifactError, ShapeError
 from models.scaling import RobustScaler
+from models.scores import Normal, Scales
 
-FORMAT = 1
+FORMAT = 2
 VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 STREAMS = "streams.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 4 << 30
-_TABLES = ("center", "width", "error_scale", "usual")
 
 
 def save(detector: Detector, directory: Path, *, created: datetime, fingerprint: str) -> str:
@@ -57,8 +56,8 @@ def save(detector: Detector, directory: Path, *, created: datetime, fingerprint:
         The version: creation time and a digest of the content, e.g. `20260102T030405Z-1a2b3c4d`.
     """
     tensors = {f"network.{name}": value.contiguous() for name, value in detector.network.state_dict().items()}
-    tables = (detector.scaler.center, detector.scaler.width, detector.error_scale, detector.usual)
-    tensors |= {f"table.{name}": torch.from_numpy(table) for name, table in zip(_TABLES, tables, strict=True)}
+    tables = {"center": detector.scaler.center, "width": detector.scaler.width, **detector.normal.tables()}
+    tensors |= {f"table.{name}": torch.from_numpy(table) for name, table in tables.items()}
     files = {WEIGHTS: save_tensors(tensors), STREAMS: json.dumps(detector.streams).encode()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -71,7 +70,6 @@ def save(detector: Detector, directory: Path, *, created: datetime, fingerprint:
         "features": list(detector.features),
         "streams": len(detector.streams),
         "interval_s": detector.interval_s,
-        "line": detector.line,
         "fit": detector.report,
         "data_fingerprint": fingerprint,
         "libraries": {
@@ -118,7 +116,7 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
     try:
         files, architecture = manifest["files"], Architecture(**manifest["architecture"])
         features = tuple(str(name) for name in manifest["features"])
-        line, interval_s = float(manifest["line"]), float(manifest["interval_s"])
+        interval_s = float(manifest["interval_s"])
         report = dict(manifest["fit"])
         if not VERSION.fullmatch(str(manifest["version"])):
             raise ValueError(f"version {manifest['version']!r}")
@@ -132,22 +130,20 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
     except (safetensors.SafetensorError, ValueError) as error:
         raise ArtifactError(f"{directory / WEIGHTS}: not readable as safetensors: {error}") from None
 
-    rows, scales = 1 + len(streams), len(scores.time_scales(architecture.steps))
-    wanted = {"center": len(features), "width": len(features), "error_scale": len(features), "usual": scales}
+    rows, scaled = 1 + len(streams), (1 + len(streams), len(features))
+    shapes = Normal.shapes(rows, len(Scales.of(architecture)), len(features))
     tables = {}
-    for name, columns in wanted.items():
+    for name, wanted in {"center": scaled, "width": scaled, **shapes}.items():
         table = tensors.pop(f"table.{name}", None)
         shape = None if table is None else tuple(table.shape)
-        if table is None or shape != (rows, columns) or table.dtype != torch.float32 or not table.isfinite().all():
-            raise ArtifactError(
-                f"{directory / WEIGHTS}: table {name!r} must be finite ({rows}, {columns}); got {shape}"
-            )
+        if table is None or shape != wanted or table.dtype != torch.float32 or not table.isfinite().all():
+            raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be finite {wanted}; got {shape}")
         tables[name] = table.numpy()
-    for name in ("width", "error_scale", "usual"):
+    for name in ("width", "floor", "spread", "head_spread"):
         if not (tables[name] > 0).all():
             raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be positive")
-    if architecture.features != len(features) or not np.isfinite([line, interval_s]).all() or interval_s <= 0:
-        raise ArtifactError(f"{directory / MANIFEST}: features, line or interval_s do not fit together")
+    if architecture.features != len(features) or not np.isfinite(interval_s) or interval_s <= 0:
+        raise ArtifactError(f"{directory / MANIFEST}: features or interval_s do not fit together")
     try:
         # Shapes are compared before memory is taken: a manifest may claim a network of any size.
         with torch.device("meta"):
@@ -161,10 +157,8 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         raise ArtifactError(f"{directory / WEIGHTS}: does not fit the architecture: {error}") from None
     if not all(value.isfinite().all() for value in network.state_dict().values()):
         raise ArtifactError(f"{directory / WEIGHTS}: holds weights that are not finite")
-    scaler = RobustScaler(tables["center"], tables["width"])
-    detector = Detector(
-        network.eval(), features, streams, scaler, tables["error_scale"], tables["usual"], line, interval_s, report
-    )
+    scaler = RobustScaler(tables.pop("center"), tables.pop("width"))
+    detector = Detector(network.eval(), features, streams, scaler, Normal(**tables), interval_s, report)
     return detector, manifest
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-LOWEST_LINE = math.log(2.0)  # evidence below twice the usual error is never called an anomaly
+LOWEST_LINE = 1.0  # evidence that one normal window in a hundred reaches is never called an anomaly
 _THRESHOLD_QUANTILE = 0.95
 _SHAPE_BOUNDS = (0.0, 0.4)  # a bounded tail (negative shape) would promise rates no data has shown
 
@@ -119,8 +119,13 @@ def alert_line(fit: TailFit, *, budget_per_week: float, interval_s: float) -> fl
     return max(LOWEST_LINE, fit.level(rate))
 
 
-def shrink_log(own: Float64, fleet: Float64, weight: float, prior: float = 5.0) -> Float64:
+def own_part(weight: Float64, prior: float = 5.0) -> Float64:
+    """How far a stream's own figures count beside the fleet's, 0 to 1, by the `weight` of its history."""
+    return weight / (weight + prior)
+
+
+def shrink_log(own: Float64, fleet: Float64, weight: float) -> Float64:
     """Pull a stream's positive figures to the fleet's, in logs; `weight` is its independent windows."""
-    part = weight / (weight + prior)
+    part = weight / (weight + 5.0)
     result: Float64 = np.exp(part * np.log(np.maximum(own, 1e-12)) + (1 - part) * np.log(np.maximum(fleet, 1e-12)))
     return result

@@ -14,34 +14,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from models import calibration, scores
+from models import drift, scores
+from models import normal as normality
 from models.autoencoder import Architecture, Autoencoder
 from models.errors import ShapeError, TrainingError
+from models.normal import AlertBudget
 from models.regularisers import REGULARISERS
 from models.scaling import RobustScaler
-from models.training import EpochReport, OnEpoch, TrainingOptions, gather, train
+from models.scores import Normal, Scales
+from models.training import OnEpoch, TrainingOptions, train
 
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 FLEET = 0  # row of streams the training never saw
 BATCH = 256  # windows scored at once: the fastest size measured on one core
-_STRANGERS = 50  # streams that stand for those the training never saw
 # Under 4 rows, matrix products take another path and round otherwise; filled up, a window's score
 # has the same bits in every batch.
 FEWEST = 8
-_CALIBRATION_WINDOWS = 200_000  # held-out windows kept for calibration, over all streams
-
-
-@dataclass(frozen=True, slots=True)
-class AlertBudget:
-    """What the alert line is set to allow, and the rule that opens an incident."""
-
-    per_stream_per_week: float = 1.0
-    open_after: int = 3
-    open_within: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +44,15 @@ class Explanation:
     shares: Float32  # (features,) part of each feature in the error, sums to 1
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a batch of windows came to."""
+
+    score: Float32  # (n,) 1.0 is the alert line, higher is stranger
+    strange: Rows  # (k,) windows with a score of at least 1.0
+    shares: Float32  # (k, features) part of each feature in those scores, sums to 1
+
+
 @dataclass(frozen=True)
 class Detector:
     """All a score depends on. Row 0 of every table is the fleet's, row 1 + i is `streams[i]`'s."""
@@ -61,9 +61,7 @@ class Detector:
     features: tuple[str, ...]
     streams: tuple[str, ...]
     scaler: RobustScaler
-    error_scale: Float32  # (1 + streams, features) usual squared error, model units
-    usual: Float32  # (1 + streams, scales) usual pooled error, after division by error_scale
-    line: float  # evidence at which the score is 1.0
+    normal: Normal
     interval_s: float  # usual seconds between readings of one stream
     report: dict[str, Any] = field(default_factory=dict)  # how the fit went; JSON values only
 
@@ -80,46 +78,106 @@ class Detector:
         """Model units of readings `(n, features)` in raw units."""
         return self.scaler.transform(values, rows)
 
-    def score(self, windows: Float32, rows: Rows) -> tuple[Float32, Float32]:
-        """Score windows.
+    @cached_property
+    def scales(self) -> Scales:
+        """Time scales over which errors are pooled."""
+        return Scales.of(self.architecture)
+
+    def measure(self, windows: Float32, rows: Rows) -> tuple[Float32, Float32]:
+        """First half of a score: what depends on nothing but the window.
 
         Args:
             windows: From `prepare`, `(n, window, features)`.
             rows: Table row of each window's stream, `(n,)`.
 
         Returns:
-            Score `(n,)`: error in ratio to the alert line, 1.0 is the line, higher is
-            stranger. Error `(n,)`: normalised reconstruction error of the whole window,
-            1.0 is usual for the stream. Equal whatever the batch, within 1e-6 of its size.
+            Log errors `(n, scales, features)`, for `judge`. Error `(n,)`: normalised
+            reconstruction error of the whole window, 1.0 is usual for the stream. The same
+            bits whatever the batch; NaN where a window holds a value that is not finite.
+        """
+        log_errors = np.empty((len(windows), len(self.scales), len(self.features)), np.float32)
+        error = np.empty(len(windows), np.float32)
+        with torch.inference_mode():
+            for i in range(0, len(windows), BATCH):
+                some = slice(i, i + BATCH)
+                given = torch.from_numpy(_filled(windows[some]))
+                rebuilt, foreseen = self.network.rebuild_and_foresee(given)
+                pooled = scores.pooled_errors(given, rebuilt, foreseen, self.scales, self.architecture.patch)
+                errors = pooled.numpy()[: len(rows[some])]
+                floor = self.normal.floor[rows[some]]
+                log_errors[some] = scores.log_errors(errors, floor)
+                whole = self.scales.whole
+                error[some] = scores.FLOOR * (errors[:, whole] / floor[:, whole]).mean(1)
+        return log_errors, error
+
+    def judge(
+        self, log_errors: Float32, rows: Rows, streams: Rows, levels: Float32, windows: Rows, stride: int = 1
+    ) -> Judged:
+        """Second half of a score: against what is normal, slow drift taken off.
+
+        Args:
+            log_errors: From `measure`, finite; a stream's windows in time order.
+            rows: Table row of each window's stream, `(n,)`.
+            streams: Row of each window's stream in the state, `(n,)`.
+            levels: State of `drift`, `(streams, scales, features)`, 0 at first; changed.
+            windows: State, windows judged so far, `(streams,)`, 0 at first; changed.
+            stride: Readings between two windows of a stream.
+        """
+        away = drift.follow(log_errors, rows, streams, levels, windows, self.normal, stride)
+        score = np.empty(len(rows), np.float32)
+        strange, shares = [], []
+        weights = self.scales.weights
+        for i in range(0, len(rows), 1024):  # a piece stays in the cache
+            some = slice(i, i + 1024)
+            far = scores.beyond(log_errors[some], None if away is None else away[some], self.normal, rows[some])
+            heads = scores.evidence(far, self.normal, rows[some], weights)
+            score[some] = np.exp(heads.max(1) - self.normal.line[rows[some]])
+            loud = np.flatnonzero(score[some] >= 1.0)
+            strange.append(i + loud)
+            shares.append(scores.shares(far[loud], heads[loud].argmax(1), weights))
+        if not strange:
+            return Judged(score, np.empty(0, np.int64), np.empty((0, len(self.features)), np.float32))
+        return Judged(score, np.concatenate(strange), np.concatenate(shares))
+
+    def score(self, windows: Float32, rows: Rows) -> tuple[Float32, Float32]:
+        """Score windows that stand alone: each as the first of its stream, no drift known.
+
+        Args:
+            windows: From `prepare`, `(n, window, features)`.
+            rows: Table row of each window's stream, `(n,)`.
+
+        Returns:
+            Score `(n,)`: 1.0 is the alert line, higher is stranger. Error `(n,)`: see `measure`.
 
         Raises:
             ShapeError: Another shape, or a value that is not finite.
         """
-        score = np.empty(len(windows), np.float32)
-        error = np.empty(len(windows), np.float32)
-        for i in range(0, len(windows), BATCH):
-            some = slice(i, i + BATCH)
-            count = len(rows[some])
-            strange, size = self._evidence(torch.from_numpy(_filled(windows[some])), _filled(rows[some]))
-            score[some] = (strange - self.line).exp_().numpy()[:count]
-            error[some] = size.numpy()[:count]
-        if not np.isfinite(score).all():
+        log_errors, error = self.measure(windows, rows)
+        if not np.isfinite(log_errors).all():
             # NaN and infinity pass through every layer, so looking at the end is enough.
-            raise ShapeError(f"windows must be finite; {int((~np.isfinite(score)).sum())} of {len(score)} are not")
-        return score, error
+            wrong = int((~np.isfinite(log_errors).all((1, 2))).sum())
+            raise ShapeError(f"windows must be finite; {wrong} of {len(windows)} are not")
+        n = len(windows)
+        fresh = np.zeros((n, *log_errors.shape[1:]), np.float32), np.zeros(n, np.int64)
+        return self.judge(log_errors, rows, np.arange(n), *fresh).score, error
 
-    def explain(self, window: Float32, row: int) -> Explanation:
-        """Observed against expected of one window `(window, features)` from `prepare`."""
+    def explain(self, window: Float32, row: int, shares: Float32 | None = None) -> Explanation:
+        """Observed against expected of one window `(window, features)` from `prepare`.
+
+        Args:
+            window: Which.
+            row: Table row of its stream.
+            shares: From `judge`; None finds them as `score` would, without drift.
+        """
         with torch.inference_mode():
-            x = torch.from_numpy(window)[None]
-            rebuilt = self.network(x)
-            errors = scores.patch_errors(x, rebuilt, self.architecture.patch)
-            errors = errors / torch.from_numpy(self.error_scale[row])
-            shares = scores.feature_shares(errors, self._scales, scores.scale_weights(self._scales))[0]
+            rebuilt = self.network(torch.from_numpy(window)[None])[0].numpy()
+        if shares is None:
+            at = np.array([row])
+            far = scores.beyond(self.measure(window[None], at)[0], None, self.normal, at)
+            heads = scores.evidence(far, self.normal, at, self.scales.weights)
+            shares = scores.shares(far, heads.argmax(1), self.scales.weights)[0]
         rows = np.full(len(window), row)
-        return Explanation(
-            self.scaler.inverse(window, rows), self.scaler.inverse(rebuilt[0].numpy(), rows), shares.numpy()
-        )
+        return Explanation(self.scaler.inverse(window, rows), self.scaler.inverse(rebuilt, rows), shares)
 
     def embed(self, windows: Float32) -> Float32:
         """The latent of each window: where it lies among all others, for plots and nearest neighbours.
@@ -169,40 +227,6 @@ class Detector:
             latents = torch.randn(n, a.latent, generator=torch.Generator().manual_seed(seed))
             inputs = self.network.decode(latents).reshape(-1, a.features).numpy()
         return self.scaler.inverse(inputs, np.full(len(inputs), row)).reshape(n, a.window, a.features)
-
-    @property
-    def _scales(self) -> tuple[int, ...]:
-        return scores.time_scales(self.architecture.steps)
-
-    # What every batch needs of the tables, made once.
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        """Square root of each feature's weight in the error, `(1 + streams, features)`."""
-        return torch.from_numpy(1.0 / np.sqrt(self.error_scale))
-
-    @cached_property
-    def _log_usual(self) -> Tensor:
-        return torch.from_numpy(self.usual).log()
-
-    @cached_property
-    def _pooling(self) -> Tensor:
-        return scores.pooling(self._scales)
-
-    @cached_property
-    def _scale_weights(self) -> Tensor:
-        return scores.scale_weights(self._scales)
-
-    def _evidence(self, windows: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Evidence and normalised whole-window error of each window, both `(n,)`."""
-        which = torch.from_numpy(rows)
-        with torch.inference_mode():
-            rebuilt = self.network(windows)
-            errors = scores.weighted_errors(windows, rebuilt, self.architecture.patch, self._weights[which])
-            pooled = errors @ self._pooling  # (n, scales)
-            usual = self._log_usual[which]
-            error = pooled[:, -1] / usual[:, -1].exp()
-            return scores.evidence(pooled, usual, self._scale_weights), error
 
 
 def fit(
@@ -281,9 +305,18 @@ def fit(
         on_epoch,
         None if start_from is None else start_from.network,
     )
-    return _calibrate(
-        network, tuple(features), tuple(names), scaler, readings, seen, held_out, interval_s, budget, reports
+    normal, calibrated = normality.fit(
+        network, scaler, readings, seen, held_out, interval_s=interval_s, budget=budget
     )
+    best = min(reports, key=lambda report: report.held_out_loss)
+    report = {
+        "epochs": len(reports),
+        "best_epoch": best.epoch,
+        "train_loss": best.train_loss,
+        "held_out_loss": best.held_out_loss,
+        **calibrated,
+    }
+    return Detector(network, tuple(features), tuple(names), scaler, normal, interval_s, report)
 
 
 def _filled(batch: NDArray[Any]) -> NDArray[Any]:
@@ -292,115 +325,3 @@ def _filled(batch: NDArray[Any]) -> NDArray[Any]:
         return batch
     filled: NDArray[Any] = np.resize(batch, (FEWEST, *batch.shape[1:]))
     return filled
-
-
-def _calibrate(
-    network: Autoencoder,
-    features: tuple[str, ...],
-    names: tuple[str, ...],
-    scaler: RobustScaler,
-    readings: Tensor,
-    seen: list[NDArray[np.int64]],
-    held_out: list[NDArray[np.int64]],
-    interval_s: float,
-    budget: AlertBudget,
-    reports: list[EpochReport],
-) -> Detector:
-    """What is usual for each stream, and the line.
-
-    Usual errors come from held-out windows alone: those the network learned from are
-    rebuilt too well. The line is the higher of the held-out tail's and that of all
-    windows: a tail of a few days cannot say what happens once a week, and windows seen
-    in training that are still rebuilt badly are evidence of what normal life brings.
-    """
-    architecture = network.architecture
-    steps, length = architecture.steps, architecture.window
-    time_scales = scores.time_scales(steps)
-    # With very many streams the newest windows of each are enough.
-    most = max(length, _CALIBRATION_WINDOWS // len(names))
-    kept = [starts[-most:] for starts in held_out]
-    errors = [_patch_errors(network, readings, starts) for starts in kept]  # each (windows, steps, features)
-    independent = np.array([len(e) / length for e in errors])
-
-    # Streams nobody has seen are scaled as the fleet and so are rebuilt otherwise; these stand for them.
-    some = range(0, len(kept), max(1, len(kept) // _STRANGERS))
-    strangers = [_as_stranger(network, readings, kept[i], scaler, 1 + i) for i in some]
-
-    own = np.stack([e.mean((0, 1)) for e in errors]).astype(np.float64)
-    fleet = np.average(own, axis=0, weights=independent)
-    # A channel that is nearly noiseless would else rule the mean over channels: the scale is
-    # partly the feature's own and partly that of all features.
-    blend = np.array([calibration.shrink_log(o, fleet, w) for o, w in zip(own, independent, strict=True)])
-    tables = np.concatenate([np.mean([e.mean((0, 1)) for e in strangers], axis=0)[None], blend])
-    error_scale = (0.3 * tables.mean(1, keepdims=True) + 0.7 * tables).clip(1e-9).astype(np.float32)
-
-    weights = scores.scale_weights(time_scales)
-    pooling = scores.pooling(time_scales)
-
-    def pooled_errors(patches: Float32, row: int) -> Tensor:
-        return torch.from_numpy((patches / error_scale[row]).mean(2)) @ pooling
-
-    pooled = [pooled_errors(e, row) for row, e in enumerate(errors, start=1)]
-    own_usual = np.stack([p.median(0).values.numpy() for p in pooled]).astype(np.float64)
-    fleet_usual = np.exp(np.average(np.log(own_usual.clip(1e-12)), axis=0, weights=independent))
-    usual = np.array([calibration.shrink_log(o, fleet_usual, w) for o, w in zip(own_usual, independent, strict=True)])
-    # Of the stand-ins the one rebuilt worst counts: a stream that is only new must not alert for good.
-    stranger_usual = np.max([pooled_errors(e, FLEET).median(0).values.numpy() for e in strangers], axis=0)
-    usual = np.concatenate([stranger_usual[None].clip(1e-12), usual]).astype(np.float32)
-
-    def opening(pooled: Tensor, row: int) -> NDArray[np.float64]:
-        strange = scores.evidence(pooled, torch.from_numpy(usual[row]).log(), weights).numpy().astype(np.float64)
-        return calibration.opening_statistic(strange, budget.open_after, budget.open_within)
-
-    held_out_opening = [opening(p, row) for row, p in enumerate(pooled, start=1)]
-    seen_opening = [
-        opening(pooled_errors(_patch_errors(network, readings, starts[-most:]), row), row)
-        for row, starts in enumerate(seen, start=1)
-    ]
-    both = [np.concatenate(pair) for pair in zip(seen_opening, held_out_opening, strict=True)]
-    tails = [calibration.fit_tail(sample, run=length) for sample in (held_out_opening, both)]
-    lines = [
-        calibration.alert_line(tail, budget_per_week=budget.per_stream_per_week, interval_s=interval_s)
-        for tail in tails
-    ]
-    line, tail = max(lines), tails[int(np.argmax(lines))]
-    best = min(reports, key=lambda report: report.held_out_loss)
-    report = {
-        "epochs": len(reports),
-        "best_epoch": best.epoch,
-        "train_loss": best.train_loss,
-        "held_out_loss": best.held_out_loss,
-        "held_out_windows": int(sum(len(starts) for starts in kept)),
-        "budget_per_stream_per_week": budget.per_stream_per_week,
-        "open_after": budget.open_after,
-        "open_within": budget.open_within,
-        "tail": {
-            "threshold": tail.threshold,
-            "scale": tail.scale,
-            "shape": tail.shape,
-            "clusters": tail.clusters,
-            "stream_days": tail.readings * interval_s / 86_400.0,
-        },
-        "incidents_in_held_out": int(sum(len(calibration.cluster_peaks(o, line, length)) for o in held_out_opening)),
-    }
-    return Detector(network, features, names, scaler, error_scale, usual, line, interval_s, report)
-
-
-def _as_stranger(
-    network: Autoencoder, readings: Tensor, starts: NDArray[np.int64], scaler: RobustScaler, row: int
-) -> Float32:
-    """Patch errors of one stream's windows under the fleet's scale instead of its own."""
-    begin, end = int(starts[0]), int(starts[-1]) + network.architecture.window
-    raw = scaler.inverse(readings[begin:end].numpy(), np.full(end - begin, row))
-    strange = torch.from_numpy(scaler.transform(raw, np.full(end - begin, FLEET)))
-    return _patch_errors(network, strange, starts - begin)
-
-
-def _patch_errors(network: Autoencoder, readings: Tensor, starts: NDArray[np.int64]) -> Float32:
-    parts = []
-    with torch.inference_mode():
-        for some in np.array_split(starts, -(-len(starts) // 1024)):
-            windows = gather(readings, torch.from_numpy(some), network.architecture.window)
-            parts.append(scores.patch_errors(windows, network(windows), network.architecture.patch).numpy())
-    result: Float32 = np.concatenate(parts)
-    return result

@@ -124,6 +124,7 @@ class Pipeline:
             for station, frozen in (
                 ("frames", self.frames.table.take(codes)),
                 ("windows", self.scorer.windower.freeze(codes)),
+                ("adapted", self.scorer.adapted.take(codes)),
                 ("incidents", self.incidents.table.take(codes)),
                 ("silence", self.silence.table.take(codes)),
             )
@@ -155,7 +156,7 @@ class Pipeline:
             columns: From `freeze`.
             rest: From `freeze`.
             made_with: The detector of `rest["model_version"]`, if it is not the one in use:
-                windows are put from its units into ours.
+                windows are put from its units into ours, what it learned of drift is dropped.
 
         Raises:
             StateError: It was frozen with another detector than given, or does not fit.
@@ -176,6 +177,8 @@ class Pipeline:
             self.silence.table.put(codes, parts["silence"])
             self.frames.table.put(codes, parts["frames"])
             self.scorer.windower.thaw(codes, parts["windows"])
+            if made_with is None:
+                self.scorer.adapted.put(codes, parts["adapted"])
             self.incidents.table.put(codes, parts["incidents"])
             if rest["clock"] is not None:
                 newest, clock = rest["clock"]
@@ -203,7 +206,14 @@ class Pipeline:
     def forget(self, partition: int) -> None:
         """Drop a partition's streams; they warm up anew if they come back."""
         codes = self._codes_of(partition)
-        for table in (self.frames.table, self.scorer.windower.table, self.incidents.table, self.silence.table):
+        scorer = self.scorer
+        for table in (
+            self.frames.table,
+            scorer.windower.table,
+            scorer.adapted,
+            self.incidents.table,
+            self.silence.table,
+        ):
             table.blank(codes)
         self.silence.clocks.pop(partition, None)
         for code in codes.tolist():

@@ -17,6 +17,7 @@ import torch
 
 from models import detector
 from models.detector import Detector
+from models.normal import AlertBudget
 from models.registry import Registry
 from models.training import EpochReport, TrainingOptions
 from streamer import datafiles
@@ -106,7 +107,7 @@ def retrain(
             settings.architecture(),
             interval_s=interval,
             options=options,
-            budget=detector.AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
+            budget=AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
             holdout=model.holdout,
             on_epoch=on_epoch,
             start_from=start,

@@ -21,12 +21,20 @@ Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Strange:
+    """A window with a score of at least 1.0."""
+
+    window: Float32  # (length, features), model units
+    shares: Float32  # (features,) part of each in the score
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """One row for every reading of a batch; NaN where no window closed."""
 
     score: Float32  # (n,) 1.0 is the alert line, higher is stranger
     error: Float32  # (n,) reconstruction error of the window, 1.0 is usual for the stream
-    strange: dict[int, Float32]  # windows with a score of at least 1.0, in model units, by row
+    strange: dict[int, Strange]  # by row
     failures: int  # windows whose score was not finite; they count as not scored
 
 
@@ -41,10 +49,17 @@ class Scorer:
 
     def __init__(self, detector: Detector, *, stride: int, version: str) -> None:
         architecture = detector.architecture
-        self.detector, self.version = detector, version
+        self.stride = stride
         self.windower = Windower(architecture.window, stride, architecture.features)
+        self._take(detector, version)
+
+    def _take(self, detector: Detector, version: str) -> None:
+        self.detector, self.version = detector, version
         # Table row of each stream in the detector; UNKNOWN until its name was looked up.
         self.table = Table({"row": (np.int64, (), _UNKNOWN)})
+        # What adapts at run time: part of a stream's state, and worth nothing to another detector.
+        shape = (len(detector.scales), len(detector.features))
+        self.adapted = Table({"levels": (np.float32, shape, 0.0), "windows": (np.int64, (), 0)})
 
     def score(self, codes: Ints, values: Float32, fresh: NDArray[np.bool_], names: Sequence[str]) -> Scores:
         """Push readings and score every window they close.
@@ -59,30 +74,43 @@ class Scorer:
         inputs = self.detector.prepare(values, rows)
         score = np.full(len(codes), np.nan, np.float32)
         error = np.full(len(codes), np.nan, np.float32)
-        strange: dict[int, Float32] = {}
-        failures = 0
+        cut: list[tuple[Ints, Float32]] = []
+        measured: list[Float32] = []
         for which, windows in _batches(self.windower.push(codes, inputs, fresh)):
-            try:
-                score[which], error[which] = self.detector.score(windows, rows[which])
-            except ShapeError:
-                # Admitted readings are finite, so the model itself gave way; the others must not suffer.
-                for one, window in zip(which, windows, strict=True):
-                    try:
-                        score[one : one + 1], error[one : one + 1] = self.detector.score(
-                            window[None], rows[one : one + 1]
-                        )
-                    except ShapeError:
-                        failures += 1
-            for i in np.flatnonzero(score[which] >= 1.0).tolist():
-                strange[int(which[i])] = windows[i]
+            log_errors, error[which] = self.detector.measure(windows, rows[which])
+            cut.append((which, windows))
+            measured.append(log_errors)
+        if not cut:
+            return Scores(score, error, {}, 0)
+        closed, log_errors = np.concatenate([which for which, _ in cut]), np.concatenate(measured)
+        order = np.argsort(closed)  # a stream's windows in time order
+        # Admitted readings are finite, so the model itself gave way; the others must not suffer.
+        sound = np.isfinite(log_errors[order]).all((1, 2))
+        failures = int((~sound).sum())
+        error[closed[order[~sound]]] = np.nan
+        order = order[sound]
+        which = closed[order]
+        self.adapted.reach(int(codes.max(initial=-1)) + 1)
+        judged = self.detector.judge(
+            log_errors[order], rows[which], codes[which], self.adapted["levels"], self.adapted["windows"], self.stride
+        )
+        score[which] = judged.score
+        begins = np.cumsum([0, *(len(windows) for _, windows in cut)])
+        strange = {}
+        for place, shares in zip(order[judged.strange].tolist(), judged.shares, strict=True):
+            batch = int(np.searchsorted(begins, place, side="right")) - 1
+            strange[int(closed[place])] = Strange(cut[batch][1][place - begins[batch]], shares)
         return Scores(score, error, strange, failures)
 
-    def explain(self, window: Float32, code: int, names: Sequence[str]) -> Explanation:
-        """Observed, expected and the share of each feature in one window in model units."""
-        return self.detector.explain(window, int(self._detector_rows(np.array([code]), names)[0]))
+    def explain(self, strange: Strange, code: int, names: Sequence[str]) -> Explanation:
+        """Observed, expected and the share of each feature in one window."""
+        row = int(self._detector_rows(np.array([code]), names)[0])
+        return self.detector.explain(strange.window, row, strange.shares)
 
     def swap(self, detector: Detector, version: str, names: Sequence[str]) -> None:
         """Take another detector of the same window and features; windows are kept, in its units.
+
+        What was learned of slow drift is dropped: the other has its own view of what is normal.
 
         Raises:
             ShapeError: The detector was made for other windows or features.
@@ -101,8 +129,7 @@ class Scorer:
             raw = old.scaler.inverse(flat, np.repeat(self._detector_rows(codes, names), room))
             rows = np.repeat(new.rows([names[code] for code in codes.tolist()]), room)
             some[:] = new.prepare(raw, rows).reshape(some.shape)
-        self.table = Table({"row": (np.int64, (), _UNKNOWN)})
-        self.detector, self.version = detector, version
+        self._take(detector, version)
 
     def _detector_rows(self, codes: Ints, names: Sequence[str]) -> Ints:
         self.table.reach(int(codes.max(initial=-1)) + 1)

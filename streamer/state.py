@@ -27,7 +27,7 @@ from safetensors.numpy import save as save_columns
 
 from streamer.errors import StateError
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"streamer snapshot\n"
 _MAX_HEADER_BYTES = 1 << 30
 
