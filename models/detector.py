@@ -305,9 +305,7 @@ def fit(
         on_epoch,
         None if start_from is None else start_from.network,
     )
-    normal, calibrated = normality.fit(
-        network, scaler, readings, seen, held_out, interval_s=interval_s, budget=budget
-    )
+    normal, calibrated = normality.fit(network, scaler, readings, seen, held_out, interval_s=interval_s, budget=budget)
     best = min(reports, key=lambda report: report.held_out_loss)
     report = {
         "epochs": len(reports),

@@ -90,9 +90,7 @@ def fit(
         tail = min(len(after), len(kept))
         streams.append(_Stream(errors(network, readings, kept, scales), tail, len(kept) / length))
     some = range(0, len(seen), max(1, len(seen) // _STRANGERS))
-    strange = [
-        errors(*_as_stranger(network, readings, held_out[i][-most:], scaler, 1 + i), scales) for i in some
-    ]
+    strange = [errors(*_as_stranger(network, readings, held_out[i][-most:], scaler, 1 + i), scales) for i in some]
     strangers = [_Stream(e, len(e), len(e) / length) for e in strange]
 
     floor, usual, spread, anchor = _levels(streams, strangers, scales, length)
@@ -183,9 +181,7 @@ def _far(stream: _Stream, row: int, normal: Normal) -> Float32:
     return np.concatenate(parts)
 
 
-def _heads(
-    far: list[Float32], far_new: list[Float32], independent: Float64, scales: Scales
-) -> tuple[Float32, Float32]:
+def _heads(far: list[Float32], far_new: list[Float32], independent: Float64, scales: Scales) -> tuple[Float32, Float32]:
     """Tables `head_usual` and `head_spread`."""
 
     def quantiles(some: list[Float32]) -> Float64:

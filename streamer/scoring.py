@@ -85,22 +85,21 @@ class Scorer:
         closed, log_errors = np.concatenate([which for which, _ in cut]), np.concatenate(measured)
         order = np.argsort(closed)  # a stream's windows in time order
         # Admitted readings are finite, so the model itself gave way; the others must not suffer.
-        sound = np.isfinite(log_errors[order]).all((1, 2))
-        failures = int((~sound).sum())
-        error[closed[order[~sound]]] = np.nan
-        order = order[sound]
-        which = closed[order]
+        sound = order[np.isfinite(log_errors[order]).all((1, 2))]
+        which = closed[sound]
         self.adapted.reach(int(codes.max(initial=-1)) + 1)
         judged = self.detector.judge(
-            log_errors[order], rows[which], codes[which], self.adapted["levels"], self.adapted["windows"], self.stride
+            log_errors[sound], rows[which], codes[which], self.adapted["levels"], self.adapted["windows"], self.stride
         )
-        score[which] = judged.score
+        score[which] = np.where(np.isfinite(judged.score), judged.score, np.nan)
+        failed = closed[np.isnan(score[closed])]
+        error[failed] = np.nan
         begins = np.cumsum([0, *(len(windows) for _, windows in cut)])
         strange = {}
-        for place, shares in zip(order[judged.strange].tolist(), judged.shares, strict=True):
+        for place, shares in zip(sound[judged.strange].tolist(), judged.shares, strict=True):
             batch = int(np.searchsorted(begins, place, side="right")) - 1
             strange[int(closed[place])] = Strange(cut[batch][1][place - begins[batch]], shares)
-        return Scores(score, error, strange, failures)
+        return Scores(score, error, strange, len(failed))
 
     def explain(self, strange: Strange, code: int, names: Sequence[str]) -> Explanation:
         """Observed, expected and the share of each feature in one window."""

@@ -5,6 +5,7 @@ Everything is seeded and quick. Not inside: brokers (`brokers`), fixtures (`conf
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -58,6 +59,11 @@ def fit(
         holdout=0.25,
         on_epoch=on_epoch,
     )
+
+
+def with_normal(some: Detector, **tables: NDArray[np.float32]) -> Detector:
+    """A detector with other tables of what is normal."""
+    return dataclasses.replace(some, normal=dataclasses.replace(some.normal, **tables))
 
 
 def settings(**sections: Mapping[str, Any]) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import pickle
@@ -23,6 +22,7 @@ from models import bundle
 from models.bundle import MANIFEST, STREAMS, VERSION, WEIGHTS
 from models.detector import Detector
 from models.errors import ArtifactError
+from tests import tiny
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -61,7 +61,8 @@ def test_a_loaded_detector_scores_exactly_as_the_saved_one(saved: Path, tiny_det
     for one, other in zip(loaded.score(windows, rows), tiny_detector.score(windows, rows), strict=True):
         assert np.array_equal(one, other)
     assert (loaded.features, loaded.streams) == (tiny_detector.features, tiny_detector.streams)
-    assert (loaded.line, loaded.interval_s) == (tiny_detector.line, tiny_detector.interval_s)
+    assert loaded.interval_s == tiny_detector.interval_s
+    assert np.array_equal(loaded.normal.line, tiny_detector.normal.line)
     assert loaded.report == json.loads(json.dumps(tiny_detector.report))
     assert manifest["data_fingerprint"] == "f1"
 
@@ -83,7 +84,7 @@ def test_the_manifest_says_all_that_the_design_asks_for(saved: Path) -> None:
 def test_the_version_is_the_moment_in_utc_and_a_digest_of_the_content(tiny_detector: Detector, tmp_path: Path) -> None:
     versions = []
     moments = [CREATED, CREATED.astimezone(timezone(timedelta(hours=5))), CREATED]
-    detectors = [tiny_detector, tiny_detector, dataclasses.replace(tiny_detector, usual=2 * tiny_detector.usual)]
+    detectors = [tiny_detector, tiny_detector, tiny.with_normal(tiny_detector, usual=2 * tiny_detector.normal.usual)]
     for i, (moment, one) in enumerate(zip(moments, detectors, strict=True)):
         (tmp_path / str(i)).mkdir()
         versions.append(bundle.save(one, tmp_path / str(i), created=moment, fingerprint=""))
@@ -119,7 +120,7 @@ def test_a_damaged_manifest_is_refused_or_harmless(saved: Path, where: float, by
     except ArtifactError:
         pass
     else:
-        assert np.isfinite(loaded.line)
+        assert np.isfinite(loaded.normal.line).all()
     (saved / MANIFEST).write_bytes(content)
 
 
@@ -202,9 +203,9 @@ def test_a_torch_checkpoint_in_place_of_weights_is_refused_and_never_run(saved: 
         lambda m: m["architecture"].update(backbone="pickle"),
         lambda m: m["architecture"].update(surprise=1),
         lambda m: m.update(features=["heat"]),
-        lambda m: m.update(line=float("nan")),
-        lambda m: m.update(line="high"),
-        lambda m: m.update(line=None),
+        lambda m: m.update(interval_s=float("nan")),
+        lambda m: m.update(interval_s="long"),
+        lambda m: m.update(interval_s=None),
         lambda m: m.update(interval_s=0),
         lambda m: m.update(interval_s=float("inf")),
         lambda m: m["files"][WEIGHTS].update(bytes="many"),
@@ -221,11 +222,11 @@ def test_a_manifest_that_does_not_fit_together_is_refused(
         bundle.load(saved)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 2}', '{"format": "1"}', "{", "[" * 100_000, "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 1}', '{"format": "2"}', "{", "[" * 100_000, "\x00"])
 def test_what_is_no_manifest_of_this_format_is_refused(saved: Path, text: str) -> None:
     (saved / MANIFEST).write_text(text)
 
-    with pytest.raises(ArtifactError, match=r"wanted (JSON|format 1)"):
+    with pytest.raises(ArtifactError, match=r"wanted (JSON|format 2)"):
         bundle.read_manifest(saved)
 
 
@@ -238,7 +239,8 @@ def test_what_is_no_manifest_of_this_format_is_refused(saved: Path, text: str) -
         ("table.width", lambda t: -t),
         ("table.usual", lambda t: t[:, :1].contiguous()),
         ("table.usual", lambda t: t.double()),
-        ("table.error_scale", lambda t: t * torch.inf),
+        ("table.floor", lambda t: t * torch.inf),
+        ("table.line", lambda t: t * torch.nan),
         ("network.head.bias", lambda t: t[:1]),
         ("network.head.bias", lambda t: t * torch.nan),
     ],

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models import bundle
 from models.detector import Detector
 from models.errors import ArtifactError
 from models.registry import Registry
+from tests import tiny
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -38,7 +39,7 @@ def test_a_published_bundle_is_current_and_loads(registry: Registry, tiny_detect
     loaded, manifest = registry.load()
 
     assert registry.current() == version == manifest["version"]
-    assert loaded.line == tiny_detector.line
+    assert np.array_equal(loaded.normal.line, tiny_detector.normal.line)
 
 
 def test_publishing_without_promotion_leaves_the_current_one(registry: Registry, tiny_detector: Detector) -> None:
@@ -170,7 +171,7 @@ def test_strangers_in_the_directory_are_no_versions(registry: Registry, tiny_det
 
 def test_versions_are_listed_oldest_first(registry: Registry, tiny_detector: Detector) -> None:
     later = publish(registry, tiny_detector, 5)
-    earlier = publish(registry, dataclasses.replace(tiny_detector, line=2.0), 1)
+    earlier = publish(registry, tiny.with_normal(tiny_detector, line=tiny_detector.normal.line + 1), 1)
 
     assert registry.versions() == [earlier, later]
 

@@ -208,17 +208,23 @@ def one_pass_late(detector: Detector) -> int:
 
 
 def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> None:
+    first, rest = (
+        WHOLE.take(WHOLE.time_ns < tiny.START_NS + 66 * MINUTE_NS),
+        WHOLE.take(WHOLE.time_ns >= tiny.START_NS + 66 * MINUTE_NS),
+    )
     made = pipeline(tiny_detector)
-    before = made.process(WHOLE.take(WHOLE.time_ns < tiny.START_NS + 66 * MINUTE_NS))
+    before = made.process(first)
     assert before.alerts[-1].event in ("open", "update")
     held = made.counts()
 
     made.swap(dataclasses.replace(tiny_detector), "20270101T000000Z-00000000")
 
     assert made.counts() == held
-    after = made.process(WHOLE.take(WHOLE.time_ns >= tiny.START_NS + 66 * MINUTE_NS))
-    steady = pipeline(tiny_detector).process(WHOLE).scores.score
-    assert scores([before, after]) == pytest.approx(steady, rel=1e-3, nan_ok=True)
+    after = made.process(rest)
+    steady = pipeline(tiny_detector)
+    steady.process(first)
+    steady.scorer.adapted.blank(np.arange(len(STREAMS)))  # slow drift is seen anew: the other may have learned it
+    assert after.scores.score == pytest.approx(steady.process(rest).scores.score, rel=1e-3, nan_ok=True)
     assert {alert.model_version for alert in after.alerts} == {"20270101T000000Z-00000000"}
 
 
@@ -266,7 +272,7 @@ def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector:
 
     for line in (np.nan, -np.inf):
         with pytest.raises(ModelError):
-            canary(dataclasses.replace(tiny_detector, line=line))
+            canary(tiny.with_normal(tiny_detector, line=np.full_like(tiny_detector.normal.line, line)))
 
 
 def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None:
