@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-LOWEST_LINE = 1.0  # evidence that one normal window in a hundred reaches is never called an anomaly
+LOWEST_LINE = 0.2  # evidence below is the noise of normal life, however seldom it is reached
 _THRESHOLD_QUANTILE = 0.95
-_SHAPE_BOUNDS = (0.0, 0.4)  # a bounded tail (negative shape) would promise rates no data has shown
+_SHAPE_BOUNDS = (-0.3, 0.4)
 
 
 def opening_statistic(evidence: Float64, n: int, m: int) -> Float64:

@@ -181,7 +181,7 @@ def test_a_snapshot_of_another_model_is_refused(tiny_detector: Detector) -> None
         other.thaw(0, *one.freeze(0))
 
 
-@pytest.mark.parametrize("station", ["frames", "windows", "incidents", "silence"])
+@pytest.mark.parametrize("station", ["frames", "windows", "adapted", "incidents", "silence"])
 def test_a_snapshot_without_a_station_is_refused(tiny_detector: Detector, station: str) -> None:
     one = pipeline(tiny_detector)
     one.process(WHOLE)
