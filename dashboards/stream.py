@@ -149,7 +149,13 @@ def build() -> dict[str, Any]:
             lines(
                 "Score",
                 "How strange each window is; 1.0 is the alert line, set by the alert budget. Incidents are shaded.",
-                [(f"max by (stream) (streamer_anomaly_score_ratio{{{ONE}}})", "{{stream}}")],
+                [
+                    (f"max by (stream) (streamer_anomaly_score_ratio{{{ONE}}})", "{{stream}}"),
+                    (
+                        f"max by (stream) (streamer_settled_score_ratio{{{ONE}}})",
+                        "{{stream}}, settled: 16 readings ago",
+                    ),
+                ],
                 unit="none",
                 steps=((None, "transparent"), (1.0, RED)),
                 threshold_line=True,

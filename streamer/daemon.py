@@ -318,7 +318,7 @@ class Daemon:
                     scores.score[scored],
                     self._pipeline.scorer.version,
                 )
-            self._newest.update(codes, scores.score[scored], scores.error[scored])
+            self._newest.update(codes, scores.score[scored], outcome.settled[scored], scores.error[scored])
         if len(readings):
             metrics.last_event.set(float(readings.time_ns.max()) / 1e9)
 

@@ -41,6 +41,7 @@ class StreamView:
 
     stream: str
     score: float | None
+    settled: float | None
     error: float | None
     active: bool
     last_event_s: float
@@ -167,6 +168,7 @@ class _StreamCollector(Collector):
 
     catalogue: ClassVar[dict[str, tuple[str, ...]]] = {
         "streamer_anomaly_score_ratio": ("stream",),
+        "streamer_settled_score_ratio": ("stream",),
         "streamer_reconstruction_error": ("stream",),
         "streamer_anomaly_active": ("stream",),
         "streamer_stream_last_event_timestamp_seconds": ("stream",),
@@ -176,6 +178,7 @@ class _StreamCollector(Collector):
     }
     _help: ClassVar[dict[str, str]] = {
         "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
+        "streamer_settled_score_ratio": "Settled score, of the reading 16 scores before the newest.",
         "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is usual for the stream.",
         "streamer_anomaly_active": "1 while an incident of the stream is open.",
         "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
@@ -191,13 +194,15 @@ class _StreamCollector(Collector):
         return [GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()]
 
     def collect(self) -> Iterable[Metric]:
-        score, error, active, last, share, observed, expected = families = [
+        score, settled, error, active, last, share, observed, expected = families = [
             GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()
         ]
         for view in self._streams():
             label = [view.stream]
             if view.score is not None:
                 score.add_metric(label, view.score)
+            if view.settled is not None:
+                settled.add_metric(label, view.settled)
             if view.error is not None:
                 error.add_metric(label, view.error)
             active.add_metric(label, float(view.active))

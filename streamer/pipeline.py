@@ -1,6 +1,6 @@
 """The street between bytes and alerts, as one object that daemon and backtest share.
 
-    decode -> admit -> score -> incidents -> alerts
+    decode -> admit -> score -> settle, incidents -> alerts
 
 Knows no broker, no clock, no metrics. What it remembers of a partition's streams can be
 frozen and restored (`freeze`, `thaw`), so a restart or another replica goes on exactly
@@ -28,6 +28,7 @@ from streamer.frames import Frames
 from streamer.incidents import Incidents, Rule, SilenceWatch
 from streamer.records import JsonDecoder, Readings, StreamTable
 from streamer.scoring import Scorer, Scores
+from streamer.settling import Settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Outcome:
 
     readings: Readings
     scores: Scores
+    settled: NDArray[np.float32]  # (n,) settled score of the reading `settling.DELAY` scores before; NaN if none
     alerts: list[alerts.Alert]
     events: list[Event]  # one for each alert
     triggers: list[tuple[int, int]]  # partition and offset of the record behind each alert
@@ -65,6 +67,7 @@ class Pipeline:
         self.frames = Frames(None if gap is None else int(gap * 1e9))
         self.scorer = Scorer(detector, stride=settings.window.stride, version=version)
         rule = settings.alerting
+        self.settling = Settling()
         self.incidents = Incidents(
             Rule(rule.open_after, rule.open_within, rule.exit_below, rule.resolve_after, rule.update_factor)
         )
@@ -77,6 +80,7 @@ class Pipeline:
         admitted = self.frames.admit(readings)
         kept = admitted.readings
         scores = self.scorer.score(kept.stream, kept.values, admitted.fresh, self.streams.names)
+        settled = self.settling.step(kept.stream, scores.score, admitted.fresh)
         events = self.incidents.step(kept.stream, kept.time_ns, scores.score)
         events += self.silence.step(kept.stream, kept.time_ns, kept.partition)
         told = [self._tell(event, scores) for event in events]
@@ -84,6 +88,7 @@ class Pipeline:
         return Outcome(
             kept,
             scores,
+            settled,
             told,
             events,
             triggers,
@@ -125,6 +130,7 @@ class Pipeline:
                 ("frames", self.frames.table.take(codes)),
                 ("windows", self.scorer.windower.freeze(codes)),
                 ("adapted", self.scorer.adapted.take(codes)),
+                ("settling", self.settling.table.take(codes)),
                 ("incidents", self.incidents.table.take(codes)),
                 ("silence", self.silence.table.take(codes)),
             )
@@ -179,6 +185,7 @@ class Pipeline:
             self.scorer.windower.thaw(codes, parts["windows"])
             if made_with is None:
                 self.scorer.adapted.put(codes, parts["adapted"])
+            self.settling.table.put(codes, parts["settling"])
             self.incidents.table.put(codes, parts["incidents"])
             if rest["clock"] is not None:
                 newest, clock = rest["clock"]
@@ -211,6 +218,7 @@ class Pipeline:
             self.frames.table,
             scorer.windower.table,
             scorer.adapted,
+            self.settling.table,
             self.incidents.table,
             self.silence.table,
         ):

@@ -17,15 +17,16 @@ Float32 = NDArray[np.float32]
 
 
 class NewestScores:
-    """The newest score and error of every stream."""
+    """The newest score, settled score and error of every stream."""
 
     def __init__(self) -> None:
-        self._table = Table({"score": (np.float32, (), np.nan), "error": (np.float32, (), np.nan)})
+        self._table = Table(dict.fromkeys(("score", "settled", "error"), (np.float32, (), np.nan)))
 
-    def update(self, codes: Ints, score: Float32, error: Float32) -> None:
+    def update(self, codes: Ints, score: Float32, settled: Float32, error: Float32) -> None:
         """Take in scores; of several of one stream the last stays."""
         self._table.reach(int(codes.max()) + 1)
         self._table["score"][codes] = score
+        self._table["settled"][codes] = settled
         self._table["error"][codes] = error
 
     def streams(self, pipeline: Pipeline, most: int) -> tuple[list[StreamView], int]:
@@ -45,6 +46,7 @@ class NewestScores:
             StreamView(
                 stream=pipeline.streams.names[code],
                 score=_number(self._table["score"][code]),
+                settled=_number(self._table["settled"][code]),
                 error=_number(self._table["error"][code]),
                 active=bool(is_open[code]) or bool(silent[code] != NEVER),
                 last_event_s=float(last[code]) / 1e9,

@@ -93,7 +93,7 @@ def of(found: Series, name: str) -> dict[tuple[str, ...], float]:
 
 
 def view(stream: str = "s", parts: tuple[FeaturePart, ...] = ()) -> StreamView:
-    return StreamView(stream, 0.5, 1.5, bool(parts), 1.7e9, parts)
+    return StreamView(stream, 0.5, 0.75, 1.5, bool(parts), 1.7e9, parts)
 
 
 def test_every_promised_metric_is_in_the_catalogue() -> None:
@@ -155,6 +155,7 @@ def test_streams_come_and_go_with_the_view() -> None:
     one = series(scrape(metrics))
 
     assert of(both, "anomaly_score_ratio") == {("a",): 0.5, ("b",): 0.5}
+    assert of(both, "settled_score_ratio") == {("a",): 0.75, ("b",): 0.75}
     assert of(both, "feature_observed") == {("heat", "b"): 2.0}
     assert of(both, "anomaly_active") == {("a",): 0, ("b",): 1}
     assert of(one, "anomaly_score_ratio") == {("a",): 0.5}
@@ -162,11 +163,11 @@ def test_streams_come_and_go_with_the_view() -> None:
 
 
 def test_a_stream_without_a_score_shows_none() -> None:
-    metrics = Metrics(CollectorRegistry(), lambda: [StreamView("a", None, None, False, 1.0)])
+    metrics = Metrics(CollectorRegistry(), lambda: [StreamView("a", None, None, None, False, 1.0)])
 
     found = series(scrape(metrics))
 
-    assert of(found, "anomaly_score_ratio") == {}
+    assert of(found, "anomaly_score_ratio") == of(found, "settled_score_ratio") == {}
     assert of(found, "stream_last_event_timestamp_seconds") == {("a",): 1.0}
 
 
