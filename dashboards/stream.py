@@ -153,7 +153,7 @@ def build() -> dict[str, Any]:
                     (f"max by (stream) (streamer_anomaly_score_ratio{{{ONE}}})", "{{stream}}"),
                     (
                         f"max by (stream) (streamer_settled_score_ratio{{{ONE}}})",
-                        "{{stream}}, settled: 16 readings ago",
+                        "{{stream}}, settled 16 later",
                     ),
                 ],
                 unit="none",
