@@ -131,7 +131,7 @@ class Detector:
             some = slice(i, i + 1024)
             far = scores.beyond(log_errors[some], None if away is None else away[some], self.normal, rows[some])
             heads = scores.evidence(far, self.normal, rows[some], weights)
-            score[some] = np.exp(heads.max(1) - self.normal.line[rows[some]])
+            score[some] = scores.score(heads, self.normal, rows[some])
             loud = np.flatnonzero(score[some] >= 1.0)
             strange.append(i + loud)
             shares.append(scores.shares(far[loud], heads[loud].argmax(1), weights))

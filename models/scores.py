@@ -112,6 +112,12 @@ class Normal:
     def root_spread(self) -> Float32:
         return np.sqrt(self.spread)
 
+    @cached_property
+    def unit(self) -> Float32:
+        """`(rows,)`: the logarithm of an error, about, that one unit of evidence stands for."""
+        unit: Float32 = self.head_spread.mean(1) * self.root_spread.mean((1, 2))
+        return unit
+
 
 def pooled_errors(windows: Tensor, rebuilt: Tensor, foreseen: Tensor | None, scales: Scales, patch: int) -> Tensor:
     """Mean squared error of each feature over the newest patches, one row for each scale.
@@ -190,6 +196,20 @@ def heads(far: Float32, weights: Float32) -> Float32:
     # Not a matrix product: its rounding would depend on the number of windows.
     mixed: Float32 = (joined[:, :, None] * weights).sum(1)
     return mixed
+
+
+def score(heads: Float32, normal: Normal, rows: NDArray[np.int64]) -> Float32:
+    """Score of the head that is further beyond its normal, `(n,)`: 1.0 is the alert line.
+
+    About as many times as large as at the line is the error that a score speaks of.
+
+    Args:
+        heads: From `evidence`.
+        normal: Tables.
+        rows: Of each window's stream, `(n,)`.
+    """
+    ratio: Float32 = np.exp((heads.max(1) - normal.line[rows]) * normal.unit[rows])
+    return ratio
 
 
 def shares(far: Float32, head: NDArray[np.int64], weights: Float32) -> Float32:
