@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.architecture import Architecture
+from models.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from models.autoencoder import Autoencoder
@@ -32,11 +33,14 @@ class Regulariser:
         target_activation: For `sparse-kl`.
         seed: Of every draw; the global random state is left alone.
         device: Where the windows are.
+        ranks: The processes that train together. What concerns a whole batch is that of all
+            of them; draws are each one's own.
     """
 
     codes_per_latent: ClassVar[int] = 1  # outputs of the bottleneck for each number of the latent
     default_strength: ClassVar[float] = 0.0
     prior: ClassVar[bool] = False  # latents follow a standard normal, so that windows can be drawn
+    bears_rounding: ClassVar[bool] = True  # may be trained in mixed precision
 
     def __init__(
         self,
@@ -46,11 +50,14 @@ class Regulariser:
         target_activation: float | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.architecture = architecture
         self.strength = self.default_strength if strength is None else strength
         self.target_activation = 0.05 if target_activation is None else target_activation
-        self.random = torch.Generator(device).manual_seed(seed)
+        self.seed, self.ranks = seed, ranks
+        # Half the bits of a seed leave room for the rank; the first process draws what one alone would.
+        self.random = torch.Generator(device).manual_seed(seed + (ranks.rank << 32))
 
     @staticmethod
     def latent(code: Tensor) -> Tensor:
@@ -119,7 +126,7 @@ class SparseKl(Regulariser):
         return code.sigmoid()
 
     def penalty(self, network: Autoencoder, windows: Tensor, code: Tensor, latent: Tensor) -> Tensor:
-        wanted, active = self.target_activation, latent.mean(0).clamp(1e-6, 1 - 1e-6)
+        wanted, active = self.target_activation, self.ranks.mean(latent.mean(0)).clamp(1e-6, 1 - 1e-6)
         divergence = wanted * (wanted / active).log() + (1 - wanted) * ((1 - wanted) / (1 - active)).log()
         return self.strength * divergence.mean()
 
@@ -135,6 +142,7 @@ class Contractive(Regulariser):
     """
 
     default_strength = 1e-2
+    bears_rounding = False  # a difference of two latents that are nearly equal
     STEP = 1e-2  # small against model units, large against float32's rounding
 
     def penalty(self, network: Autoencoder, windows: Tensor, code: Tensor, latent: Tensor) -> Tensor:
@@ -192,7 +200,7 @@ class Adversarial(Regulariser):
     def __init__(self, architecture: Architecture, **options: Any) -> None:
         super().__init__(architecture, **options)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random.initial_seed())
+            torch.manual_seed(self.seed)  # every process begins with the same one
             self.discriminator = nn.Sequential(
                 nn.Linear(architecture.latent, self.UNITS),
                 nn.LeakyReLU(0.2),
@@ -213,6 +221,7 @@ class Adversarial(Regulariser):
         loss = nn.functional.softplus(-drawn).mean() + nn.functional.softplus(encoded).mean()
         self.optimizer.zero_grad(set_to_none=True)  # the encoder's step left gradients here
         loss.backward()  # type: ignore[no-untyped-call]
+        self.ranks.average_gradients(self.discriminator.parameters())
         self.optimizer.step()
 
 
