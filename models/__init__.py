@@ -8,6 +8,7 @@ Knows arrays and tensors. Has never heard of Kafka, Prometheus or `streamer`.
     regularisers what keeps a network from copying: denoising, sparse, variational ...
     autoencoder  windows -> rebuilt windows: a backbone and a regulariser joined
     training     fits the autoencoder, with early stopping on a held-out tail
+    ranks        the processes that train one network together
     scores       rebuilt windows -> errors pooled over several time scales
     calibration  held-out errors -> the alert line of an alert budget
     detector     all of the above, ready to score

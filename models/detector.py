@@ -6,7 +6,7 @@ explaining single ones, embedding them, drawing new ones. Not inside: storage (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,10 +20,11 @@ from models import normal as normality
 from models.autoencoder import Architecture, Autoencoder
 from models.errors import ShapeError, TrainingError
 from models.normal import AlertBudget
+from models.ranks import ALONE, Ranks
 from models.regularisers import REGULARISERS
 from models.scaling import RobustScaler
 from models.scores import Normal, Scales
-from models.training import OnEpoch, TrainingOptions, train
+from models.training import EpochReport, OnEpoch, OnStep, Runs, TrainingOptions, train
 
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -33,6 +34,7 @@ BATCH = 256  # windows scored at once: the fastest size measured on one core
 # Under 4 rows, matrix products take another path and round otherwise; filled up, a window's score
 # has the same bits in every batch.
 FEWEST = 8
+_AT_ONCE = 1 << 19  # numbers checked or scaled at once, so that no second copy of a long stream is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,20 @@ class Detector:
         return self.scaler.inverse(inputs, np.full(len(inputs), row)).reshape(n, a.window, a.features)
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A trained network and what it was trained on: all that calibration needs."""
+
+    network: Autoencoder
+    features: tuple[str, ...]
+    streams: tuple[str, ...]
+    scaler: RobustScaler
+    readings: torch.Tensor  # (rows, features) model units, one stream after another
+    seen: Runs  # first rows of the windows learned from, a run for each stream
+    held_out: Runs  # and of those held out
+    reports: list[EpochReport]
+
+
 def fit(
     series: Mapping[str, Float32],
     features: Sequence[str],
@@ -241,7 +257,7 @@ def fit(
     on_epoch: OnEpoch = lambda report: None,
     start_from: Detector | None = None,
 ) -> Detector:
-    """Fit scaler, autoencoder and calibration on unlabelled readings.
+    """Fit scaler, autoencoder and calibration on unlabelled readings: `learn`, then `calibrate`.
 
     Args:
         series: Readings of each stream in time order, `(rows, features)`, raw units.
@@ -261,7 +277,34 @@ def fit(
             architecture or other features.
         TrainingError: No stream is long enough; says how long the longest is.
     """
-    options, budget = options or TrainingOptions(), budget or AlertBudget()
+    learned = learn(
+        series, features, architecture, options=options, holdout=holdout, on_epoch=on_epoch, start_from=start_from
+    )
+    return calibrate(learned, interval_s=interval_s, budget=budget)
+
+
+def learn(
+    series: Mapping[str, Float32],
+    features: Sequence[str],
+    architecture: Architecture,
+    *,
+    options: TrainingOptions | None = None,
+    holdout: float = 0.15,
+    on_epoch: OnEpoch = lambda report: None,
+    on_step: OnStep = lambda done, most: None,
+    start_from: Detector | None = None,
+    room: Callable[[int, int], Float32] = lambda rows, width: np.empty((rows, width), np.float32),
+    ranks: Ranks = ALONE,
+) -> Learned:
+    """The part of `fit` before calibration; arguments and errors it shares are described there.
+
+    Args:
+        on_step: Called after every step of training.
+        room: Gives an array `(rows, width)` for the readings in model units. Those of `series`
+            are read in pieces, so with mapped files for both, little of either is in memory.
+        ranks: The processes that learn together; all are given the same readings.
+    """
+    options = options or TrainingOptions()
     length = architecture.window
     if start_from is not None and start_from.features != tuple(features):
         raise ShapeError(
@@ -271,7 +314,7 @@ def fit(
     for name, values in series.items():
         if values.ndim != 2 or values.shape[1] != len(features) or architecture.features != len(features):
             raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
-        if not np.isfinite(values).all():
+        if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), len(features))):
             raise ShapeError(f"stream {name!r}: readings must be finite; fill or drop the others first")
     # Both parts of a stream must hold at least one window.
     usable = {name: v for name, v in series.items() if int(len(v) * holdout) >= 1 and len(v) * (1 - holdout) >= length}
@@ -282,39 +325,53 @@ def fit(
             f"before the held-out {holdout:.0%}); the longest of {len(series)} has {longest}"
         )
     names = sorted(usable)
-    cut = {name: len(usable[name]) - max(1, int(len(usable[name]) * holdout)) for name in names}
-    scaler = RobustScaler.fit([usable[name][: cut[name]] for name in names])
-    scaled = [
-        scaler.transform(usable[name].astype(np.float32, copy=False), np.full(len(usable[name]), row))
-        for row, name in enumerate(names, start=1)
-    ]
-    offsets = np.cumsum([0, *(len(values) for values in scaled)])
-    seen = [np.arange(begin, begin + cut[name] - length + 1) for begin, name in zip(offsets, names, strict=False)]
+    sizes = np.array([len(usable[name]) for name in names])
+    cuts = sizes - np.maximum(1, (sizes * holdout).astype(np.int64))
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    scaler = RobustScaler.fit([usable[name][:cut] for name, cut in zip(names, cuts, strict=True)])
+    scaled = room(int(offsets[-1]), len(features))
+    for row, (name, begin) in enumerate(zip(names, offsets, strict=False), start=1):
+        for some in _pieces(len(usable[name]), len(features)):
+            values = usable[name][some].astype(np.float32, copy=False)
+            scaled[begin:][some] = scaler.transform(values, np.full(len(values), row))
+    readings = torch.from_numpy(scaled)
+    seen = Runs(offsets[:-1], offsets[:-1] + cuts - length + 1)
     # A held-out window ends in the tail; it may begin before it, as a live one would.
-    held_out = [
-        np.arange(begin + cut[name] - length + 1, end - length + 1)
-        for begin, end, name in zip(offsets, offsets[1:], names, strict=False)
-    ]
-    readings = torch.from_numpy(np.concatenate(scaled))
+    held_out = Runs(seen.ends, offsets[1:] - length + 1)
+    first = None if start_from is None else start_from.network
     network, reports = train(
-        architecture,
-        readings,
-        np.concatenate(seen),
-        np.concatenate(held_out),
-        options,
-        on_epoch,
-        None if start_from is None else start_from.network,
+        architecture, readings, seen, held_out, options, on_epoch, first, on_step=on_step, ranks=ranks
     )
-    normal, calibrated = normality.fit(network, scaler, readings, seen, held_out, interval_s=interval_s, budget=budget)
-    best = min(reports, key=lambda report: report.held_out_loss)
+    return Learned(network, tuple(features), tuple(names), scaler, readings, seen, held_out, reports)
+
+
+def calibrate(learned: Learned, *, interval_s: float, budget: AlertBudget | None = None) -> Detector:
+    """The part of `fit` after training: what is usual for each stream, and the line."""
+    most = normality.most_windows(len(learned.streams), learned.network.architecture.window)
+    normal, calibrated = normality.fit(
+        learned.network,
+        learned.scaler,
+        learned.readings,
+        learned.seen.newest(most),
+        learned.held_out.newest(most),
+        interval_s=interval_s,
+        budget=budget or AlertBudget(),
+    )
+    best = min(learned.reports, key=lambda report: report.held_out_loss)
     report = {
-        "epochs": len(reports),
+        "epochs": len(learned.reports),
         "best_epoch": best.epoch,
         "train_loss": best.train_loss,
         "held_out_loss": best.held_out_loss,
         **calibrated,
     }
-    return Detector(network, tuple(features), tuple(names), scaler, normal, interval_s, report)
+    return Detector(learned.network, learned.features, learned.streams, learned.scaler, normal, interval_s, report)
+
+
+def _pieces(rows: int, width: int) -> Iterator[slice]:
+    """Slices that cover `rows`, of at most `_AT_ONCE` numbers each."""
+    step = max(1, _AT_ONCE // width)
+    return (slice(i, min(i + step, rows)) for i in range(0, rows, step))
 
 
 def _filled(batch: NDArray[Any]) -> NDArray[Any]:

@@ -82,8 +82,7 @@ def fit(
         budget: Sets the line.
     """
     length, scales = network.architecture.window, Scales.of(network.architecture)
-    # With very many streams the newest windows of each are enough.
-    most = max(2 * length, _WINDOWS // len(seen))
+    most = most_windows(len(seen), length)
     streams = []
     for before, after in zip(seen, held_out, strict=True):
         kept = np.concatenate([before, after])[-most:]
@@ -111,6 +110,11 @@ def fit(
     held_out_part = [values[-stream.held_out :] for values, stream in zip(every, streams, strict=True)]
     lines, report = _lines(every, held_out_part, [opening(f, 0) for f in far_new], length, interval_s, budget)
     return dataclasses.replace(normal, line=lines), report
+
+
+def most_windows(streams: int, length: int) -> int:
+    """How many of a stream's newest windows `fit` looks at: with very many streams, few are enough."""
+    return max(2 * length, _WINDOWS // streams)
 
 
 def errors(network: Autoencoder, readings: Tensor, starts: Ints, scales: Scales) -> Float32:

@@ -49,6 +49,11 @@ class Runs:
         starts: Starts = which - before[run] + self.ends[run]
         return starts
 
+    def newest(self, most: int) -> list[Starts]:
+        """The last rows of each run, at most so many, written out."""
+        begins = np.maximum(self.begins, self.ends - most)
+        return [np.arange(begin, end) for begin, end in zip(begins, self.ends, strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
