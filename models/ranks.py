@@ -49,7 +49,7 @@ class Ranks:
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         self._together(lambda: dist.all_reduce(flat))
         flat /= self.size
-        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
     def mean(self, value: Tensor) -> Tensor:

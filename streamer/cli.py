@@ -116,7 +116,8 @@ def _retrain(options: argparse.Namespace) -> int:
         version = retrain_from_files(
             settings, options.data, options.where, promote=not options.no_promote, warm_start=options.warm_start
         )
-    print(version)
+    if version:  # this process may have helped another
+        print(version)
     return EXIT_OK
 
 

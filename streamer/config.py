@@ -164,8 +164,10 @@ class ModelConfig(Section):
     patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss, in the second half
     batch_size: Annotated[int, Field(ge=1)] = 256  # windows in one step of training
     learning_rate: Positive = 3e-3  # highest, of a one-cycle schedule
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # to train on; auto: a GPU if there is one
     holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # tail of each stream kept for calibration
-    seed: int = 0  # same seed, same bundle
+    seed: int = 0  # same seed, same bundle (on a CPU)
+    spool_directory: Path | None = None  # where training keeps its readings meanwhile; none: model.directory
     threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so training and scores repeat
     poll_s: Positive = 5.0  # how often the daemon looks for a newer bundle
 
@@ -383,6 +385,8 @@ def _source(keys: list[str], path: Path | None, sources: dict[str, str]) -> str:
 def _resolve_paths(settings: Settings, base: Path) -> Settings:
     """Make relative directories relative to the configuration file, wherever the process was started."""
     model = settings.model.model_copy(update={"directory": base / settings.model.directory})
+    if model.spool_directory is not None:
+        model = model.model_copy(update={"spool_directory": base / model.spool_directory})
     state = settings.state
     if state.directory is not None:
         state = state.model_copy(update={"directory": base / state.directory})

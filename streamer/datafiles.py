@@ -1,28 +1,35 @@
-"""CSV and Parquet files as readings, for the offline commands.
+"""CSV and Parquet files as readings, for the offline commands: piece by piece, or whole.
 
 Not inside: anything about Kafka, and what the readings are used for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from streamer.config import RecordsConfig
 from streamer.errors import DataError
 from streamer.records import STREAM_NAME, Readings
 
+_AT_ONCE = 1 << 21  # values in one piece of a file
+_STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
+
+Done = Callable[[int], None]
+
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """Readings of some files as columns of equal length, in the order they would be sent."""
 
-    names: list[str]  # stream names
+    names: list[str]  # stream names; of a piece, those met so far
     stream: NDArray[np.int64]  # (n,) index into `names`
     time_ns: NDArray[np.int64]  # (n,)
     values: NDArray[np.float64]  # (n, features); NaN where a file has none
@@ -78,54 +85,80 @@ def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (
     Raises:
         DataError: Says which file, what was wanted and what came.
     """
-    names: dict[str, int] = {}
-    parts = [_load(path, records, where, names) for path in paths]
-    whole = DataSet(
-        list(names),
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
-        np.concatenate([part[2] for part in parts]),
-    )
-    if not len(whole):
-        raise DataError(f"wanted at least one row; {', '.join(map(str, paths))} give none where {list(where) or 'all'}")
+    whole = join(pieces(paths, records, where))
     if len(paths) > 1:
         order = np.argsort(whole.time_ns, kind="stable")
         whole = DataSet(whole.names, whole.stream[order], whole.time_ns[order], whole.values[order])
     return whole
 
 
+def join(parts: Iterable[DataSet]) -> DataSet:
+    """Pieces as one data set, in the order they come; there is at least one."""
+    found = list(parts)
+    return DataSet(
+        found[-1].names,
+        np.concatenate([part.stream for part in found]),
+        np.concatenate([part.time_ns for part in found]),
+        np.concatenate([part.values for part in found]),
+    )
+
+
+def pieces(
+    paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (), done: Done = lambda size: None
+) -> Iterator[DataSet]:
+    """The same readings as `load`, file after file and never more than a piece of one in memory.
+
+    Args:
+        done: Called with the bytes of file that each piece is about.
+    """
+    names: dict[str, int] = {}
+    rows = 0
+    for path in paths:
+        for frame, size in _frames(path, records, where):
+            stream, time_ns, values = _columns(path, frame, records, where, names)
+            rows += len(stream)
+            yield DataSet(list(names), stream, time_ns, values)
+            done(size)
+    if not rows:
+        raise DataError(f"wanted at least one row; {', '.join(map(str, paths))} give none where {list(where) or 'all'}")
+
+
+def size_of(paths: Sequence[Path]) -> int:
+    """Bytes of all files, for `pieces` to count down."""
+    return sum(part.stat().st_size for path in paths for part in _parts(path) if part.is_file())
+
+
 def interval_s(times: Sequence[NDArray[np.int64]]) -> float:
     """Usual seconds between readings: the median over streams of each one's median step."""
-    steps = [float(np.median(np.diff(t))) for t in times if len(t) > 1]
+    steps = [float(np.median(np.diff(t[-_STEPS:]))) for t in times if len(t) > 1]
     usual = float(np.median(steps)) / 1e9 if steps else 0.0
     if usual <= 0:
         raise DataError("wanted readings at different times; every stream has a single one")
     return usual
 
 
-def _load(
-    path: Path, records: RecordsConfig, where: Sequence[str], names: dict[str, int]
+def _columns(
+    path: Path, frame: pd.DataFrame, records: RecordsConfig, where: Sequence[str], names: dict[str, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    frame = _read(path)
+    """Stream codes, times and values of the rows that meet `where`; `names` learns new streams."""
     for condition in where:
-        column, equals, value = condition.partition("=")
-        if not equals or column not in frame.columns:
-            raise DataError(f"--where: wanted COLUMN=VALUE with a column of {path}; got {condition!r}")
+        column, _, value = condition.partition("=")
         frame = frame[frame[column].astype(str) == value]
-    missing = [name for name in (records.timestamp, *records.features) if name not in frame.columns]
-    if missing:
-        raise DataError(f"{path}: wanted columns {missing}; it has {list(frame.columns)}")
     try:
         values = frame[list(records.features)].to_numpy(np.float64)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: wanted numbers in {list(records.features)}; {error}") from None
     if records.stream in frame.columns:
-        streams = frame[records.stream].astype(str)
+        streams = frame[records.stream]
+        if streams.isna().any():
+            missing = int(streams.isna().sum())
+            raise DataError(f"{path}: wanted a stream in every row of {records.stream!r}; {missing} have none")
+        streams = streams.astype(str)
     else:
         streams = pd.Series([path.stem] * len(frame))
     kinds = pd.factorize(streams)
     for name in kinds[1]:
-        if not STREAM_NAME.fullmatch(str(name)):
+        if name not in names and not STREAM_NAME.fullmatch(str(name)):
             raise DataError(f"{path}: a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name!r}")
     codes = np.array([names.setdefault(str(name), len(names)) for name in kinds[1]], np.int64)
     return (
@@ -135,17 +168,83 @@ def _load(
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _frames(path: Path, records: RecordsConfig, where: Sequence[str]) -> Iterator[tuple[pd.DataFrame, int]]:
+    """Pieces of one file, the columns wanted alone, each with the bytes it took."""
+    rows = max(1, _AT_ONCE // len(records.features))
     try:
-        if path.suffix in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        with path.open(encoding="utf-8") as file:
-            header = file.readline()
-        return pd.read_csv(path, sep=";" if header.count(";") > header.count(",") else ",")
+        for part in _parts(path):
+            frames = _parquet if path.suffix in (".parquet", ".pq") else _csv
+            yield from frames(part, path, records, where, rows)
     except OSError as error:
         raise DataError(f"{path}: wanted a readable CSV or Parquet file; {error.strerror or error}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: wanted CSV or Parquet; {error}") from None
+
+
+def _parts(path: Path) -> list[Path]:
+    """A file, or the files of a folder of Parquet."""
+    if path.suffix in (".parquet", ".pq") and path.is_dir():
+        return [part for part in sorted(path.rglob("*")) if part.suffix in (".parquet", ".pq") and part.is_file()]
+    return [path]
+
+
+def _wanted(path: Path, columns: Sequence[str], records: RecordsConfig, where: Sequence[str]) -> list[str]:
+    """Columns to read of those a file has."""
+    chosen = []
+    for condition in where:
+        column, equals, _ = condition.partition("=")
+        if not equals or column not in columns:
+            raise DataError(f"--where: wanted COLUMN=VALUE with a column of {path}; got {condition!r}")
+        chosen.append(column)
+    needed = (records.timestamp, *records.features)
+    if missing := [name for name in needed if name not in columns]:
+        raise DataError(f"{path}: wanted columns {missing}; it has {list(columns)}")
+    stream = [records.stream] if records.stream in columns else []
+    return list(dict.fromkeys([*needed, *stream, *chosen]))
+
+
+def _as_text(records: RecordsConfig, where: Sequence[str]) -> set[str]:
+    """Columns that are compared as text, whatever they hold."""
+    return {records.stream, *(condition.partition("=")[0] for condition in where)} - {records.timestamp}
+
+
+def _parquet(
+    part: Path, path: Path, records: RecordsConfig, where: Sequence[str], rows: int
+) -> Iterator[tuple[pd.DataFrame, int]]:
+    # A folder may hold a column in its names: stream=pump-1/part-0.parquet.
+    folders = part.relative_to(path).parts[:-1]
+    keys: Mapping[str, str] = dict(name.split("=", 1) for name in folders if "=" in name)
+    with pyarrow.parquet.ParquetFile(part, memory_map=True, pre_buffer=False) as file:
+        columns = [*file.schema_arrow.names, *keys]
+        wanted = _wanted(part, columns, records, where)
+        as_text = _as_text(records, where)
+        bytes_a_row = part.stat().st_size / max(1, file.metadata.num_rows)
+        for batch in file.iter_batches(rows, columns=[name for name in wanted if name not in keys]):
+            frame = batch.to_pandas(ignore_metadata=True)
+            for name in as_text.intersection(frame.columns):
+                # pandas would make 1 of a piece without holes "1", of one with holes "1.0".
+                if pyarrow.types.is_integer(batch.schema.field(name).type):
+                    frame[name] = batch.column(name).cast(pyarrow.string()).to_pandas()
+            for name in keys:
+                frame[name] = keys[name]
+            yield frame, round(bytes_a_row * len(frame))
+
+
+def _csv(
+    part: Path, path: Path, records: RecordsConfig, where: Sequence[str], rows: int
+) -> Iterator[tuple[pd.DataFrame, int]]:
+    with part.open("rb") as file:
+        header = file.readline()
+        separator = ";" if header.count(b";") > header.count(b",") else ","
+        file.seek(0)
+        wanted = _wanted(path, list(pd.read_csv(part, sep=separator, nrows=0).columns), records, where)
+        # Text as it stands in the file: what pandas would take for a number may look otherwise in another piece.
+        kinds = {name: str for name in wanted if name in _as_text(records, where)}
+        before = 0
+        with pd.read_csv(file, sep=separator, usecols=wanted, dtype=kinds, chunksize=rows) as frames:
+            for frame in frames:
+                yield frame, file.tell() - before
+                before = file.tell()
 
 
 def _times(path: Path, column: pd.Series, records: RecordsConfig) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The past of the input topic as a data set, for `streamer retrain --from-kafka`.
+"""The past of the input topic in pieces, for `streamer retrain --from-kafka`.
 
 Reads with a group of its own and commits nothing.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 _IDLE_S = 30.0  # without a record for so long the read is given up
 
 
-def read_topic(settings: Settings, since_s: float | None) -> DataSet:
-    """Everything the input topic holds now, or what the broker took in the last `since_s` seconds.
+def read_topic(settings: Settings, since_s: float | None) -> Iterator[DataSet]:
+    """Everything the input topic holds now, or what the broker took in the last `since_s` seconds; a poll a piece.
 
     Raises:
         BrokerError: It cannot be read to its end.
@@ -45,12 +45,19 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
                 firsts[partition], ends[partition] = first, end
 
     consumer = connect_consumer(kafka, on_assigned=assigned, on_revoked=lambda partitions: None)
-    parts: list[Readings] = []
-    rejected, idle_since = 0, time.monotonic()
+    taken, rejected, idle_since = 0, 0, time.monotonic()
+
+    def pieces(polled: Sequence[RecordBatch]) -> Iterator[DataSet]:
+        nonlocal taken, rejected
+        found, refused = _decode(decoder, polled, after_ms)
+        rejected += refused
+        for part in found:
+            taken += len(part)
+            yield DataSet(streams.names, part.stream, part.time_ns, part.values.astype(np.float64))
+
     try:
         while not ends and time.monotonic() - idle_since < _IDLE_S:
-            found, refused = _decode(decoder, consumer.poll(0.5), after_ms)
-            parts, rejected = parts + found, rejected + refused
+            yield from pieces(consumer.poll(0.5))
         with progress("reading the topic", sum(ends.values()) - sum(firsts.values())) as advance:
             while ends:
                 polled = consumer.poll(0.5)
@@ -58,24 +65,17 @@ def read_topic(settings: Settings, since_s: float | None) -> DataSet:
                     raise BrokerError(f"no record of {kafka.topic} came for {_IDLE_S:.0f} s before its end was reached")
                 for batch in polled:
                     idle_since = time.monotonic()
-                    found, refused = _decode(decoder, [batch], after_ms)
-                    parts, rejected = parts + found, rejected + refused
+                    yield from pieces([batch])
                     advance(len(batch))
                 for partition in list(ends):
                     if consumer.position(partition) >= ends[partition]:
                         del ends[partition]
     finally:
         consumer.close()
-    if not any(len(part) for part in parts):
+    if not taken:
         raise DataError(f"topic {kafka.topic} holds no readings to train on")
     if rejected:
         log.warning("%d records are no readings and were left out", rejected)
-    return DataSet(
-        streams.names,
-        np.concatenate([part.stream for part in parts]),
-        np.concatenate([part.time_ns for part in parts]),
-        np.concatenate([part.values for part in parts]).astype(np.float64),
-    )
 
 
 def _decode(decoder: JsonDecoder, polled: Sequence[RecordBatch], after_ms: int) -> tuple[list[Readings], int]:

@@ -17,12 +17,19 @@ _LINE_EVERY_S = 10.0
 
 
 class Advance(Protocol):
-    def __call__(self, steps: int, note: str = "") -> None: ...
+    def __call__(self, steps: float, note: str = "") -> None: ...
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
-    """Yields a function to call with steps done; its note is shown beside the bar."""
+def progress(title: str, total: float, *, shown: bool = True) -> Iterator[Advance]:
+    """Yields a function to call with steps done, or parts of one; its last note is shown beside them.
+
+    Log lines come every ten seconds, so short work leaves none.
+    """
+    if not shown:
+        yield lambda steps, note="": None
+        return
+    done, last = 0.0, ""
     if sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}"),
@@ -33,17 +40,23 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         )
         with Progress(*columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(title, total=total, note="")
-            yield lambda steps, note="": bar.update(task, advance=steps, note=note)
-        return
-    done, began, told = 0, time.monotonic(), time.monotonic()
 
-    def advance(steps: int, note: str = "") -> None:
-        nonlocal done, told
-        done += steps
+            def move(steps: float, note: str = "") -> None:
+                nonlocal done, last
+                done, last = round(done + steps, 6), note or last
+                bar.update(task, completed=done, note=last)
+
+            yield move
+        return
+    began = told = time.monotonic()
+
+    def advance(steps: float, note: str = "") -> None:
+        nonlocal done, told, last
+        done, last = round(done + steps, 6), note or last
         now = time.monotonic()
-        if now - told >= _LINE_EVERY_S or done >= total > done - steps:
+        if now - told >= _LINE_EVERY_S and done > 0:
             told = now
-            left = (now - began) / max(done, 1) * (total - done)
-            log.info("%s: %d of %d, about %.0f s left %s", title, done, total, left, note)
+            left = (now - began) / done * (total - done)
+            log.info("%s: %d of %d, about %.0f s left%s", title, done, total, max(0.0, left), f"; {last}" * bool(last))
 
     yield advance

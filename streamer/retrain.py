@@ -1,30 +1,32 @@
 """`streamer retrain`: fit a detector on files or on a topic's past, publish it as the current bundle.
 
-Not inside: the fitting itself (`models`).
+Not inside: the fitting itself (`models`), the files it reads (`datafiles`) and keeps meanwhile (`spool`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models import detector
-from models.detector import Detector
+from models.detector import Detector, Learned
 from models.normal import AlertBudget
+from models.ranks import ALONE, Ranks, join
 from models.registry import Registry
 from models.training import EpochReport, TrainingOptions
 from streamer import datafiles
 from streamer.config import Settings
 from streamer.datafiles import DataSet
-from streamer.errors import ConfigError, DataError
+from streamer.errors import ConfigError
 from streamer.progress import progress
+from streamer.spool import Spool
 
 CURRENT = "current"  # in place of a version: the one in use
 
@@ -39,82 +41,88 @@ def retrain_from_files(
     promote: bool = True,
     warm_start: str | None = None,
 ) -> str:
-    """Train on files; returns the new bundle's version.
+    """Train on files; the rest is as in `retrain`.
 
     Raises:
         DataError: A file cannot be used.
-        TrainingError: There is too little in them.
-        ArtifactError: The registry cannot be written, or holds no bundle for a warm start.
-        ConfigError: The bundle of a warm start is of another make than the settings want.
     """
-    return retrain(settings, datafiles.load(paths, settings.records, where), promote=promote, warm_start=warm_start)
+    return retrain(settings, _read(settings, paths, where), promote=promote, warm_start=warm_start)
 
 
 def retrain(
     settings: Settings,
-    data: DataSet,
+    data: DataSet | Iterable[DataSet],
     *,
     promote: bool = True,
     warm_start: str | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> str:
-    """Train on readings and publish; returns the version.
+    """Train on readings and publish.
 
     Args:
         settings: Say what to train and where to publish.
-        data: The readings.
+        data: The readings, or pieces of them; pieces are taken one at a time, and only by one
+            process of each machine.
         promote: Make the new bundle the current one.
         warm_start: Version of the bundle whose weights training begins with, or
             `CURRENT`; None begins with random ones.
         now: Clock for the bundle's version.
+
+    Returns:
+        The version; empty if `torchrun` started this process to help the one that publishes.
+
+    Raises:
+        DataError: No reading can be used, or there is no room on disk.
+        TrainingError: There are too few.
+        ArtifactError: The registry cannot be written, or holds no bundle for a warm start.
+        ConfigError: The bundle of a warm start is of another make than the settings want, or
+            there is no such device.
     """
-    registry = Registry(settings.model.directory)
+    model, alerting = settings.model, settings.alerting
+    registry = Registry(model.directory)
     start, start_version = None, None
     if warm_start is not None:
         start, manifest = registry.load(None if warm_start == CURRENT else warm_start)
         start_version = str(manifest["version"])
         _require_same(settings, start, start_version)
-    complete = data.complete
-    if not complete.all():
-        log.warning("%d of %d rows hold values that are no numbers and are left out", (~complete).sum(), len(data))
-        data = data.select(complete)
-    if not len(data):
-        raise DataError("no row is complete: every feature must be a finite number")
-    series = data.by_stream()
-    interval = datafiles.interval_s([times for times, _ in series.values()])
-    log.info("training on %d readings of %d streams, one every %g s", len(data), len(series), interval)
     # The layers are small: two threads spend more on waiting for each other than they save.
-    torch.set_num_threads(settings.model.threads)
-    model, alerting = settings.model, settings.alerting
-    options = TrainingOptions(
-        epochs=model.epochs,
-        steps_per_epoch=model.steps_per_epoch,
-        patience=model.patience,
-        batch_size=model.batch_size,
-        learning_rate=model.learning_rate,
-        seed=model.seed,
-        strength=model.strength,
-        target_activation=model.target_activation,
-    )
-    with progress("training", model.epochs) as advance:
-
-        def on_epoch(report: EpochReport) -> None:
-            advance(1, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
-
-        fitted = detector.fit(
-            {name: values for name, (_, values) in series.items()},
-            settings.records.features,
-            settings.architecture(),
+    torch.set_num_threads(model.threads)
+    ranks = join()
+    device = training_device(model.device, ranks)
+    with Spool(model.spool_directory or model.directory, len(settings.records.features), ranks) as spool:
+        if spool.fills:
+            for piece in [data] if isinstance(data, DataSet) else data:
+                spool.add(piece)
+        spool.finish()
+        series = spool.series()
+        interval = datafiles.interval_s([times for times, _ in series.values()])
+        if ranks.first:
+            if spool.left_out:
+                log.warning(
+                    "%d of %d rows hold values that are no numbers and are left out",
+                    spool.left_out,
+                    spool.left_out + len(spool),
+                )
+            log.info(
+                "training on %d readings of %d streams, one every %g s%s%s",
+                len(spool),
+                len(series),
+                interval,
+                "" if device == "cpu" else f", on {device}",
+                "" if ranks.size == 1 else f", {ranks.size} processes",
+            )
+        learned = _learn(settings, {name: values for name, (_, values) in series.items()}, start, spool, device, ranks)
+        ranks.leave()
+        if not ranks.first:
+            return ""
+        fitted = detector.calibrate(
+            learned,
             interval_s=interval,
-            options=options,
             budget=AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
-            holdout=model.holdout,
-            on_epoch=on_epoch,
-            start_from=start,
         )
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
-    version = registry.publish(fitted, created=now(), fingerprint=_fingerprint(data), promote=promote)
+    version = registry.publish(fitted, created=now(), fingerprint=spool.fingerprint, promote=promote)
     report = fitted.report
     log.info(
         "bundle %s: %d epochs, held-out loss %.4f; alert line for %g false incidents per stream and week, "
@@ -130,6 +138,71 @@ def retrain(
     return version
 
 
+def training_device(wanted: str, ranks: Ranks = ALONE) -> str:
+    """Where to train: `cpu`, or the GPU of this process.
+
+    Raises:
+        ConfigError: `cuda` is wanted and there is none, or not one for every process.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if ranks.local >= count:
+        raise ConfigError(
+            f"model.device: wanted a CUDA device for process {ranks.local + 1} of this machine; torch sees {count}: "
+            "start fewer processes, or set it to cpu"
+        )
+    return f"cuda:{ranks.local}"
+
+
+def _learn(
+    settings: Settings,
+    series: Mapping[str, NDArray[np.float32]],
+    start: Detector | None,
+    spool: Spool,
+    device: str,
+    ranks: Ranks,
+) -> Learned:
+    """Train, and show how far it is."""
+    model = settings.model
+    options = TrainingOptions(
+        epochs=model.epochs,
+        steps_per_epoch=model.steps_per_epoch,
+        patience=model.patience,
+        batch_size=model.batch_size,
+        learning_rate=model.learning_rate,
+        seed=model.seed,
+        device=device,
+        strength=model.strength,
+        target_activation=model.target_activation,
+    )
+    with progress("training, epochs", model.epochs, shown=ranks.first) as advance:
+
+        def on_step(done: int, most: int) -> None:
+            advance(model.epochs / most)
+
+        def on_epoch(report: EpochReport) -> None:
+            advance(0, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
+
+        return detector.learn(
+            series,
+            settings.records.features,
+            settings.architecture(),
+            options=options,
+            holdout=model.holdout,
+            on_epoch=on_epoch,
+            on_step=on_step,
+            start_from=start,
+            room=spool.room,
+            ranks=ranks,
+        )
+
+
+def _read(settings: Settings, paths: Sequence[Path], where: Sequence[str]) -> Iterator[DataSet]:
+    with progress("reading, MB", datafiles.size_of(paths) / 1e6) as advance:
+        yield from datafiles.pieces(paths, settings.records, where, lambda size: advance(size / 1e6))
+
+
 def _require_same(settings: Settings, start: Detector, version: str) -> None:
     """Weights fit only the network they were made for: say so before the data is prepared."""
     different = settings.architecture().differences(start.architecture)
@@ -140,10 +213,3 @@ def _require_same(settings: Settings, start: Detector, version: str) -> None:
             f"--warm-start: wanted a bundle made like the settings say; {version} is not: {'; '.join(different)}; "
             "change the settings back, or leave --warm-start out"
         )
-
-
-def _fingerprint(data: DataSet) -> str:
-    digest = hashlib.sha256("\0".join(data.names).encode())
-    for column in (data.stream, data.time_ns, data.values):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.registry import Registry
+from streamer import datafiles
 from streamer.cli import main
 from streamer.errors import DataError
 from streamer.history import read_topic
@@ -18,7 +19,7 @@ def test_the_topics_past_is_what_was_sent(world: World, new_site: NewSite) -> No
     site.send(world.live)
     produce(site.broker, site.settings.kafka.topic, [{"value": b"no reading"}])
 
-    data = read_topic(site.settings, None)
+    data = datafiles.join(read_topic(site.settings, None))
 
     sent, found = world.live.by_stream(), data.by_stream()
     assert found.keys() == sent.keys()
@@ -45,4 +46,4 @@ def test_a_topic_without_readings_says_so(new_site: NewSite) -> None:
     produce(site.broker, site.settings.kafka.topic, [{"value": b"no reading"}])
 
     with pytest.raises(DataError, match="holds no readings"):
-        read_topic(site.settings, None)
+        list(read_topic(site.settings, None))
