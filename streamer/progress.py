@@ -48,15 +48,16 @@ def progress(title: str, total: float, *, shown: bool = True) -> Iterator[Advanc
 
             yield move
         return
-    began = told = time.monotonic()
+    told = time.monotonic()
+    first: tuple[float, float] | None = None  # time and steps at the first call; what came before is no measure
 
     def advance(steps: float, note: str = "") -> None:
-        nonlocal done, told, last
-        done, last = round(done + steps, 6), note or last
-        now = time.monotonic()
-        if now - told >= _LINE_EVERY_S and done > 0:
+        nonlocal done, told, last, first
+        done, last, now = round(done + steps, 6), note or last, time.monotonic()
+        first = first or (now, done)
+        if now - told >= _LINE_EVERY_S and done > first[1]:
             told = now
-            left = (now - began) / done * (total - done)
+            left = (now - first[0]) / (done - first[1]) * (total - done)
             log.info("%s: %d of %d, about %.0f s left%s", title, done, total, max(0.0, left), f"; {last}" * bool(last))
 
     yield advance

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,19 +91,10 @@ def retrain(
     ranks = join()
     device = training_device(model.device, ranks)
     with Spool(model.spool_directory or model.directory, len(settings.records.features), ranks) as spool:
-        if spool.fills:
-            for piece in [data] if isinstance(data, DataSet) else data:
-                spool.add(piece)
-        spool.finish()
+        spool.fill([data] if isinstance(data, DataSet) else data)
         series = spool.series()
         interval = datafiles.interval_s([times for times, _ in series.values()])
         if ranks.first:
-            if spool.left_out:
-                log.warning(
-                    "%d of %d rows hold values that are no numbers and are left out",
-                    spool.left_out,
-                    spool.left_out + len(spool),
-                )
             log.info(
                 "training on %d readings of %d streams, one every %g s%s%s",
                 len(spool),
@@ -123,7 +115,11 @@ def retrain(
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
     version = registry.publish(fitted, created=now(), fingerprint=spool.fingerprint, promote=promote)
-    report = fitted.report
+    _tell(version, fitted.report, promote)
+    return version
+
+
+def _tell(version: str, report: dict[str, Any], promote: bool) -> None:
     log.info(
         "bundle %s: %d epochs, held-out loss %.4f; alert line for %g false incidents per stream and week, "
         "fitted on %d clusters in %.1f stream-days%s",
@@ -135,7 +131,6 @@ def retrain(
         report["tail"]["stream_days"],
         "" if promote else "; not promoted",
     )
-    return version
 
 
 def training_device(wanted: str, ranks: Ranks = ALONE) -> str:

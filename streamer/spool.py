@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +26,7 @@ from models.ranks import ALONE, Ranks
 from streamer.datafiles import DataSet
 from streamer.errors import DataError
 
+log = logging.getLogger(__name__)
 _AT_ONCE = 1 << 18  # rows moved at once
 
 
@@ -44,8 +46,7 @@ class Spool:
         self.directory, self.features, self.ranks = directory, features, ranks
         self.fills = ranks.local == 0
         self.names: list[str] = []
-        self.left_out = 0  # rows with a value that is no number
-        self.fingerprint = ""
+        self.fingerprint = ""  # digest of all readings
         self._record = np.dtype([("time", "<i8"), ("stream", "<i4"), ("values", "<f4", (features,))])
         self._counts = np.zeros(0, np.int64)  # rows of each stream
         self._arrived, self._ordered = self._files()
@@ -60,28 +61,20 @@ class Spool:
     def __len__(self) -> int:
         return int(self._counts.sum())
 
-    def add(self, piece: DataSet) -> None:
-        """Take in readings; rows in which a value is no number are left out and counted."""
-        complete = piece.complete
-        records = np.empty(int(complete.sum()), self._record)
-        records["time"] = piece.time_ns[complete]
-        records["stream"] = piece.stream[complete]
-        records["values"] = piece.values[complete]
-        self.left_out += len(piece) - len(records)
-        self.names = list(piece.names)
-        counts = np.bincount(records["stream"], minlength=len(piece.names))
-        counts[: len(self._counts)] += self._counts
-        self._counts = counts
-        with _disk(self.directory):
-            self._arrived.write(records.tobytes())
+    def fill(self, pieces: Iterable[DataSet]) -> None:
+        """Take readings in and order them; on processes that do not fill it, wait for those that do.
 
-    def finish(self) -> None:
-        """Order what came; on the processes that did not fill it, wait for it.
+        Rows in which a value is no number are left out. Equal times of a stream stay in the order they came.
 
         Raises:
             DataError: The disk is full, no row was complete, or machines found different readings.
         """
         if self.fills:
+            left_out = sum(self._add(piece) for piece in pieces)
+            if left_out:
+                log.warning(
+                    "%d of %d rows hold values that are no numbers and are left out", left_out, left_out + len(self)
+                )
             if not len(self):
                 raise DataError("no row is complete: every feature must be a finite number")
             with _disk(self.directory):
@@ -93,9 +86,7 @@ class Spool:
         mine = {"names": self.names, "counts": self._counts.tolist(), "fingerprint": self.fingerprint}
         told = [json.loads(text) for text in self.ranks.gather(json.dumps(mine if self.fills else None))]
         if len({each["fingerprint"] for each in told if each}) > 1:
-            raise DataError(
-                "every machine that trains must be given the same readings; these were given different ones"
-            )
+            raise DataError("wanted the same readings on every machine that trains; they found different ones")
         self.names, self.fingerprint = told[0]["names"], told[0]["fingerprint"]
         self._counts = np.array(told[0]["counts"], np.int64)
 
@@ -112,6 +103,21 @@ class Spool:
     def room(self, rows: int, features: int) -> NDArray[np.float32]:
         """An array in the place of what arrived, which has been ordered and is needed no more."""
         return np.asarray(np.memmap(self._arrived, "<f4", "r+", 0, (rows, features)))
+
+    def _add(self, piece: DataSet) -> int:
+        """Take in a piece; returns how many rows were left out."""
+        complete = piece.complete
+        records = np.empty(int(complete.sum()), self._record)
+        records["time"] = piece.time_ns[complete]
+        records["stream"] = piece.stream[complete]
+        records["values"] = piece.values[complete]
+        self.names = list(piece.names)
+        counts = np.bincount(records["stream"], minlength=len(self.names))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+        with _disk(self.directory):
+            self._arrived.write(records.tobytes())
+        return len(piece) - len(records)
 
     def _files(self) -> tuple[IO[bytes], IO[bytes]]:
         """Two files, opened by every process of this machine, then unlinked."""

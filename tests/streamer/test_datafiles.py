@@ -184,3 +184,72 @@ def test_the_interval_is_the_median_of_the_streams() -> None:
 def test_without_two_times_there_is_no_interval(times: list[Any]) -> None:
     with pytest.raises(DataError, match="wanted readings at different times"):
         datafiles.interval_s(times)
+
+
+def test_a_file_read_in_pieces_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(f"2024-01-0{1 + i % 9},{i % 3},{i}{'.5' * (i > 6)},{'' if i == 8 else i}\n" for i in range(20))
+    csv = write(tmp_path / "f.csv", "timestamp,stream,a,b\n" + rows)
+    pd.read_csv(csv, parse_dates=["timestamp"]).to_parquet(tmp_path / "f.parquet")
+    for path in (csv, tmp_path / "f.parquet"):
+        whole = datafiles.load([path], RECORDS)
+        with monkeypatch.context() as patch:
+            patch.setattr(datafiles, "_AT_ONCE", 6)
+            parts = list(datafiles.pieces([path], RECORDS))
+
+        assert [len(part) for part in parts] == [3, 3, 3, 3, 3, 3, 2]
+        again = datafiles.join(parts)
+        assert again.names == whole.names
+        for one, other in zip(
+            (again.stream, again.time_ns, again.values), (whole.stream, whole.time_ns, whole.values), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_names_and_conditions_are_text_as_it_stands_in_every_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datafiles, "_AT_ONCE", 2)
+    path = write(tmp_path / "f.csv", "timestamp,stream,a,b\n2024-01-01,01,1,7\n2024-01-02,x,2,7\n2024-01-03,1,3,7.0\n")
+
+    assert datafiles.load([path], RECORDS).names == ["01", "x", "1"]
+    assert datafiles.load([path], RECORDS, ["b=7"]).values.tolist() == [[1, 7], [2, 7]]
+
+
+def test_a_whole_number_in_parquet_is_the_same_text_beside_a_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datafiles, "_AT_ONCE", 4)
+    frame = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=4), "a": range(4), "b": range(4)})
+    frame["part"] = pd.array([1, 1, 1, None], "Int64")
+    frame.to_parquet(tmp_path / "f.parquet")
+
+    assert len(datafiles.load([tmp_path / "f.parquet"], RECORDS, ["part=1"])) == 3
+
+
+def test_a_row_without_a_stream_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "timestamp,stream,a,b\n2024-01-01,x,1,2\n2024-01-01,,1,2\n")
+
+    with pytest.raises(DataError, match=r"wanted a stream in every row of 'stream'; 1 have none"):
+        datafiles.load([path], RECORDS)
+
+
+def test_a_folder_of_parquet_is_read_with_the_columns_in_its_names(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=2), "a": [1.0, 2.0], "b": [3.0, 4.0]})
+    frame["stream"] = ["x", "y"]
+    frame.to_parquet(tmp_path / "f.parquet", partition_cols=["stream"])
+
+    data = datafiles.load([tmp_path / "f.parquet"], RECORDS)
+
+    assert (data.names, data.values.tolist()) == (["x", "y"], [[1, 3], [2, 4]])
+
+
+def test_the_size_of_files_is_what_their_pieces_add_up_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    csv = write(tmp_path / "f.csv", CSV)
+    pd.read_csv(csv).to_parquet(tmp_path / "f.parquet")
+    monkeypatch.setattr(datafiles, "_AT_ONCE", 2)
+    for path in (csv, tmp_path / "f.parquet"):
+        sizes = list[int]()
+
+        list(datafiles.pieces([path], RECORDS, done=sizes.append))
+
+        assert sum(sizes) == pytest.approx(datafiles.size_of([path]), abs=len(sizes))
