@@ -109,3 +109,17 @@ def test_a_float_max_sentinel_stays_finite() -> None:
         scaled = scaler.transform(np.array([[np.finfo(np.float32).max]], np.float32), rows(1))
 
     assert np.isfinite(scaled).all()
+
+
+def test_a_long_stream_is_scaled_by_a_part_of_it_that_knows_no_rhythm() -> None:
+    # a rest at every 8th reading: each 8th row would say that it always rests
+    values = np.random.default_rng(0).normal(size=(1 << 20, 1)).astype(np.float32)
+    values[::8] = 100.0
+
+    scaler = RobustScaler.fit([values])
+
+    low, center, high = np.percentile(values.astype(np.float64), [25, 50, 75])
+    assert scaler.center[1, 0] == pytest.approx(center, abs=0.01)
+    assert scaler.width[1, 0] == pytest.approx(
+        max((high - low) / 1.349, 0.3 * values.astype(np.float64).std()), rel=0.01
+    )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from models import training
 from models.autoencoder import Architecture, Autoencoder
 from models.errors import TrainingError
-from models.training import EpochReport, TrainingOptions
+from models.ranks import Ranks
+from models.regularisers import REGULARISERS
+from models.training import EpochReport, Runs, TrainingOptions
 from tests import tiny
 
 ARCHITECTURE = Architecture(features=2, window=16, patch=4, hidden=8, latent=3)
@@ -151,3 +155,87 @@ def test_evaluation_does_not_depend_on_the_batch_size() -> None:
     losses = [training.evaluate(network, READINGS, HELD_OUT, batch_size=size) for size in (1, 10, 1024)]
 
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+def test_runs_stand_for_all_their_rows() -> None:
+    runs = Runs(np.array([0, 10, 20]), np.array([3, 10, 22]))
+
+    assert len(runs) == 5
+    assert runs[np.arange(5)].tolist() == [0, 1, 2, 20, 21]
+    assert [some.tolist() for some in runs.newest(2)] == [[1, 2], [], [20, 21]]
+
+
+def test_windows_from_a_mapped_file_give_the_same_weights(tmp_path: Path) -> None:
+    READINGS.numpy().tofile(tmp_path / "readings")
+    mapped = torch.from_numpy(np.memmap(tmp_path / "readings", np.float32, "r+", shape=tuple(READINGS.shape)))
+
+    in_memory, _ = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS)
+    in_file, _ = training.train(
+        ARCHITECTURE, mapped, Runs(SEEN[:1], SEEN[-1:] + 1), Runs(HELD_OUT[:1], HELD_OUT[-1:] + 1), OPTIONS
+    )
+
+    for one, other in zip(in_memory.parameters(), in_file.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("clip_norm", "held"), [(0.01, True), (1e9, False)])
+def test_a_step_never_sees_a_gradient_beyond_the_limit(clip_norm: float, held: bool) -> None:
+    norms = list[float]()
+
+    def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        gradients = [p.grad.norm() for group in optimizer.param_groups for p in group["params"]]
+        norms.append(float(torch.stack(gradients).norm()))
+
+    hook = register_optimizer_step_pre_hook(look)
+    try:
+        training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, dataclasses.replace(OPTIONS, clip_norm=clip_norm))
+    finally:
+        hook.remove()
+
+    assert (max(norms) <= 0.01 * 1.001) is held
+
+
+def test_every_step_is_told() -> None:
+    told = list[tuple[int, int]]()
+
+    training.train(
+        ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS, on_step=lambda done, most: told.append((done, most))
+    )
+
+    assert told == [(step, 80) for step in range(1, 81)]
+
+
+def test_mixed_precision_learns_as_well_and_leaves_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    # not every CPU has an LSTM in half precision
+    architecture = dataclasses.replace(ARCHITECTURE, backbone="dense")
+    _, plain = training.train(architecture, READINGS, SEEN, HELD_OUT, OPTIONS)
+    monkeypatch.setattr(training, "mixed_precision", lambda *_: torch.bfloat16)
+
+    network, mixed = training.train(architecture, READINGS, SEEN, HELD_OUT, OPTIONS)
+
+    assert mixed[-1].held_out_loss != plain[-1].held_out_loss
+    assert mixed[-1].held_out_loss == pytest.approx(plain[-1].held_out_loss, rel=0.1)
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("device", "regulariser", "bf16", "expected"),
+    [
+        ("cpu", "plain", True, None),
+        ("cuda", "plain", True, torch.bfloat16),
+        ("cuda", "plain", False, torch.float16),
+        ("cuda", "contractive", True, None),  # its finite difference would drown in the rounding
+    ],
+)
+def test_what_is_computed_in_half_precision(
+    monkeypatch: pytest.MonkeyPatch, device: str, regulariser: str, bf16: bool, expected: torch.dtype | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    kind = REGULARISERS[regulariser](ARCHITECTURE)
+
+    assert training.mixed_precision(torch.device(device), kind) == expected
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"model\.batch_size .* must be a multiple of them; got 10 for 4"):
+        training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, OPTIONS, ranks=Ranks(0, 4))

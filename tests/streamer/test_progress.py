@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 def work(title: str = "training, epochs", *, seconds_a_step: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four epochs of two steps each, after a minute of preparation."""
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
     with progress.progress(title, 4) as advance:
         clock[0] += 60
         for step in range(8):
@@ -47,7 +47,7 @@ def test_log_lines_tell_what_is_done_what_is_left_and_the_newest_note(
 def test_short_work_leaves_no_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
 
     with progress.progress("replay", 2) as advance:
         for _ in range(2):
@@ -73,7 +73,9 @@ def test_a_terminal_gets_a_bar_with_epochs_note_and_time_left(monkeypatch: pytes
     assert "0:00:0" in shown
 
 
-def test_what_is_not_to_be_shown_is_silent(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_to_be_shown_is_silent(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     with progress.progress("training", 1, shown=False) as advance:
         advance(1, "note")
 
