@@ -5,6 +5,7 @@
     pipeline / loop      against the loop a user would write first: one message, one window, one forward
     patched / unpatched  the default network against the same fed one reading a step
     bytes a stream       what one stream costs in memory
+    mapped / in memory, gathered / overlaps, overlaps / readings      training; see `training.py`
 
 Medians of several rounds, the two sides of a ratio in turn, so that a machine whose
 speed drifts does not favour one.
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import workloads
+from benchmarks import training, workloads
 from models.detector import BATCH, Detector
 from streamer.pipeline import Pipeline
 
@@ -44,6 +45,8 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found, scale = measure(options.rounds)
+    for told, more in zip((found, scale), training.measure(), strict=True):
+        told.update(more)
     if options.json:
         print(json.dumps({"machine": machine(), "ratios": found, "scale": scale}, indent=2))
         return 0

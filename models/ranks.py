@@ -37,6 +37,14 @@ class Ranks:
         """The one that speaks, calibrates and publishes."""
         return self.rank == 0
 
+    def check(self, batch_size: int) -> None:
+        """Refuse a batch that cannot be shared evenly: the mean of parts would not be that of the whole."""
+        if batch_size % self.size:
+            raise TrainingError(
+                f"model.batch_size is shared among all processes and must be a multiple of them; got {batch_size} "
+                f"for {self.size}: change it, or torchrun's number of processes"
+            )
+
     def share(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """This process's part of a batch that all have drawn alike."""
         return starts[self.rank :: self.size]
@@ -93,9 +101,8 @@ class Ranks:
             call()
         except RuntimeError as error:
             raise TrainingError(
-                f"process {self.rank} of {self.size} has lost the others; the message of the one that failed "
-                f"first says why ({str(error).splitlines()[0]})"
-            ) from None
+                f"process {self.rank} of {self.size} has lost another, whose message says why"
+            ) from error
 
 
 ALONE = Ranks()

@@ -127,7 +127,7 @@ def train(
         The network, on the CPU in float32, and what each epoch brought.
 
     Raises:
-        TrainingError: No windows, or the loss stopped being finite.
+        TrainingError: No windows, a batch that cannot be shared, or the loss stopped being finite.
         ShapeError: `start_from` is of another architecture.
 
     The same seed gives the same weights on the same machine and thread count, on the CPU.
@@ -137,11 +137,7 @@ def train(
             f"training needs at least one window to learn from and one held out; got {len(train_starts)} and "
             f"{len(held_out_starts)}: give more readings, or a shorter window.length"
         )
-    if options.batch_size % ranks.size:
-        raise TrainingError(
-            f"model.batch_size is shared among all processes and must be a multiple of them; got "
-            f"{options.batch_size} for {ranks.size}: change it, or torchrun's number of processes"
-        )
+    ranks.check(options.batch_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = Autoencoder(architecture)

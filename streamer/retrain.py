@@ -89,6 +89,7 @@ def retrain(
     # The layers are small: two threads spend more on waiting for each other than they save.
     torch.set_num_threads(model.threads)
     ranks = join()
+    ranks.check(model.batch_size)
     device = training_device(model.device, ranks)
     with Spool(model.spool_directory or model.directory, len(settings.records.features), ranks) as spool:
         spool.fill([data] if isinstance(data, DataSet) else data)
