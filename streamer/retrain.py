@@ -91,6 +91,8 @@ def retrain(
     ranks = join()
     ranks.check(model.batch_size)
     device = training_device(model.device, ranks)
+    if device != "cpu":
+        torch.cuda.set_device(device)
     with Spool(model.spool_directory or model.directory, len(settings.records.features), ranks) as spool:
         spool.fill([data] if isinstance(data, DataSet) else data)
         series = spool.series()
@@ -138,17 +140,20 @@ def training_device(wanted: str, ranks: Ranks = ALONE) -> str:
     """Where to train: `cpu`, or the GPU of this process.
 
     Raises:
-        ConfigError: `cuda` is wanted and there is none, or not one for every process.
+        ConfigError: `cuda` is wanted and there is none, not one for every process, or only some have one.
     """
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return "cpu"
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if ranks.local >= count:
+    device = "cpu" if wanted == "cpu" or (wanted == "auto" and not count) else f"cuda:{ranks.local}"
+    if device != "cpu" and ranks.local >= count:
         raise ConfigError(
             f"model.device: wanted a CUDA device for process {ranks.local + 1} of this machine; torch sees {count}: "
             "start fewer processes, or set it to cpu"
         )
-    return f"cuda:{ranks.local}"
+    if len({found.partition(":")[0] for found in ranks.gather(device)}) > 1:
+        raise ConfigError(
+            "model.device: wanted one kind of device for all processes; auto found CUDA for some: set it to cpu"
+        )
+    return device
 
 
 def _learn(

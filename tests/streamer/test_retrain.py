@@ -139,6 +139,7 @@ def test_the_device_is_a_gpu_of_ones_own_or_the_processor(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(Ranks, "gather", lambda self, text: [text] * self.size)
 
     try:
         found = training_device(wanted, Ranks(local, max(1, gpus), local))
@@ -146,6 +147,13 @@ def test_the_device_is_a_gpu_of_ones_own_or_the_processor(
         found = str(error)
 
     assert expected in found
+
+
+def test_processes_with_and_without_a_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ranks, "gather", lambda self, text: [text, "cuda:0"])
+
+    with pytest.raises(ConfigError, match="one kind of device for all processes; auto found CUDA for some"):
+        training_device("cpu", Ranks(0, 2))
 
 
 def torchrun(settings: Path, *data_files: Path) -> subprocess.CompletedProcess[str]:
