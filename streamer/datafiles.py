@@ -26,6 +26,7 @@ class DataSet:
     stream: NDArray[np.int64]  # (n,) index into `names`
     time_ns: NDArray[np.int64]  # (n,)
     values: NDArray[np.float64]  # (n, features); NaN where a file has none
+    label: NDArray[np.bool_] | None = None  # (n,) true inside a known anomaly; None: not asked for
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -36,8 +37,9 @@ class DataSet:
         with np.errstate(over="ignore"):
             return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
 
-    def select(self, rows: NDArray[np.bool_] | slice) -> DataSet:
-        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows])
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
+        label = None if self.label is None else self.label[rows]
+        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows], label)
 
     def batches(self, size: int) -> Iterator[Readings]:
         """Readings in batches; offsets count rows, the partition is 0."""
@@ -63,7 +65,9 @@ class DataSet:
         }
 
 
-def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = ()) -> DataSet:
+def load(
+    paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (), labels: str | None = None
+) -> DataSet:
     """Read files whose columns are named as the fields of `records`.
 
     Args:
@@ -71,6 +75,7 @@ def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (
             column is one stream, named as the file.
         records: Names of columns and the unit of numeric times.
         where: Conditions `COLUMN=VALUE`; only rows that meet all are kept.
+        labels: Column that is 1 inside a known anomaly, else 0.
 
     Returns:
         One file in its own order; several merged by time.
@@ -78,19 +83,25 @@ def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (
     Raises:
         DataError: Says which file, what was wanted and what came.
     """
+    if labels is not None and labels in (records.timestamp, records.stream, *records.features):
+        raise DataError(
+            f"--labels: wanted a column of its own; {labels!r} is in records of the configuration: a model that is "
+            "given the answer proves nothing"
+        )
     names: dict[str, int] = {}
-    parts = [_load(path, records, where, names) for path in paths]
+    parts = [_load(path, records, where, names, labels) for path in paths]
     whole = DataSet(
         list(names),
         np.concatenate([part[0] for part in parts]),
         np.concatenate([part[1] for part in parts]),
         np.concatenate([part[2] for part in parts]),
+        None if labels is None else np.concatenate([part[3] for part in parts]),
     )
     if not len(whole):
         raise DataError(f"wanted at least one row; {', '.join(map(str, paths))} give none where {list(where) or 'all'}")
     if len(paths) > 1:
         order = np.argsort(whole.time_ns, kind="stable")
-        whole = DataSet(whole.names, whole.stream[order], whole.time_ns[order], whole.values[order])
+        whole = whole.select(order)
     return whole
 
 
@@ -104,8 +115,8 @@ def interval_s(times: Sequence[NDArray[np.int64]]) -> float:
 
 
 def _load(
-    path: Path, records: RecordsConfig, where: Sequence[str], names: dict[str, int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    path: Path, records: RecordsConfig, where: Sequence[str], names: dict[str, int], labels: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
     frame = _read(path)
     for condition in where:
         column, equals, value = condition.partition("=")
@@ -132,7 +143,20 @@ def _load(
         codes[kinds[0]] if len(frame) else np.empty(0, np.int64),
         _times(path, frame[records.timestamp], records),
         values,
+        np.empty(0, np.bool_) if labels is None else _labels(path, frame, labels),
     )
+
+
+def _labels(path: Path, frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    if name not in frame.columns:
+        raise DataError(f"{path}: --labels: wanted a column {name!r}; it has {list(frame.columns)}")
+    column = frame[name]
+    odd = column[~column.isin([0, 1])].tolist()
+    if odd:
+        raise DataError(
+            f"{path}: --labels: wanted 0 or 1 in every row of {name!r}; {len(odd)} have others, such as {odd[0]!r}"
+        )
+    return column.to_numpy(np.bool_)
 
 
 def _read(path: Path) -> pd.DataFrame:
