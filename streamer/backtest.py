@@ -1,170 +1,305 @@
 """`streamer backtest`: files through the very stations the daemon uses; scores, alerts, a report.
 
-    DIR/scores.csv    stream,timestamp,score,error; one row per reading, causal, empty while warming up
-    DIR/alerts.jsonl  the messages the daemon would have published
-    DIR/report.html   what was found, with pictures
+    DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up
+    DIR/alerts.jsonl         the messages the daemon would have published
+    DIR/report.html          what was found, how often, with pictures
+    DIR/labels.csv           with --labels: each labelled incident, caught or not, how late
+    DIR/embeddings.parquet   with --embeddings: the latent of each window; and DIR/nearest.csv
+    DIR/rebuilt.parquet      with --rebuilt: the signal as the model rebuilds it
 
-Not inside: the stations (`pipeline`), the pictures (`picture`).
+Not inside: the stations (`pipeline`), what incidents and labels come to (`findings`), the page (`report`).
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
+import dataclasses
 import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from models.detector import Detector
-from streamer import picture
+from streamer import findings, latents, report
 from streamer.alerts import Alert
 from streamer.config import Settings
 from streamer.datafiles import DataSet
 from streamer.errors import DataError
-from streamer.events import OPEN
+from streamer.events import OPEN, SILENCE, Event
+from streamer.findings import Incident, Timeline, Verdict
+from streamer.latents import LatentWriter, Neighbourhood
 from streamer.pipeline import Pipeline
 from streamer.progress import progress
+from streamer.rebuilt import write_rebuilt
+from streamer.records import Readings
+from streamer.settling import DELAY
 
 log = logging.getLogger(__name__)
+Float32 = NDArray[np.float32]
+Watch = Callable[[Readings, Float32], None]
+
 _BATCH = 4096
-_PICTURES = 12  # streams drawn in the report, those with the highest peaks
+_CHUNK = 1 << 18  # rows of scores.csv written at once
 
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
     """What a run gave; columns have one row per reading of the data, in its order."""
 
-    score: NDArray[np.float32]  # NaN where no window closed
-    error: NDArray[np.float32]
+    score: Float32  # NaN where no window closed
+    error: Float32
+    settled: Float32  # with the readings after it in view; NaN where those are too few
+    admitted: NDArray[np.bool_]  # neither skipped nor a duplicate nor late
     alerts: list[Alert]
+    events: list[Event]  # one for each alert; `row` counts readings of the data
     skipped: int  # rows with values that are no numbers
     duplicates: int
     late: int
 
 
-def run(settings: Settings, detector: Detector, version: str, data: DataSet, *, batch: int = _BATCH) -> Backtest:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a run comes to."""
+
+    timeline: Timeline  # admitted readings
+    incidents: list[Incident]
+    verdict: Verdict | None  # None without labels
+
+
+def carry_out(
+    settings: Settings,
+    detector: Detector,
+    version: str,
+    data: DataSet,
+    directory: Path,
+    *,
+    embeddings: bool = False,
+    rebuilt: bool = False,
+) -> dict[str, float]:
+    """Score all of `data`, write everything that was asked for, and return the figures of `summary`.
+
+    Raises:
+        DataError: The directory cannot be written.
+        ConfigError: The detector was made for other features or windows.
+    """
+    with _writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        if not embeddings:
+            result = run(settings, detector, version, data)
+        else:
+            with LatentWriter(directory / "embeddings.parquet", settings, detector, data.names) as writer:
+                result = run(settings, detector, version, data, watch=writer.push)
+        found = find(result, data)
+        if rebuilt:
+            write_rebuilt(
+                directory / "rebuilt.parquet",
+                detector,
+                data,
+                found.timeline,
+                settings.records.features,
+                settings.window.max_gap_s,
+            )
+        near = None
+        if embeddings:
+            near = latents.neighbourhood(
+                directory / "embeddings.parquet",
+                found.incidents,
+                found.timeline,
+                result.score,
+                data.names,
+                normal_below=settings.alerting.exit_below,
+                window=settings.window.length,
+            )
+        write(result, data, settings, detector, version, directory, found=found, neighbourhood=near, rebuilt=rebuilt)
+    return summary(result, data, settings, found)
+
+
+def run(
+    settings: Settings,
+    detector: Detector,
+    version: str,
+    data: DataSet,
+    *,
+    batch: int = _BATCH,
+    watch: Watch | None = None,
+) -> Backtest:
     """Score every reading of `data` causally.
 
     The scores are those the daemon gives for the same readings in the same order.
+
+    Args:
+        settings: Of the daemon.
+        detector: Scores.
+        version: Of its bundle.
+        data: Readings.
+        batch: Readings taken in at once.
+        watch: Called after each batch with the readings the stations took in, and the scores of all readings so far.
     """
     pipeline = Pipeline(settings, detector, version)
     for name in data.names:
         pipeline.streams.add(name)
     score = np.full(len(data), np.nan, np.float32)
     error = np.full(len(data), np.nan, np.float32)
+    settled = np.full(len(data), np.nan, np.float32)
+    admitted = np.zeros(len(data), np.bool_)
     complete = data.complete
     alerts: list[Alert] = []
+    events: list[Event] = []
     duplicates = late = 0
     with progress("backtest", len(data)) as advance:
         for readings in data.batches(batch):
-            outcome = pipeline.process(readings.take(complete[readings.offset]))
-            score[outcome.readings.offset] = outcome.scores.score
-            error[outcome.readings.offset] = outcome.scores.error
+            given = readings.take(complete[readings.offset])
+            outcome = pipeline.process(given)
+            rows = outcome.readings.offset
+            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.settled
+            admitted[rows] = True
             alerts += outcome.alerts
+            events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]
             duplicates, late = duplicates + outcome.duplicates, late + outcome.late
+            if watch is not None:
+                watch(given, score)
             advance(len(readings))
-    return Backtest(score, error, alerts, int((~complete).sum()), duplicates, late)
+    settled = _at_its_reading(settled, score, data)
+    return Backtest(score, error, settled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
 
 
-def write(result: Backtest, data: DataSet, settings: Settings, version: str, directory: Path) -> None:
-    """Write scores, alerts and the report.
-
-    Raises:
-        DataError: The directory cannot be written.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        stamps = pd.to_datetime(pd.Series(data.time_ns), utc=True)
-        table = pd.DataFrame(
-            {
-                "stream": np.array(data.names, object)[data.stream],
-                "timestamp": stamps,
-                "score": result.score,
-                "error": result.error,
-            }
-        )
-        table.to_csv(directory / "scores.csv", index=False, float_format="%.8g")
-        lines = b"".join(alert.encode() + b"\n" for alert in result.alerts)
-        (directory / "alerts.jsonl").write_bytes(lines)
-        (directory / "report.html").write_text(_report(result, data, settings, version), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"--out: wanted a writable directory; {directory}: {error.strerror}") from None
+def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
+    """Settled scores, each moved from the reading that settled it to its own, `DELAY` scores before."""
+    scored = Timeline.of(data.stream, data.time_ns, ~np.isnan(score)).rows
+    moved = np.full_like(settled, np.nan)
+    moved[scored[:-DELAY]] = settled[scored[DELAY:]]  # NaN where that is another stream's
+    return moved
 
 
-def summary(result: Backtest, data: DataSet) -> dict[str, float]:
+def find(result: Backtest, data: DataSet) -> Findings:
+    """Incidents of a run and, where the data have labels, what those say of them."""
+    timeline = Timeline.of(data.stream, data.time_ns, result.admitted)
+    incidents = findings.gather(result.alerts, result.events, timeline, result.score)
+    if data.label is None:
+        return Findings(timeline, incidents, None)
+    labelled = findings.runs(data.label, Timeline.of(data.stream, data.time_ns))
+    return Findings(timeline, incidents, findings.judge(labelled, incidents, timeline))
+
+
+def summary(result: Backtest, data: DataSet, settings: Settings, found: Findings | None = None) -> dict[str, float]:
     """Figures of a run."""
-    opened = [alert for alert in result.alerts if alert.event == OPEN]
-    span_s = _stream_seconds(data)
+    found = found or find(result, data)
+    days = found.timeline.stream_days
+    budget = settings.alerting.budget_per_stream_per_week
+    weekly = 7 * len(found.incidents) / days if days else np.nan
+    figures = {} if found.verdict is None else found.verdict.figures()
+    false_weekly = figures.get("false_per_stream_week", weekly)
     return {
         "readings": len(data),
         "streams": len(np.unique(data.stream)),
+        "stream_days": days,
         "scored": int((~np.isnan(result.score)).sum()),
-        "incidents": len(opened),
-        "incidents_per_stream_week": len(opened) / max(span_s / (7 * 86_400), 1e-9),
+        "incidents": len(found.incidents),
+        "incidents_per_stream_week": weekly,
+        "alerts": len(result.alerts),
+        "alerts_per_stream_day": len(result.alerts) / days if days else np.nan,
+        "silences": sum(event.kind == SILENCE and event.event == OPEN for event in result.events),
+        **figures,
+        "budget_per_stream_week": budget,
+        "rate_to_budget": false_weekly / budget,
         "skipped": result.skipped,
         "duplicates": result.duplicates,
         "late": result.late,
     }
 
 
-def _stream_seconds(data: DataSet) -> float:
-    total = 0.0
-    for times, _ in data.by_stream().values():
-        total += float(times[-1] - times[0]) / 1e9
-    return total
+def write(
+    result: Backtest,
+    data: DataSet,
+    settings: Settings,
+    detector: Detector,
+    version: str,
+    directory: Path,
+    *,
+    found: Findings | None = None,
+    neighbourhood: Neighbourhood | None = None,
+    rebuilt: bool = False,
+) -> None:
+    """Write scores, alerts, the report, and what goes with labels and latents if there are any.
 
-
-def _report(result: Backtest, data: DataSet, settings: Settings, version: str) -> str:
-    peaks = pd.Series(result.score).groupby(data.stream).max().sort_values(ascending=False)
-    pictures = []
-    for code in peaks.index[:_PICTURES]:
-        rows = data.stream == code
-        name = data.names[code]
-        image = picture.draw_stream(
-            name,
-            data.time_ns[rows],
-            data.values[rows],
-            result.score[rows],
-            settings.records.features,
-            [alert for alert in result.alerts if alert.stream == name],
+    Raises:
+        DataError: The directory cannot be written.
+    """
+    found = found or find(result, data)
+    files = ["scores.csv", "alerts.jsonl"]
+    with _writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_scores(result, data, directory / "scores.csv")
+        with (directory / "alerts.jsonl").open("wb") as file:
+            file.writelines(alert.encode() + b"\n" for alert in result.alerts)
+        if found.verdict is not None:
+            _label_table(found.verdict, data).to_csv(directory / "labels.csv", index=False)
+            files.append("labels.csv")
+        if neighbourhood is not None:
+            neighbourhood.nearest.to_csv(directory / "nearest.csv", index=False, float_format="%.6g")
+            files += ["embeddings.parquet", "nearest.csv"]
+        if rebuilt:
+            files.append("rebuilt.parquet")
+        page = report.render(
+            report.Facts(
+                version=version,
+                settings=settings,
+                detector=detector,
+                data=data,
+                score=result.score,
+                timeline=found.timeline,
+                incidents=found.incidents,
+                verdict=found.verdict,
+                neighbourhood=neighbourhood,
+                figures=summary(result, data, settings, found),
+                files=files,
+            )
         )
-        pictures.append((name, base64.b64encode(image).decode()))
-    environment = jinja2.Environment(autoescape=True)
-    return environment.from_string(_PAGE).render(
-        version=version,
-        summary=summary(result, data),
-        budget=settings.alerting.budget_per_stream_per_week,
-        alerts=result.alerts,
-        pictures=pictures,
-    )
+        (directory / "report.html").write_text(page, encoding="utf-8")
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>streamer backtest</title>
-<style>
- body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; color: #1b1f24; padding: 0 1rem }
- td { overflow-wrap: anywhere } td:first-child { white-space: nowrap }
- table { border-collapse: collapse; width: 100% } td, th { padding: .3rem .6rem; text-align: left; vertical-align: top }
- tr:nth-child(even) { background: #f4f6f8 } th { border-bottom: 2px solid #d0d7de } img { max-width: 100% }
- .critical { color: #b3261e; font-weight: 600 } .warning { color: #9a6700; font-weight: 600 } .info { color: #57606a }
-</style>
-<h1>Backtest</h1>
-<p>Bundle <code>{{ version }}</code>. {{ "{:,}".format(summary.readings) }} readings of {{ summary.streams }} stream(s),
-{{ "{:,}".format(summary.scored) }} scored; {{ summary.incidents }} incident(s), that is
-{{ "%.2f" | format(summary.incidents_per_stream_week) }} per stream and week. The alert line allows
-{{ budget }} false one(s). {% if summary.skipped %}{{ summary.skipped }} row(s) were no numbers.{% endif %}
-{% if summary.duplicates or summary.late %}{{ summary.duplicates }} duplicate(s), {{ summary.late }} late.
-{% endif %}</p>
-{% for name, image in pictures %}<h2>{{ name }}</h2>
-<img alt="values and score of {{ name }}" src="data:image/png;base64,{{ image }}">{% endfor %}
-<h2>Alerts</h2>
-<table><tr><th>time</th><th>stream</th><th>event</th><th>severity</th><th>what</th></tr>
-{% for alert in alerts %}<tr><td>{{ alert.time[:16] | replace("T", " ") }}</td><td>{{ alert.stream }}</td>
-<td>{{ alert.event }}</td><td class="{{ alert.severity }}">{{ alert.severity }}</td>
-<td>{{ alert.summary }}</td></tr>{% endfor %}
-</table></html>
-"""
+def _write_scores(result: Backtest, data: DataSet, path: Path) -> None:
+    names = np.array(data.names, object)
+    for i in range(0, len(data), _CHUNK):
+        some = slice(i, i + _CHUNK)
+        table = pd.DataFrame(
+            {
+                "stream": names[data.stream[some]],
+                "timestamp": pd.to_datetime(pd.Series(data.time_ns[some]), utc=True),
+                "score": result.score[some],
+                "error": result.error[some],
+                "settled": result.settled[some],
+            }
+        )
+        table.to_csv(path, mode="a" if i else "w", header=not i, index=False, float_format="%.8g")
+
+
+def _label_table(verdict: Verdict, data: DataSet) -> pd.DataFrame:
+    """`labels.csv`: one row for each labelled incident."""
+    rows = [
+        (
+            data.names[one.stream],
+            pd.Timestamp(one.begin_ns, unit="ns", tz="UTC"),
+            pd.Timestamp(one.end_ns, unit="ns", tz="UTC"),
+            one.readings,
+            int(one.incident is not None),
+            one.delay_ns / 1e9 if one.incident else None,
+            one.delay_readings if one.incident else None,
+            one.incident.id if one.incident else None,
+        )
+        for one in verdict.labelled
+    ]
+    columns = ["stream", "begin", "end", "readings", "caught", "delay_s", "delay_readings", "incident_id"]
+    return pd.DataFrame(rows, columns=columns).astype({"delay_readings": "Int64"})
+
+
+@contextlib.contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"--out: wanted a writable directory; {directory}: {error.strerror}") from None

@@ -30,7 +30,7 @@ examples:
   streamer demo
   streamer check    --config streamer.yaml
   streamer retrain  --config streamer.yaml --data history.parquet
-  streamer backtest --config streamer.yaml --data last-month.csv --out backtest/
+  streamer backtest --config streamer.yaml --data last-month.csv --out backtest/ --labels fault
   streamer run      --config streamer.yaml
   streamer replay   --config streamer.yaml --data last-month.csv --speed 60
 """
@@ -129,14 +129,23 @@ def _backtest(options: argparse.Namespace) -> int:
     from streamer import backtest, datafiles
 
     torch.set_num_threads(settings.model.threads)
-    data = datafiles.load(options.data, settings.records, options.where)
+    data = datafiles.load(options.data, settings.records, options.where, options.labels)
     detector, manifest = Registry(settings.model.directory).load(options.model)
-    version = str(manifest["version"])
-    result = backtest.run(settings, detector, version, data)
-    backtest.write(result, data, settings, version, options.out)
-    for name, value in backtest.summary(result, data).items():
-        print(f"{name:<26} {value:g}")
-    print(f"written to {options.out}: scores.csv, alerts.jsonl, report.html")
+    figures = backtest.carry_out(
+        settings,
+        detector,
+        str(manifest["version"]),
+        data,
+        options.out,
+        embeddings=options.embeddings,
+        rebuilt=options.rebuilt,
+    )
+    for name, value in figures.items():
+        print(f"{name:<26} {value:.6g}")
+    files = ["report.html", "scores.csv", "alerts.jsonl"]
+    files += ["labels.csv"] * bool(options.labels) + ["embeddings.parquet", "nearest.csv"] * options.embeddings
+    files += ["rebuilt.parquet"] * options.rebuilt
+    print(f"written to {options.out}: {', '.join(files)}")
     return EXIT_OK
 
 
@@ -251,6 +260,15 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
     backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     backtest.add_argument("--model", metavar="VERSION", help="bundle to use (default: the current one)")
+    backtest.add_argument(
+        "--labels", metavar="COLUMN", help="1 inside a known anomaly, else 0: what was caught, how late"
+    )
+    backtest.add_argument(
+        "--embeddings", action="store_true", help="the latent of every window, a map of them, neighbours of incidents"
+    )
+    backtest.add_argument(
+        "--rebuilt", action="store_true", help="the signal without its noise, as the model rebuilds it"
+    )
     _add_where(backtest)
     backtest.set_defaults(command=_backtest)
 

@@ -33,6 +33,7 @@ class DataSet:
     stream: NDArray[np.int64]  # (n,) index into `names`
     time_ns: NDArray[np.int64]  # (n,)
     values: NDArray[np.float64]  # (n, features); NaN where a file has none
+    label: NDArray[np.bool_] | None = None  # (n,) what is known to be an anomaly, for a backtest
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -43,8 +44,9 @@ class DataSet:
         with np.errstate(over="ignore"):
             return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
 
-    def select(self, rows: NDArray[np.bool_] | slice) -> DataSet:
-        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows])
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
+        label = None if self.label is None else self.label[rows]
+        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows], label)
 
     def batches(self, size: int) -> Iterator[Readings]:
         """Readings in batches; offsets count rows, the partition is 0."""
@@ -70,7 +72,9 @@ class DataSet:
         }
 
 
-def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = ()) -> DataSet:
+def load(
+    paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (), labels: str | None = None
+) -> DataSet:
     """Read files whose columns are named as the fields of `records`.
 
     Args:
@@ -78,6 +82,7 @@ def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (
             column is one stream, named as the file.
         records: Names of columns and the unit of numeric times.
         where: Conditions `COLUMN=VALUE`; only rows that meet all are kept.
+        labels: Column with 1 inside a known anomaly and 0 elsewhere; no feature.
 
     Returns:
         One file in its own order; several merged by time.
@@ -85,10 +90,14 @@ def load(paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (
     Raises:
         DataError: Says which file, what was wanted and what came.
     """
-    whole = join(pieces(paths, records, where))
+    if labels is not None and labels in (records.timestamp, records.stream, *records.features):
+        raise DataError(
+            f"--labels: wanted a column of its own; {labels!r} is in records of the configuration: a model that is "
+            "given the answer proves nothing"
+        )
+    whole = join(pieces(paths, records, where, labels=labels))
     if len(paths) > 1:
-        order = np.argsort(whole.time_ns, kind="stable")
-        whole = DataSet(whole.names, whole.stream[order], whole.time_ns[order], whole.values[order])
+        whole = whole.select(np.argsort(whole.time_ns, kind="stable"))
     return whole
 
 
@@ -100,24 +109,30 @@ def join(parts: Iterable[DataSet]) -> DataSet:
         np.concatenate([part.stream for part in found]),
         np.concatenate([part.time_ns for part in found]),
         np.concatenate([part.values for part in found]),
+        None if found[0].label is None else np.concatenate([part.label for part in found if part.label is not None]),
     )
 
 
 def pieces(
-    paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (), done: Done = lambda size: None
+    paths: Sequence[Path],
+    records: RecordsConfig,
+    where: Sequence[str] = (),
+    done: Done = lambda size: None,
+    labels: str | None = None,
 ) -> Iterator[DataSet]:
     """The same readings as `load`, file after file and never more than a piece of one in memory.
 
     Args:
         done: Called with the bytes of file that each piece is about.
+        labels: See `load`.
     """
     names: dict[str, int] = {}
     rows = 0
     for path in paths:
-        for frame, size in _frames(path, records, where):
-            stream, time_ns, values = _columns(path, frame, records, where, names)
-            rows += len(stream)
-            yield DataSet(list(names), stream, time_ns, values)
+        for frame, size in _frames(path, records, where, labels):
+            piece = _piece(path, frame, records, where, names, labels)
+            rows += len(piece)
+            yield piece
             done(size)
     if not rows:
         raise DataError(f"wanted at least one row; {', '.join(map(str, paths))} give none where {list(where) or 'all'}")
@@ -137,10 +152,15 @@ def interval_s(times: Sequence[NDArray[np.int64]]) -> float:
     return usual
 
 
-def _columns(
-    path: Path, frame: pd.DataFrame, records: RecordsConfig, where: Sequence[str], names: dict[str, int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Stream codes, times and values of the rows that meet `where`; `names` learns new streams."""
+def _piece(
+    path: Path,
+    frame: pd.DataFrame,
+    records: RecordsConfig,
+    where: Sequence[str],
+    names: dict[str, int],
+    labels: str | None,
+) -> DataSet:
+    """The rows that meet `where`; `names` learns new streams."""
     for condition in where:
         column, _, value = condition.partition("=")
         frame = frame[frame[column].astype(str) == value]
@@ -161,20 +181,34 @@ def _columns(
         if name not in names and not STREAM_NAME.fullmatch(str(name)):
             raise DataError(f"{path}: a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name!r}")
     codes = np.array([names.setdefault(str(name), len(names)) for name in kinds[1]], np.int64)
-    return (
+    return DataSet(
+        list(names),
         codes[kinds[0]] if len(frame) else np.empty(0, np.int64),
         _times(path, frame[records.timestamp], records),
         values,
+        None if labels is None else _labels(path, frame[labels]),
     )
 
 
-def _frames(path: Path, records: RecordsConfig, where: Sequence[str]) -> Iterator[tuple[pd.DataFrame, int]]:
+def _labels(path: Path, column: pd.Series) -> NDArray[np.bool_]:
+    odd = column[~column.isin([0, 1])].tolist()
+    if odd:
+        raise DataError(
+            f"{path}: --labels: wanted 0 or 1 in every row of {str(column.name)!r}; {len(odd)} have others, "
+            f"such as {odd[0]!r}"
+        )
+    return column.to_numpy(np.bool_)
+
+
+def _frames(
+    path: Path, records: RecordsConfig, where: Sequence[str], labels: str | None
+) -> Iterator[tuple[pd.DataFrame, int]]:
     """Pieces of one file, the columns wanted alone, each with the bytes it took."""
     rows = max(1, _AT_ONCE // len(records.features))
     try:
         for part in _parts(path):
             frames = _parquet if path.suffix in (".parquet", ".pq") else _csv
-            yield from frames(part, path, records, where, rows)
+            yield from frames(part, path, records, where, labels, rows)
     except OSError as error:
         raise DataError(f"{path}: wanted a readable CSV or Parquet file; {error.strerror or error}") from None
     except (ValueError, UnicodeDecodeError) as error:
@@ -188,7 +222,9 @@ def _parts(path: Path) -> list[Path]:
     return [path]
 
 
-def _wanted(path: Path, columns: Sequence[str], records: RecordsConfig, where: Sequence[str]) -> list[str]:
+def _wanted(
+    path: Path, columns: Sequence[str], records: RecordsConfig, where: Sequence[str], labels: str | None
+) -> list[str]:
     """Columns to read of those a file has."""
     chosen = []
     for condition in where:
@@ -199,8 +235,10 @@ def _wanted(path: Path, columns: Sequence[str], records: RecordsConfig, where: S
     needed = (records.timestamp, *records.features)
     if missing := [name for name in needed if name not in columns]:
         raise DataError(f"{path}: wanted columns {missing}; it has {list(columns)}")
+    if labels is not None and labels not in columns:
+        raise DataError(f"{path}: --labels: wanted a column {labels!r}; it has {list(columns)}")
     stream = [records.stream] if records.stream in columns else []
-    return list(dict.fromkeys([*needed, *stream, *chosen]))
+    return list(dict.fromkeys([*needed, *stream, *chosen, *([] if labels is None else [labels])]))
 
 
 def _as_text(records: RecordsConfig, where: Sequence[str]) -> set[str]:
@@ -209,14 +247,14 @@ def _as_text(records: RecordsConfig, where: Sequence[str]) -> set[str]:
 
 
 def _parquet(
-    part: Path, path: Path, records: RecordsConfig, where: Sequence[str], rows: int
+    part: Path, path: Path, records: RecordsConfig, where: Sequence[str], labels: str | None, rows: int
 ) -> Iterator[tuple[pd.DataFrame, int]]:
     # A folder may hold a column in its names: stream=pump-1/part-0.parquet.
     folders = part.relative_to(path).parts[:-1]
     keys: Mapping[str, str] = dict(name.split("=", 1) for name in folders if "=" in name)
     with pyarrow.parquet.ParquetFile(part, memory_map=True, pre_buffer=False) as file:
         columns = [*file.schema_arrow.names, *keys]
-        wanted = _wanted(part, columns, records, where)
+        wanted = _wanted(part, columns, records, where, labels)
         as_text = _as_text(records, where)
         bytes_a_row = part.stat().st_size / max(1, file.metadata.num_rows)
         for batch in file.iter_batches(rows, columns=[name for name in wanted if name not in keys]):
@@ -231,13 +269,13 @@ def _parquet(
 
 
 def _csv(
-    part: Path, path: Path, records: RecordsConfig, where: Sequence[str], rows: int
+    part: Path, path: Path, records: RecordsConfig, where: Sequence[str], labels: str | None, rows: int
 ) -> Iterator[tuple[pd.DataFrame, int]]:
     with part.open("rb") as file:
         header = file.readline()
         separator = ";" if header.count(b";") > header.count(b",") else ","
         file.seek(0)
-        wanted = _wanted(path, list(pd.read_csv(part, sep=separator, nrows=0).columns), records, where)
+        wanted = _wanted(path, list(pd.read_csv(part, sep=separator, nrows=0).columns), records, where, labels)
         # Text as it stands in the file: what pandas would take for a number may look otherwise in another piece.
         kinds = {name: str for name in wanted if name in _as_text(records, where)}
         before = 0

@@ -125,13 +125,15 @@ def retrain(
 def _tell(version: str, report: dict[str, Any], promote: bool) -> None:
     log.info(
         "bundle %s: %d epochs, held-out loss %.4f; alert line for %g false incidents per stream and week, "
-        "fitted on %d clusters in %.1f stream-days%s",
+        "fitted on %d clusters in %.1f stream-days; the held-out part would have had %d, the budget allows %.1f%s",
         version,
         report["epochs"],
         report["held_out_loss"],
         report["budget_per_stream_per_week"],
         report["tail"]["clusters"],
         report["tail"]["stream_days"],
+        report["incidents_in_held_out"],
+        report["incidents_allowed_in_held_out"],
         "" if promote else "; not promoted",
     )
 

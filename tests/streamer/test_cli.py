@@ -43,6 +43,7 @@ def config(tmp_path: Path) -> str:
 def csv(tmp_path: Path) -> str:
     frame = pd.DataFrame(tiny.wave(200), columns=list(tiny.FEATURES))
     frame.insert(0, "timestamp", pd.date_range("2024-01-01", periods=200, freq="min"))
+    frame["fault"] = (np.arange(200) // 20 == 8).astype(int)
     frame["site"] = np.where(np.arange(200) < 150, "north", "south")
     frame.to_csv(tmp_path / "pump-1.csv", index=False)
     return str(tmp_path / "pump-1.csv")
@@ -143,6 +144,15 @@ def test_retrain_then_models_then_backtest(
     assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "out")) == 0
     assert "readings                   200" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == 200
+
+    more = ["--labels", "fault", "--embeddings", "--rebuilt"]
+    assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "more"), *more) == 0
+    assert "labelled_incidents         1\n" in capsys.readouterr().out
+    written = {path.name for path in (tmp_path / "more").iterdir()}
+    assert written >= {"report.html", "labels.csv", "embeddings.parquet", "nearest.csv", "rebuilt.parquet"}
+
+    assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "x"), "--labels", "heat") == 65
+    assert "streamer: --labels: wanted a column of its own" in capsys.readouterr().err
 
 
 def test_promote_and_rollback_move_the_current_bundle(

@@ -253,3 +253,48 @@ def test_the_size_of_files_is_what_their_pieces_add_up_to(tmp_path: Path, monkey
         list(datafiles.pieces([path], RECORDS, done=sizes.append))
 
         assert sum(sizes) == pytest.approx(datafiles.size_of([path]), abs=len(sizes))
+
+
+def test_labels_are_read_beside_the_features_and_merged_with_them(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.csv", "timestamp,a,b,fault\n2024-01-01,1,0,0\n2024-01-03,3,0,1\n")
+    two = write(tmp_path / "two.csv", "timestamp,a,b,fault\n2024-01-02,2,0,1.0\n2024-01-04,4,0,0.0\n")
+
+    data = datafiles.load([one, two], RECORDS, labels="fault")
+
+    assert data.label is not None
+    assert data.label.tolist() == [False, True, True, False]
+    picked = data.select(np.array([False, True, True, False]))
+    assert picked.label is not None
+    assert picked.label.all()
+    assert datafiles.load([one], RECORDS).label is None
+
+
+def test_labels_may_be_true_and_false(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "timestamp,a,b,fault\n2024-01-01,1,0,False\n2024-01-03,3,0,True\n")
+
+    label = datafiles.load([path], RECORDS, labels="fault").label
+
+    assert label is not None
+    assert label.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("nope", r"f.csv: --labels: wanted a column 'nope'; it has \['timestamp', 'b', 'stream', 'a', 'ignored'\]"),
+        ("ignored", r"f.csv: --labels: wanted 0 or 1 in every row of 'ignored'; 3 have others, such as '\?'"),
+        ("a", "--labels: wanted a column of its own; 'a' is in records of the configuration"),
+        ("timestamp", "--labels: wanted a column of its own"),
+        ("stream", "--labels: wanted a column of its own"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_told(tmp_path: Path, labels: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        datafiles.load([write(tmp_path / "f.csv", CSV)], RECORDS, labels=labels)
+
+
+def test_a_row_without_a_label_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "timestamp,a,b,fault\n2024-01-01,1,0,\n2024-01-03,3,0,1\n")
+
+    with pytest.raises(DataError, match="1 have others, such as nan"):
+        datafiles.load([path], RECORDS, labels="fault")
