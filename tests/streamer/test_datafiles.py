@@ -253,3 +253,14 @@ def test_the_size_of_files_is_what_their_pieces_add_up_to(tmp_path: Path, monkey
         list(datafiles.pieces([path], RECORDS, done=sizes.append))
 
         assert sum(sizes) == pytest.approx(datafiles.size_of([path]), abs=len(sizes))
+
+
+def test_rows_with_something_in_them_are_taken_where_gaps_are_filled() -> None:
+    nan, inf = np.nan, np.inf
+    values = np.array([[1, 2], [1, nan], [nan, nan], [inf, 2], [inf, nan], [1e39, 2]])
+    some = DataSet(["a"], np.zeros(6, np.int64), np.arange(6), values)
+    refuse = RecordsConfig(features=("x", "y"))
+
+    assert some.admitted(refuse).tolist() == some.complete.tolist() == [True] + [False] * 5
+    filling = refuse.model_copy(update={"missing": "fill"})
+    assert some.admitted(filling).tolist() == [True, True, False, False, False, False]
