@@ -1,6 +1,7 @@
 """`streamer backtest`: files through the very stations the daemon uses; scores, alerts, a report.
 
-    DIR/scores.csv    stream,timestamp,score,error; one row per reading, causal, empty while warming up
+    DIR/scores.csv    stream,timestamp,score,error; one row per reading, causal, empty while warming up;
+                      with records.missing: fill also filled, the part of the window that was missing
     DIR/alerts.jsonl  the messages the daemon would have published
     DIR/report.html   what was found, with pictures
 
@@ -40,6 +41,7 @@ class Backtest:
 
     score: NDArray[np.float32]  # NaN where no window closed
     error: NDArray[np.float32]
+    filled: NDArray[np.float32]  # part of the window that was missing
     alerts: list[Alert]
     skipped: int  # rows with values that are no numbers
     duplicates: int
@@ -56,7 +58,8 @@ def run(settings: Settings, detector: Detector, version: str, data: DataSet, *, 
         pipeline.streams.add(name)
     score = np.full(len(data), np.nan, np.float32)
     error = np.full(len(data), np.nan, np.float32)
-    complete = data.complete
+    filled = np.full(len(data), np.nan, np.float32)
+    complete = data.admitted(settings.records)
     alerts: list[Alert] = []
     duplicates = late = 0
     with progress("backtest", len(data)) as advance:
@@ -64,10 +67,11 @@ def run(settings: Settings, detector: Detector, version: str, data: DataSet, *, 
             outcome = pipeline.process(readings.take(complete[readings.offset]))
             score[outcome.readings.offset] = outcome.scores.score
             error[outcome.readings.offset] = outcome.scores.error
+            filled[outcome.readings.offset] = outcome.scores.filled
             alerts += outcome.alerts
             duplicates, late = duplicates + outcome.duplicates, late + outcome.late
             advance(len(readings))
-    return Backtest(score, error, alerts, int((~complete).sum()), duplicates, late)
+    return Backtest(score, error, filled, alerts, int((~complete).sum()), duplicates, late)
 
 
 def write(result: Backtest, data: DataSet, settings: Settings, version: str, directory: Path) -> None:
@@ -87,6 +91,8 @@ def write(result: Backtest, data: DataSet, settings: Settings, version: str, dir
                 "error": result.error,
             }
         )
+        if settings.records.missing == "fill":
+            table["filled"] = result.filled
         table.to_csv(directory / "scores.csv", index=False, float_format="%.8g")
         lines = b"".join(alert.encode() + b"\n" for alert in result.alerts)
         (directory / "alerts.jsonl").write_bytes(lines)
