@@ -304,10 +304,13 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Windows scored and failed",
-                "Windows scored each second. A window whose score is not a number can hide an anomaly.",
+                "Windows scored each second. A window whose score is not a number can hide an anomaly; so can one with "
+                "more than half of its values missing (sparse).",
                 [
                     (f"sum(rate(streamer_windows_scored_total{{{JOB}}}[$__rate_interval]))", "scored"),
                     (f"sum(rate(streamer_scoring_failures_total{{{JOB}}}[$__rate_interval]))", "failed"),
+                    (f"sum(rate(streamer_windows_sparse_total{{{JOB}}}[$__rate_interval])) > 0", "sparse"),
+                    (f"sum(rate(streamer_filled_values_total{{{JOB}}}[$__rate_interval])) > 0", "values filled in"),
                     (
                         f"sum by (reason) (rate(streamer_window_resets_total{{{JOB}}}[$__rate_interval])) > 0",
                         "reset: {{reason}}",

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from models import drift, scores
+from models import drift, gaps, scores
 from models import normal as normality
 from models.autoencoder import Architecture, Autoencoder
 from models.errors import ShapeError, TrainingError
@@ -41,7 +42,7 @@ _AT_ONCE = 1 << 19  # numbers checked or scaled at once, so that no second copy 
 class Explanation:
     """Why one window is strange; arrays in raw units unless said otherwise."""
 
-    observed: Float32  # (window, features)
+    observed: Float32  # (window, features); NaN where a value is missing
     expected: Float32  # (window, features)
     shares: Float32  # (features,) part of each feature in the error, sums to 1
 
@@ -85,32 +86,95 @@ class Detector:
         """Time scales over which errors are pooled."""
         return Scales.of(self.architecture)
 
-    def measure(self, windows: Float32, rows: Rows) -> tuple[Float32, Float32]:
+    def fill(self, windows: Float32) -> Float32:
+        """Windows whose missing values, NaN, are filled from forecast and reconstruction.
+
+        Args:
+            windows: From `prepare`, `(n, window, features)`.
+
+        Returns:
+            Same shape; the same bits whatever the batch.
+        """
+        filled = np.empty_like(windows)
+        with torch.inference_mode():
+            for i in range(0, len(windows), BATCH):
+                given = _filled(windows[i : i + BATCH])
+                absent, whole = torch.from_numpy(np.isnan(given)), torch.from_numpy(gaps.first_guess(given))
+                for number in range(gaps.PASSES):
+                    whole = gaps.refill(whole, absent, *self.network.rebuild_and_foresee(whole), number)
+                filled[i : i + BATCH] = whole.numpy()[: len(windows) - i]
+        return filled
+
+    def measure(self, windows: Float32, rows: Rows, *, holed: bool = False) -> tuple[Float32, Float32]:
         """First half of a score: what depends on nothing but the window.
 
         Args:
             windows: From `prepare`, `(n, window, features)`.
             rows: Table row of each window's stream, `(n,)`.
+            holed: NaN is a missing value: filled for the network, and itself without error (`gaps`).
 
         Returns:
-            Log errors `(n, scales, features)`, for `judge`. Error `(n,)`: normalised
-            reconstruction error of the whole window, 1.0 is usual for the stream. The same
-            bits whatever the batch; NaN where a window holds a value that is not finite.
+            Log errors `(n, scales, features)`, for `judge`; minus infinity where all that a scale
+            spans is missing. Error `(n,)`: normalised reconstruction error of the whole window,
+            1.0 is usual for the stream. The same bits whatever the batch; NaN where a window
+            holds a value that is not finite, unless `holed` says what it means.
         """
         log_errors = np.empty((len(windows), len(self.scales), len(self.features)), np.float32)
         error = np.empty(len(windows), np.float32)
         with torch.inference_mode():
             for i in range(0, len(windows), BATCH):
                 some = slice(i, i + BATCH)
-                given = torch.from_numpy(_filled(windows[some]))
-                rebuilt, foreseen = self.network.rebuild_and_foresee(given)
-                pooled = scores.pooled_errors(given, rebuilt, foreseen, self.scales, self.architecture.patch)
-                errors = pooled.numpy()[: len(rows[some])]
                 floor = self.normal.floor[rows[some]]
-                log_errors[some] = scores.log_errors(errors, floor)
+                if holed:
+                    errors, nothing = self._errors_of_holed(windows[some], rows[some])
+                    log_errors[some] = np.where(nothing, -np.inf, scores.log_errors(errors, floor))
+                else:
+                    given = torch.from_numpy(_filled(windows[some]))
+                    pooled = self._errors(given, *self.network.rebuild_and_foresee(given))
+                    errors = pooled.numpy()[: len(rows[some])]
+                    log_errors[some] = scores.log_errors(errors, floor)
                 whole = self.scales.whole
                 error[some] = scores.FLOOR * (errors[:, whole] / floor[:, whole]).mean(1)
         return log_errors, error
+
+    def _errors(self, given: Tensor, rebuilt: Tensor, foreseen: Tensor | None) -> Tensor:
+        return scores.pooled_errors(given, rebuilt, foreseen, self.scales, self.architecture.patch)
+
+    def _errors_of_holed(self, windows: Float32, rows: Rows) -> tuple[Float32, NDArray[np.bool_]]:
+        """Pooled errors `(n, S, F)` of windows with missing values, and where all that a scale spans is missing.
+
+        Each pass of the network judges one fill and makes the next; the lowest errors count. Windows that have
+        become calm leave, the others go on.
+        """
+        patch = self.architecture.patch
+        absent, filled = torch.from_numpy(np.isnan(windows)), torch.from_numpy(gaps.first_guess(windows))
+        part, share = gaps.missing_part(absent, self.scales, patch), absent.float().mean((1, 2)).numpy()
+        floor = self.normal.floor[rows]
+        usual = np.exp(self.normal.usual[rows]) - floor
+        lowest = np.full(part.shape, np.inf, np.float32)
+        going = np.arange(len(windows))
+        for number in range(gaps.PASSES + 1):
+            some = _filled(going)
+            given, gone = filled[some], absent[some]
+            rebuilt, foreseen = self.network.rebuild_and_foresee(given)
+            filled[going] = gaps.refill(given, gone, rebuilt, foreseen, number)[: len(going)]
+            gaps.hush(rebuilt, given, gone)
+            if foreseen is not None:
+                gaps.hush(foreseen, given[:, patch:], gone[:, patch:])
+            errors = self._errors(given, rebuilt, foreseen).numpy()[: len(going)]
+            errors = gaps.discount(errors, part[going], share[going], usual[going])
+            lowest[going] = np.minimum(lowest[going], errors)
+            if number:
+                heads = self._alone(scores.log_errors(lowest[going], floor[going]), rows[going])[1]
+                going = going[~(heads.max(1) < self.normal.line[rows[going]] - gaps.CALM)]
+            if not len(going):
+                break
+        return lowest, np.asarray(part == 1.0)
+
+    def _alone(self, log_errors: Float32, rows: Rows) -> tuple[Float32, Float32]:
+        """How far each window is beyond normal `(n, S, F)`, and its evidence; no drift known."""
+        far = scores.beyond(log_errors, None, self.normal, rows)
+        return far, scores.evidence(far, self.normal, rows, self.scales.weights)
 
     def judge(
         self, log_errors: Float32, rows: Rows, streams: Rows, levels: Float32, windows: Rows, stride: int = 1
@@ -118,7 +182,7 @@ class Detector:
         """Second half of a score: against what is normal, slow drift taken off.
 
         Args:
-            log_errors: From `measure`, finite; a stream's windows in time order.
+            log_errors: From `measure`, neither NaN nor plus infinity; a stream's windows in time order.
             rows: Table row of each window's stream, `(n,)`.
             streams: Row of each window's stream in the state, `(n,)`.
             levels: State of `drift`, `(streams, scales, features)`, 0 at first; changed.
@@ -136,7 +200,7 @@ class Detector:
             score[some] = scores.score(heads, self.normal, rows[some])
             loud = np.flatnonzero(score[some] >= 1.0)
             strange.append(i + loud)
-            shares.append(scores.shares(far[loud], heads[loud].argmax(1), weights))
+            shares.append(self._shares(log_errors[some][loud], far[loud], heads[loud]))
         if not strange:
             return Judged(score, np.empty(0, np.int64), np.empty((0, len(self.features)), np.float32))
         return Judged(score, np.concatenate(strange), np.concatenate(shares))
@@ -167,19 +231,26 @@ class Detector:
         """Observed against expected of one window `(window, features)` from `prepare`.
 
         Args:
-            window: Which.
+            window: Which; NaN is a missing value.
             row: Table row of its stream.
             shares: From `judge`; None finds them as `score` would, without drift.
         """
+        holed = bool(np.isnan(window).any())
         with torch.inference_mode():
-            rebuilt = self.network(torch.from_numpy(window)[None])[0].numpy()
+            rebuilt = self.network(torch.from_numpy(self.fill(window[None]) if holed else window[None]))[0].numpy()
         if shares is None:
             at = np.array([row])
-            far = scores.beyond(self.measure(window[None], at)[0], None, self.normal, at)
-            heads = scores.evidence(far, self.normal, at, self.scales.weights)
-            shares = scores.shares(far, heads.argmax(1), self.scales.weights)[0]
+            log_errors, _ = self.measure(window[None], at, holed=holed)
+            shares = self._shares(log_errors, *self._alone(log_errors, at))[0]
         rows = np.full(len(window), row)
         return Explanation(self.scaler.inverse(window, rows), self.scaler.inverse(rebuilt, rows), shares)
+
+    def _shares(self, log_errors: Float32, far: Float32, heads: Float32) -> Float32:
+        """Part of each feature; none for one of which the window holds nothing."""
+        unseen = np.isneginf(log_errors[:, self.scales.whole])  # (n, F)
+        if unseen.any():
+            far = np.where(unseen[:, None], -np.inf, far)
+        return scores.shares(far, heads.argmax(1), self.scales.weights)
 
     def embed(self, windows: Float32) -> Float32:
         """The latent of each window: where it lies among all others, for plots and nearest neighbours.

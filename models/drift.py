@@ -38,7 +38,7 @@ def follow(
     """Drift of each window, and the state after them.
 
     Args:
-        log_errors: From `scores`, `(n, S, F)`; a stream's windows in time order.
+        log_errors: From `scores`, `(n, S, F)`; a stream's windows in time order. Minus infinity moves no level.
         rows: Row of each window's stream in `normal`, `(n,)`.
         streams: Row of each window's stream in the state, `(n,)`.
         levels: State, `(streams, S, F)`; changed.
@@ -79,4 +79,5 @@ def _climb(levels: Float32, streams: Ints, log_errors: Float32, normal: Normal, 
     before = levels[streams]
     higher = (log_errors - normal.usual[rows]) / normal.spread[rows] > before
     step = np.where(higher, np.float32(readings * _UP), np.float32(-readings * _DOWN))
+    step[log_errors == -np.inf] = 0.0  # nothing was measured, nothing is learned
     levels[streams] = np.maximum(before + step, np.float32(0.0))

@@ -162,7 +162,7 @@ def beyond(levels: Float32, drift: Float32 | None, normal: Normal, rows: NDArray
     between trusting all logarithms alike and trusting only how rare they are.
 
     Args:
-        levels: From `log_errors`, `(n, S, F)`.
+        levels: From `log_errors`, `(n, S, F)`; minus infinity, where nothing was measured, is as far as usual.
         drift: Spreads by which each has shifted for long, same shape, or None (`drift`).
         normal: Tables.
         rows: Of each window's stream, `(n,)`.
@@ -171,6 +171,8 @@ def beyond(levels: Float32, drift: Float32 | None, normal: Normal, rows: NDArray
     far: Float32 = (levels - normal.anchor[rows]) / root
     if drift is not None:
         far -= drift * root
+    if far.min(initial=0.0) == -np.inf:
+        far = np.where(far == -np.inf, (normal.usual[rows] - normal.anchor[rows]) / root, far)
     return far
 
 

@@ -39,10 +39,11 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     time: str
     score: float
     peak_score: float
-    features: list[FeaturePart]
+    features: list[FeaturePart]  # of which the window holds a value
     model_version: str
     summary: str
     dashboard: str | None
+    filled: float = 0.0  # part of the window's values that were missing and filled in
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -56,6 +57,7 @@ def build(
     parts: Sequence[FeaturePart],
     model_version: str,
     dashboard_url: str | None,
+    filled: float = 0.0,
 ) -> Alert:
     """The alert of one event.
 
@@ -66,6 +68,7 @@ def build(
         parts: From `feature_parts`, largest share first; empty for silence.
         model_version: Bundle that scored.
         dashboard_url: Drill-down page; the stream and the time range are added.
+        filled: Part of the window's values that were missing.
     """
     incident = incident_id(topic, stream, event.kind, event.onset_ns)
     return Alert(
@@ -81,8 +84,9 @@ def build(
         peak_score=round(event.peak, 6),
         features=list(parts),
         model_version=model_version,
-        summary=_sentence(event, stream, parts),
+        summary=_sentence(event, stream, parts, filled),
         dashboard=_link(dashboard_url, stream, event) if dashboard_url else None,
+        filled=round(filled, 4),
     )
 
 
@@ -92,18 +96,19 @@ def feature_parts(
     expected: NDArray[np.float32],
     shares: NDArray[np.float32],
 ) -> list[FeaturePart]:
-    """Parts of all features, largest share first.
+    """Parts of the features, largest share first; one of which nothing was observed has none.
 
     Args:
         names: `(features,)`.
-        observed: Raw units, `(window, features)`.
-        expected: Same.
+        observed: Raw units, `(window, features)`; NaN where a value is missing.
+        expected: Same, without NaN.
         shares: `(features,)`.
     """
-    worst = np.abs(observed - expected).argmax(0)
+    there = ~np.isnan(observed)
+    worst = np.where(there, np.abs(observed - expected), -1.0).argmax(0)
     parts = [
-        FeaturePart(name, round(float(shares[f]), 6), _six(observed[worst[f], f]), _six(expected[worst[f], f]))
-        for f, name in enumerate(names)
+        FeaturePart(names[f], round(float(shares[f]), 6), _six(observed[worst[f], f]), _six(expected[worst[f], f]))
+        for f in np.flatnonzero(there.any(0)).tolist()
     ]
     return sorted(parts, key=lambda part: -part.share)
 
@@ -129,7 +134,7 @@ def duration(ns: int) -> str:
     return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-def _sentence(event: Event, stream: str, parts: Sequence[FeaturePart]) -> str:
+def _sentence(event: Event, stream: str, parts: Sequence[FeaturePart], filled: float) -> str:
     lasted = duration(event.at_ns - event.onset_ns)
     if event.kind == SILENCE:
         if event.event == RESOLVE:
@@ -142,6 +147,8 @@ def _sentence(event: Event, stream: str, parts: Sequence[FeaturePart]) -> str:
     if parts:
         top = parts[0]
         text += f"; most of it in {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
+    if filled:
+        text += f" ({max(filled, 0.01):.0%} of the window was missing and filled in)"
     return text + "."
 
 

@@ -1,6 +1,7 @@
 """`streamer backtest`: files through the very stations the daemon uses; scores, alerts, a report.
 
-    DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up
+    DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up;
+                             with records.missing: fill also filled, the part of the window that was missing
     DIR/alerts.jsonl         the messages the daemon would have published
     DIR/report.html          what was found, how often, with pictures
     DIR/labels.csv           with --labels: each labelled incident, caught or not, how late
@@ -53,6 +54,7 @@ class Backtest:
     score: Float32  # NaN where no window closed
     error: Float32
     settled: Float32  # with the readings after it in view; NaN where those are too few
+    filled: Float32  # part of the window that was missing
     admitted: NDArray[np.bool_]  # neither skipped nor a duplicate nor late
     alerts: list[Alert]
     events: list[Event]  # one for each alert; `row` counts readings of the data
@@ -146,7 +148,8 @@ def run(
     error = np.full(len(data), np.nan, np.float32)
     settled = np.full(len(data), np.nan, np.float32)
     admitted = np.zeros(len(data), np.bool_)
-    complete = data.complete
+    filled = np.full(len(data), np.nan, np.float32)
+    complete = data.admitted(settings.records)
     alerts: list[Alert] = []
     events: list[Event] = []
     duplicates = late = 0
@@ -156,7 +159,7 @@ def run(
             outcome = pipeline.process(given)
             rows = outcome.readings.offset
             score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.settled
-            admitted[rows] = True
+            filled[rows], admitted[rows] = outcome.scores.filled, True
             alerts += outcome.alerts
             events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]
             duplicates, late = duplicates + outcome.duplicates, late + outcome.late
@@ -164,7 +167,7 @@ def run(
                 watch(given, score)
             advance(len(readings))
     settled = _at_its_reading(settled, score, data)
-    return Backtest(score, error, settled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
+    return Backtest(score, error, settled, filled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
 
 
 def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
@@ -233,7 +236,7 @@ def write(
     files = ["scores.csv", "alerts.jsonl"]
     with _writable(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        _write_scores(result, data, directory / "scores.csv")
+        _write_scores(result, data, directory / "scores.csv", settings.records.missing)
         with (directory / "alerts.jsonl").open("wb") as file:
             file.writelines(alert.encode() + b"\n" for alert in result.alerts)
         if found.verdict is not None:
@@ -262,7 +265,7 @@ def write(
         (directory / "report.html").write_text(page, encoding="utf-8")
 
 
-def _write_scores(result: Backtest, data: DataSet, path: Path) -> None:
+def _write_scores(result: Backtest, data: DataSet, path: Path, missing: str) -> None:
     names = np.array(data.names, object)
     for i in range(0, len(data), _CHUNK):
         some = slice(i, i + _CHUNK)
@@ -275,6 +278,8 @@ def _write_scores(result: Backtest, data: DataSet, path: Path) -> None:
                 "settled": result.settled[some],
             }
         )
+        if missing == "fill":
+            table["filled"] = result.filled[some]
         table.to_csv(path, mode="a" if i else "w", header=not i, index=False, float_format="%.8g")
 
 

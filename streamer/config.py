@@ -107,6 +107,7 @@ class RecordsConfig(Section):
     timestamp: str = "timestamp"  # field with the event time
     timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"  # numbers count from 1970
     features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # fields, dots reach into objects
+    missing: Literal["refuse", "fill"] = "refuse"  # a feature that is null or absent: a dead letter, or filled in
     max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead letters
     max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # further ones are refused and counted
     max_future_s: Positive = 3600.0  # an event time further ahead of the broker's clock is refused

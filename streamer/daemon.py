@@ -305,6 +305,8 @@ class Daemon:
         metrics.records_duplicate.inc(outcome.duplicates)
         metrics.records_late.inc(outcome.late)
         metrics.window_resets.labels("gap").inc(outcome.resets)
+        metrics.filled_values.inc(int(np.isnan(readings.values).sum()))
+        metrics.windows_sparse.inc(scores.sparse)
         metrics.scoring_failures.inc(scores.failures)
         scored = ~np.isnan(scores.score)
         if scored.any():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.config import RecordsConfig
 from streamer.errors import DataError
-from streamer.records import STREAM_NAME, Readings
+from streamer.records import STREAM_NAME, Readings, admissible
 
 _AT_ONCE = 1 << 21  # values in one piece of a file
 _STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
@@ -43,6 +43,13 @@ class DataSet:
         """Rows in which every feature is a finite number, as the daemon would take it: a 32-bit float."""
         with np.errstate(over="ignore"):
             return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
+
+    def admitted(self, records: RecordsConfig) -> NDArray[np.bool_]:
+        """Rows the daemon would take: complete ones, with `records.missing: fill` also those with something in them."""
+        if records.missing == "refuse":
+            return self.complete
+        with np.errstate(over="ignore"):
+            return admissible(self.values.astype(np.float32))
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
         label = None if self.label is None else self.label[rows]

@@ -56,7 +56,8 @@ def rebuild(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Iterator[
         n: Readings in all.
 
     Yields:
-        Places `(k,)`, expected values `(k, features)` in raw units, squared error in model units `(k, features)`.
+        Places `(k,)`, expected values `(k, features)` in raw units, squared error in model units `(k, features)`;
+        NaN where a value is missing: what is expected there is what it was filled with.
     """
     a = detector.architecture
     ends = window_ends(begins, n, a.window, a.patch)
@@ -66,8 +67,13 @@ def rebuild(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Iterator[
         places, inverse = np.unique(some + np.arange(-a.window, 0), return_inverse=True)
         values, rows = fetch(places)
         windows = detector.prepare(values, rows)[inverse].reshape(len(some), a.window, a.features)
+        holed = np.isnan(windows).any((1, 2))
+        given = windows
+        if holed.any():
+            given = windows.copy()
+            given[holed] = detector.fill(windows[holed])
         with torch.inference_mode():
-            rebuilt = detector.network(torch.from_numpy(windows)).numpy()
+            rebuilt = detector.network(torch.from_numpy(given)).numpy()
         newest = (some + np.arange(-a.patch, 0)).ravel()
         patches = rebuilt[:, -a.patch :].reshape(-1, a.features)
         wrong = (patches - windows[:, -a.patch :].reshape(-1, a.features)) ** 2

@@ -69,7 +69,11 @@ class LatentWriter:
                 some = slice(i, i + BATCH)
                 scored = ~np.isnan(score[kept.offset[windows.rows[some]]])
                 closed.append(windows.rows[some][scored])
-                latents.append(self._detector.embed(windows.take(some)[scored]))
+                cut = windows.take(some)[scored]
+                holed = np.isnan(cut).any((1, 2))  # only with records.missing: fill
+                if holed.any():
+                    cut[holed] = self._detector.fill(cut[holed])
+                latents.append(self._detector.embed(cut))
         rows, z = np.concatenate(closed), np.concatenate(latents)
         order = np.argsort(rows, kind="stable")
         rows = rows[order]

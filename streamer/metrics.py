@@ -74,6 +74,8 @@ class Metrics:
         self.records_replayed = counter(
             "records_replayed_total", "Records read again to rebuild state; not published, in no other count."
         )
+        self.filled_values = counter("filled_values_total", "Missing values of readings, filled in to score them.")
+        self.windows_sparse = counter("windows_sparse_total", "Windows not scored: too much of them is missing.")
         self.windows_scored = counter("windows_scored_total", "Windows scored.")
         self.scoring_failures = counter("scoring_failures_total", "Windows whose score was not a number.")
         self.window_resets = counter("window_resets_total", "Windows begun anew.", ["reason"])

@@ -257,6 +257,7 @@ class Pipeline:
             parts=parts,
             model_version=self.scorer.version,
             dashboard_url=self.settings.alerting.dashboard_url,
+            filled=float(scores.filled[event.row]) if event.kind == ANOMALY else 0.0,
         )
 
 

@@ -27,6 +27,7 @@ _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LATEST_NS = 7_258_118_400_000_000_000  # 2200
 _CLOCK_WORDS = frozenset({"now", "today"})
 NO_STREAM = -1
+_OPTIONAL = float | None
 
 # Why a message is refused. The words are labels of a metric and headers of dead letters.
 EMPTY = "empty"
@@ -108,6 +109,8 @@ class JsonDecoder:
         timestamp_unit: "iso8601" (text; without a zone it is UTC), or "s", "ms", "us", "ns" since 1970.
         streams: Shared table of stream codes.
         limits: Bounds.
+        missing: "refuse": every feature must be there; "fill": one that is null or absent is NaN, one
+            feature at least must be there.
     """
 
     def __init__(
@@ -119,13 +122,15 @@ class JsonDecoder:
         timestamp_unit: str,
         streams: StreamTable,
         limits: Limits | None = None,
+        missing: str = "refuse",
     ) -> None:
         self.streams = streams
         self.limits = limits or Limits()
         self._features = len(features)
         self._unit = timestamp_unit
         self._by_key = stream == "@key"
-        kinds: dict[str, Any] = dict.fromkeys(features, float)
+        self._may_miss = missing == "fill"
+        kinds: dict[str, Any] = dict.fromkeys(features, _OPTIONAL if self._may_miss else float)
         kinds[timestamp] = str if timestamp_unit == "iso8601" else int if timestamp_unit == "ns" else int | float
         if not self._by_key:
             kinds[stream] = str
@@ -147,6 +152,7 @@ class JsonDecoder:
             timestamp_unit=config.timestamp_unit,
             streams=streams,
             limits=Limits(config.max_record_bytes, config.max_streams, int(config.max_future_s * 1e9)),
+            missing=config.missing,
         )
 
     def decode(
@@ -182,6 +188,8 @@ class JsonDecoder:
         with np.errstate(over="ignore"):
             narrow = columns.astype(np.float32)
         finite = np.isfinite(narrow).all(1)
+        if self._may_miss and not finite.all():
+            finite = admissible(narrow)  # JSON has no NaN: what is NaN was null or absent
         future = ~bad_times & (times > now_ns[rows] + self.limits.max_future_ns)
         sound = finite & ~bad_times & ~future
         codes, unknown = self._codes(decoded, [keys[row] for row in rows] if self._by_key else None, sound)
@@ -197,8 +205,10 @@ class JsonDecoder:
                     ahead = (int(times[i]) - int(now_ns[row])) / 1e9
                     most = self.limits.max_future_ns / 1e9
                     reason, detail = FUTURE, f"event time is {ahead:.0f} s ahead of the broker's; at most {most:.0f} s"
+                elif np.isnan(narrow[i]).all():
+                    reason, detail = SCHEMA, "a reading has a number in one feature at least; got none"
                 else:
-                    which = int(np.flatnonzero(~np.isfinite(narrow[i]))[0])
+                    which = int(np.flatnonzero(np.isinf(narrow[i]))[0])
                     reason, detail = NOT_FINITE, f"feature {which} must fit a 32-bit float; got {columns[i, which]!r}"
                 rejects.append(Reject(row, reason, detail))
             rejects.sort(key=lambda reject: reject.row)
@@ -348,13 +358,20 @@ class _Refused(Exception):
         self.reason, self.detail = reason, detail
 
 
+def admissible(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which readings `(n, features)` are taken with `records.missing: fill`: something is there, nothing infinite."""
+    return np.asarray(~np.isnan(values).all(axis=1) & ~np.isinf(values).any(axis=1), np.bool_)
+
+
 def _build_struct(name: str, kinds: dict[str, Any]) -> tuple[type, dict[str, str]]:
     """A msgspec type for dotted field names, and the attribute path of each.
+
+    A field that may be missing is None then, and so are all fields of an object that may be missing.
 
     Field names come from the configuration and may be no Python names, so attributes
     are numbered and the names are given to msgspec as aliases.
     """
-    fields: list[tuple[str, Any]] = []
+    fields: list[Any] = []
     aliases: dict[str, str] = {}
     paths: dict[str, str] = {}
     groups: dict[str, dict[str, Any]] = {}
@@ -364,14 +381,15 @@ def _build_struct(name: str, kinds: dict[str, Any]) -> tuple[type, dict[str, str
             groups.setdefault(head, {})[rest] = kind
         else:
             attribute = f"f{len(fields)}"
-            fields.append((attribute, kind))
+            fields.append((attribute, kind, None) if kind is _OPTIONAL else (attribute, kind))
             aliases[attribute] = field
             paths[field] = attribute
     for head, inside in groups.items():
         shape, inner = _build_struct(f"{name}_{len(fields)}", inside)
         attribute = f"f{len(fields)}"
-        fields.append((attribute, shape))
+        optional = all(kind is _OPTIONAL for kind in inside.values())
+        fields.append((attribute, shape, msgspec.field(default_factory=shape)) if optional else (attribute, shape))
         aliases[attribute] = head
         paths |= {f"{head}.{rest}": f"{attribute}.{path}" for rest, path in inner.items()}
     # No cycles can arise from JSON, so the garbage collector need not track readings.
-    return msgspec.defstruct(name, fields, rename=aliases, gc=False), paths
+    return msgspec.defstruct(name, fields, rename=aliases, gc=False, kw_only=True), paths

@@ -7,6 +7,7 @@ that a stream stays in one partition and in order.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from streamer.progress import progress
 
 log = logging.getLogger(__name__)
 _BATCH = 1000
+_INFINITE = msgspec.Raw(b"1e999")
 _PER = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1}
 
 
@@ -45,7 +47,8 @@ def encode(data: DataSet, settings: Settings) -> list[tuple[bytes, bytes]]:
             _put(message, records.stream, name)
         _put(message, records.timestamp, stamp)
         for feature, value in zip(records.features, row, strict=True):
-            _put(message, feature, value)  # NaN becomes null
+            # NaN becomes null. So would infinity, but that is a fault, not a gap: it goes as what no reader takes.
+            _put(message, feature, _INFINITE if math.isinf(value) else value)
         messages.append((name.encode(), encoder.encode(message)))
     return messages
 

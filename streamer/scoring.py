@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models import gaps
 from models.detector import BATCH, Detector, Explanation
 from models.errors import ShapeError
 from streamer.columns import Ints, Table
@@ -24,7 +25,7 @@ Float32 = NDArray[np.float32]
 class Strange:
     """A window with a score of at least 1.0."""
 
-    window: Float32  # (length, features), model units
+    window: Float32  # (length, features), model units; NaN where a value is missing
     shares: Float32  # (features,) part of each in the score
 
 
@@ -34,8 +35,10 @@ class Scores:
 
     score: Float32  # (n,) 1.0 is the alert line, higher is stranger
     error: Float32  # (n,) reconstruction error of the window, 1.0 is usual for the stream
+    filled: Float32  # (n,) part of the window that was missing and filled in; NaN where no window closed
     strange: dict[int, Strange]  # by row
     failures: int  # windows whose score was not finite; they count as not scored
+    sparse: int  # windows of which more than `gaps.MOST` was missing; not scored
 
 
 class Scorer:
@@ -66,26 +69,25 @@ class Scorer:
 
         Args:
             codes: Stream of each reading, `(n,)`, an index into `names`.
-            values: Raw units, `(n, features)`.
+            values: Raw units, `(n, features)`; NaN is a missing value.
             fresh: Where a stream begins anew, `(n,)`.
             names: Names of all streams.
         """
         rows = self._detector_rows(codes, names)
         inputs = self.detector.prepare(values, rows)
-        score = np.full(len(codes), np.nan, np.float32)
-        error = np.full(len(codes), np.nan, np.float32)
+        score, error, filled = np.full((3, len(codes)), np.nan, np.float32)
         cut: list[tuple[Ints, Float32]] = []
         measured: list[Float32] = []
         for which, windows in _batches(self.windower.push(codes, inputs, fresh)):
-            log_errors, error[which] = self.detector.measure(windows, rows[which])
+            log_errors, error[which], filled[which] = self._measure(windows, rows[which])
             cut.append((which, windows))
             measured.append(log_errors)
         if not cut:
-            return Scores(score, error, {}, 0)
+            return Scores(score, error, filled, {}, 0, 0)
         closed, log_errors = np.concatenate([which for which, _ in cut]), np.concatenate(measured)
         order = np.argsort(closed)  # a stream's windows in time order
-        # Admitted readings are finite, so the model itself gave way; the others must not suffer.
-        sound = order[np.isfinite(log_errors[order]).all((1, 2))]
+        # Windows too sparse to be scored, and those at which the model itself gave way; the others must not suffer.
+        sound = order[(log_errors[order] < np.inf).all((1, 2))]
         which = closed[sound]
         self.adapted.reach(int(codes.max(initial=-1)) + 1)
         judged = self.detector.judge(
@@ -99,7 +101,21 @@ class Scorer:
         for place, shares in zip(sound[judged.strange].tolist(), judged.shares, strict=True):
             batch = int(np.searchsorted(begins, place, side="right")) - 1
             strange[int(closed[place])] = Strange(cut[batch][1][place - begins[batch]], shares)
-        return Scores(score, error, strange, len(failed))
+        sparse = int((filled[failed] > gaps.MOST).sum())
+        return Scores(score, error, filled, strange, len(failed) - sparse, sparse)
+
+    def _measure(self, windows: Float32, rows: Ints) -> tuple[Float32, Float32, Float32]:
+        """`Detector.measure`, NaN for a window too sparse; and the part of each window that is missing."""
+        filled = np.zeros(len(windows), np.float32)
+        holed = np.isnan(windows.reshape(len(windows), -1).sum(1))
+        if not holed.any():
+            return *self.detector.measure(windows, rows), filled
+        filled[holed] = np.isnan(windows[holed]).mean((1, 2))
+        error = np.full(len(windows), np.nan, np.float32)
+        log_errors = np.full((len(windows), len(self.detector.scales), windows.shape[2]), np.nan, np.float32)
+        for some, holes in ((~holed, False), (holed & (filled <= gaps.MOST), True)):
+            log_errors[some], error[some] = self.detector.measure(windows[some], rows[some], holed=holes)
+        return log_errors, error, filled
 
     def explain(self, strange: Strange, code: int, names: Sequence[str]) -> Explanation:
         """Observed, expected and the share of each feature in one window."""

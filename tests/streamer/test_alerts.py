@@ -92,6 +92,27 @@ def test_a_feature_shows_the_reading_at_which_it_deviates_most() -> None:
     assert sum(p.share for p in parts) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_feature_never_shows_a_value_that_was_missing() -> None:
+    nan = np.nan
+    observed = np.array([[1, nan, 5], [nan, nan, 5], [2, nan, nan]], np.float32)
+    expected = np.array([[1, 1, 5], [9, 1, 4], [2.5, 1, 99]], np.float32)
+
+    parts = alerts.feature_parts(("a", "b", "c"), observed, expected, np.array([0.6, 0, 0.4], np.float32))
+
+    assert [(p.name, p.observed, p.expected) for p in parts] == [("a", 2, 2.5), ("c", 5, 4)]
+
+
+@pytest.mark.parametrize(("filled", "said"), [(0.0, ""), (0.001, "1%"), (0.1234, "12%"), (0.5, "50%")])
+def test_the_sentence_says_how_much_was_filled(filled: float, said: str) -> None:
+    alert = alerts.build(
+        Event(OPEN, ANOMALY, 0, ONSET, ONSET, 1.7, 2.0, 0),
+        topic="readings", stream="s", parts=PARTS, model_version="v", dashboard_url=None, filled=filled,
+    )  # fmt: skip
+
+    assert alert.filled == filled
+    assert alert.summary.endswith(f"expected 20 ({said} of the window was missing and filled in)." if said else "20.")
+
+
 @given(st.integers(0, 7_258_118_400_000_000_000 - 1))
 def test_times_are_iso_to_the_millisecond(time_ns: int) -> None:
     wanted = np.datetime_as_string(np.datetime64(time_ns, "ns").astype("datetime64[ms]"))

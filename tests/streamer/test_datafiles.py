@@ -298,3 +298,14 @@ def test_a_row_without_a_label_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="1 have others, such as nan"):
         datafiles.load([path], RECORDS, labels="fault")
+
+
+def test_rows_with_something_in_them_are_taken_where_gaps_are_filled() -> None:
+    nan, inf = np.nan, np.inf
+    values = np.array([[1, 2], [1, nan], [nan, nan], [inf, 2], [inf, nan], [1e39, 2]])
+    some = DataSet(["a"], np.zeros(6, np.int64), np.arange(6), values)
+    refuse = RecordsConfig(features=("x", "y"))
+
+    assert some.admitted(refuse).tolist() == some.complete.tolist() == [True] + [False] * 5
+    filling = refuse.model_copy(update={"missing": "fill"})
+    assert some.admitted(filling).tolist() == [True, True, False, False, False, False]

@@ -29,6 +29,8 @@ PROMISED = [
     "records_dead_lettered_total",
     "records_rejected_total",
     "records_replayed_total",
+    "filled_values_total",
+    "windows_sparse_total",
     "windows_scored_total",
     "scoring_failures_total",
     "window_resets_total",

@@ -521,3 +521,89 @@ def test_taking_rows_takes_every_column() -> None:
 
     assert taken.offset.tolist() == [102, 100]
     assert len(taken) == 2
+
+
+# ------------------------------------------------------------------------------------------------ missing values
+
+
+def filling(features: Sequence[str] = ("a", "b"), **changes: Any) -> JsonDecoder:
+    return JsonDecoder(
+        features=features,
+        **{"stream": "stream", "timestamp": "t", "timestamp_unit": "s", "streams": StreamTable(), **changes},
+        missing="fill",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('"a":1,"b":2', [1, 2]),
+        ('"a":null,"b":2', [np.nan, 2]),
+        ('"a":1', [1, np.nan]),
+        ('"b":0', [np.nan, 0]),
+    ],
+)
+def test_a_feature_that_is_null_or_absent_is_missing(text: str, values: list[float]) -> None:
+    message = f'{{"stream":"s","t":1,{text}}}'.encode()
+
+    alone, _ = decode(filling(), [message])
+    among, rejects = decode(filling(), [message, b"[]", message])
+
+    assert np.array_equal(alone.values, np.array([values], np.float32), equal_nan=True)
+    assert np.array_equal(among.values, np.array([values, values], np.float32), equal_nan=True)
+    assert [reject.row for reject in rejects] == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('"a":null,"b":null', "schema"),
+        ('"c":1', "schema"),
+        ('"a":"1","b":2', "schema"),
+        ('"a":true,"b":2', "schema"),
+        ('"a":NaN,"b":2', "malformed"),
+        ('"a":1e400,"b":2', "schema"),
+        ('"a":1e39,"b":2', "not_finite"),
+        ('"a":1e39,"b":null', "not_finite"),
+    ],
+)
+def test_what_is_no_reading_stays_none_where_values_may_be_missing(text: str, why: str) -> None:
+    message = f'{{"stream":"s","t":1,{text}}}'.encode()
+
+    readings, rejects = decode(filling(), [b'{"stream":"s","t":1,"a":1}', message])
+
+    assert len(readings) == 1
+    assert [(reject.row, reject.reason) for reject in rejects] == [(1, why)]
+
+
+def test_a_reading_with_nothing_in_it_says_so_and_makes_no_stream_known() -> None:
+    some = filling()
+
+    _, rejects = decode(some, [b'{"stream":"s","t":1,"a":null}'])
+
+    assert rejects[0].detail == "a reading has a number in one feature at least; got none"
+    assert len(some.streams) == 0
+
+
+def test_stream_and_time_may_not_be_missing() -> None:
+    _, rejects = decode(filling(), [b'{"stream":"s","t":null,"a":1}', b'{"t":1,"a":1}'])
+
+    assert [reject.reason for reject in rejects] == ["schema", "schema"]
+
+
+def test_an_absent_object_is_all_its_features_missing() -> None:
+    some = filling(("x.p", "x.q.r", "y"), stream="meta.id", timestamp="meta.t")
+
+    readings, rejects = decode(
+        some,
+        [
+            b'{"meta":{"id":"s","t":1},"y":3}',
+            b'{"meta":{"id":"s","t":2},"x":{"p":1},"y":3}',
+            b'{"meta":{"id":"s","t":3},"x":{"q":{"r":2}}}',
+            b'{"y":3}',
+        ],
+    )
+
+    nan = np.nan
+    assert np.array_equal(readings.values, np.array([[nan, nan, 3], [1, nan, 3], [nan, 2, nan]]), equal_nan=True)
+    assert [reject.row for reject in rejects] == [3]

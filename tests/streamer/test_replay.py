@@ -118,6 +118,23 @@ def test_the_key_is_the_stream_and_a_hole_is_null() -> None:
     }
 
 
+def test_a_hole_is_filled_and_infinity_is_refused() -> None:
+    settings = tiny.settings(records={"missing": "fill"})
+    some = data([0, 1000, 2000], [(1.5, np.nan), (np.inf, 1), (-np.inf, np.nan)])
+    decoder = JsonDecoder.of(settings.records, StreamTable(some.names))
+
+    readings, rejects = decoder.decode(
+        [value for _, value in replay.encode(some, settings)],
+        [None] * 3,
+        partition=0,
+        offsets=np.arange(3),
+        now_ns=np.full(3, 2**62),
+    )
+
+    assert np.array_equal(readings.values, [[1.5, np.nan]], equal_nan=True)
+    assert [(reject.row, reject.reason) for reject in rejects] == [(1, "schema"), (2, "schema")]
+
+
 def test_everything_is_sent_and_acknowledged_though_the_producer_fills_up() -> None:
     producer = Collector(room=7)
 
