@@ -121,6 +121,19 @@ def alert_line(fit: TailFit, *, budget_per_week: float, interval_s: float) -> fl
     return max(LOWEST_LINE, fit.level(rate))
 
 
+def contradicts(count: int, expected: float) -> bool:
+    """Whether `count` events are more than chance brings (5 %) where `expected` are the mean, after Poisson.
+
+    >>> contradicts(1, 0.2), contradicts(3, 0.2)
+    (False, True)
+    """
+    below, term = 0.0, math.exp(-expected)
+    for k in range(count):
+        below += term
+        term *= expected / (k + 1)
+    return 1.0 - below < 0.05
+
+
 def own_part(weight: Float64, prior: float = 5.0) -> Float64:
     """How far a stream's own figures count beside the fleet's, 0 to 1, by the `weight` of its history."""
     return weight / (weight + prior)

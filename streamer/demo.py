@@ -151,7 +151,7 @@ def _settings(servers: str, work: Path) -> Settings:
     return Settings(
         kafka=KafkaConfig(bootstrap_servers=servers, session_timeout_ms=2000),
         records=RecordsConfig(features=FEATURES),
-        model=ModelConfig(directory=work / "bundles", epochs=20, steps_per_epoch=60),
+        model=ModelConfig(directory=work / "bundles", epochs=12, steps_per_epoch=50),
         state=StateConfig(directory=work / "state", checkpoint_s=2.0),
         http=HttpConfig(port=0),
     )

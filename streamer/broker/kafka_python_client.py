@@ -391,7 +391,8 @@ class KafkaPythonProducer(Outbox):
         assert self._producer is not None
         try:
             future = self._producer.send(message.topic, value=message.value, key=message.key, headers=message.headers)
-        except kafka_errors.KafkaTimeoutError as error:
+        except (kafka_errors.KafkaTimeoutError, TypeError) as error:
+            # kafka-python 2.3 cannot format one of its two messages for this timeout: "..." % a / b.
             raise NotYet(f"no metadata for topic {message.topic}; does it exist?") from error
         except Exception as error:  # refused before it was queued
             message.fail(error)

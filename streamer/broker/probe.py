@@ -119,12 +119,13 @@ class _Probe:
         self.crash: BaseException | None = None
         self._config = config
         self._create_missing = create_missing
-        self._deadline_s = time.monotonic() + config.probe_timeout_s
         self._options = connection_options(config)
         self._connections: dict[tuple[str, int], _Connection] = {}
         self._who = f"user {config.sasl_username!r}" if config.sasl_username else "this client"
         outputs = [config.alerts_topic, config.dlq_topic] + ([config.scores_topic] if config.scores_topic else [])
         self._needs = {config.topic: READ} | dict.fromkeys(outputs, WRITE)
+        # Last: reading certificates takes a while and is none of the broker's time.
+        self._deadline_s = time.monotonic() + config.probe_timeout_s
 
     def run(self) -> None:
         try:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from streamer.broker.common import Message, NotYet, Outbox
+from streamer.broker.kafka_python_client import KafkaPythonProducer
+from streamer.config import KafkaConfig
 from streamer.errors import BrokerError, DeliveryFailed
 
 
@@ -111,3 +113,17 @@ def test_the_outbox_is_bounded_in_bytes_too() -> None:
 
     with pytest.raises(DeliveryFailed, match="outbox is full: 1 messages, 800 bytes"):
         send(outbox, b"x" * 200)
+
+
+def test_a_timeout_that_kafka_python_cannot_put_into_words_is_not_a_refusal() -> None:
+    class Client:
+        def send(self, *_: object, **__: object) -> None:
+            raise TypeError("unsupported operand type(s) for /: 'str' and 'int'")
+
+    producer = KafkaPythonProducer(KafkaConfig())
+    producer._producer = Client()
+    message = Message("topic", None, b"value", ())
+
+    with pytest.raises(NotYet, match="no metadata for topic topic"):
+        producer._transmit(message)
+    assert message.error is None
