@@ -146,6 +146,8 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         raise ArtifactError(f"{directory / MANIFEST}: features or interval_s do not fit together")
     try:
         # Shapes are compared before memory is taken: a manifest may claim a network of any size.
+        if architecture.layers > len(tensors):  # even without memory, a billion layers take for ever
+            raise ShapeError(f"{architecture.layers} layers, and {len(tensors)} tensors of weights")
         with torch.device("meta"):
             network = Autoencoder(architecture)
         weights = {name.removeprefix("network."): value for name, value in tensors.items()}

@@ -29,6 +29,7 @@ Float32 = NDArray[np.float32]
 
 FLOOR = 0.03  # of the usual error; smaller errors are all alike
 HEADS = 2  # slow, fast
+_LARGEST = 80.0  # logarithm of a score; float32 ends at 88, and a score that is not finite would be no score at all
 
 
 def time_scales(steps: int) -> tuple[int, ...]:
@@ -210,7 +211,7 @@ def score(heads: Float32, normal: Normal, rows: NDArray[np.int64]) -> Float32:
         normal: Tables.
         rows: Of each window's stream, `(n,)`.
     """
-    ratio: Float32 = np.exp((heads.max(1) - normal.line[rows]) * normal.unit[rows])
+    ratio: Float32 = np.exp(np.minimum((heads.max(1) - normal.line[rows]) * normal.unit[rows], np.float32(_LARGEST)))
     return ratio
 
 

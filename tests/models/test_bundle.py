@@ -200,6 +200,8 @@ def test_a_torch_checkpoint_in_place_of_weights_is_refused_and_never_run(saved: 
         lambda m: m.update(architecture=[]),
         lambda m: m["architecture"].update(window=15),
         lambda m: m["architecture"].update(hidden=17),
+        lambda m: m["architecture"].update(layers=10**9),
+        lambda m: m["architecture"].update(backbone="conv", layers=10**12),
         lambda m: m["architecture"].update(backbone="pickle"),
         lambda m: m["architecture"].update(surprise=1),
         lambda m: m.update(features=["heat"]),

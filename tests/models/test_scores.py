@@ -141,3 +141,14 @@ def test_the_feature_with_all_the_error_has_nearly_all_the_share() -> None:
     far[:, :, 1] = 5
 
     assert scores.shares(far, np.zeros(1, np.int64), SCALES.weights)[0].tolist() == pytest.approx([0, 1, 0], abs=1e-3)
+
+
+def test_the_strangest_window_still_has_a_score() -> None:
+    """One calm feature beside wild ones: evidence whose exponential is more than a 32-bit float holds."""
+    far = np.full((1, 6, 3), 60.0, np.float32)
+    tables = dataclasses.replace(normal(), spread=np.full((1, 6, 3), 9.0, np.float32))
+
+    strangest = scores.score(scores.evidence(far, tables, ROWS, SCALES.weights), tables, ROWS)
+
+    assert np.isfinite(strangest).all()
+    assert strangest > 1e30
