@@ -15,7 +15,7 @@ help: ## list these commands
 setup: ## create .venv with everything pinned; instant when nothing changed
 	@$(PYTHON) tools/setup_env.py
 
-demo: setup ## the whole path on simulated machines, about a minute, no Docker
+demo: setup ## the whole path on simulated machines, about a minute and a half, no Docker
 	@$(BIN)/streamer demo $(ARGS)
 
 test: setup ## all tests but those of the compose stack

@@ -211,7 +211,10 @@ def score(heads: Float32, normal: Normal, rows: NDArray[np.int64]) -> Float32:
         normal: Tables.
         rows: Of each window's stream, `(n,)`.
     """
-    ratio: Float32 = np.exp(np.minimum((heads.max(1) - normal.line[rows]) * normal.unit[rows], np.float32(_LARGEST)))
+    exponent = (heads.max(1) - normal.line[rows]) * normal.unit[rows]
+    # A broken table shows as infinity; only what is merely large is held back.
+    np.minimum(exponent, np.float32(_LARGEST), out=exponent, where=np.isfinite(exponent))
+    ratio: Float32 = np.exp(exponent)
     return ratio
 
 

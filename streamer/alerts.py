@@ -141,15 +141,20 @@ def _sentence(event: Event, stream: str, parts: Sequence[FeaturePart], filled: f
             return f"{stream} sends again after {lasted} of silence."
         return f"{stream} has sent nothing since {_say(event.onset_ns)}, while other streams go on."
     if event.event == RESOLVE:
-        return f"{stream} is back to normal after {lasted}; the peak was {event.peak:.1f} times the alert line."
+        return f"{stream} is back to normal after {lasted}; the peak was {_times(event.peak)} the alert line."
     first = "has been" if event.event == OPEN else "is still, and more,"
-    text = f"{stream} {first} unusual since {_say(event.onset_ns)}: {event.peak:.1f} times the alert line"
+    text = f"{stream} {first} unusual since {_say(event.onset_ns)}: {_times(event.peak)} the alert line"
     if parts:
         top = parts[0]
         text += f"; most of it in {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
     if filled:
         text += f" ({max(filled, 0.01):.0%} of the window was missing and filled in)"
     return text + "."
+
+
+def _times(peak: float) -> str:
+    """How many times as high; beyond a thousand the figure says no more than that."""
+    return f"{peak:.1f} times" if peak < 1000 else "more than 1,000 times"
 
 
 def _say(time_ns: int) -> str:

@@ -198,6 +198,8 @@ def _piece(
 
 
 def _labels(path: Path, column: pd.Series) -> NDArray[np.bool_]:
+    # A column that rows are chosen by, too, is text as it stands in the file.
+    column = column.replace({"0": 0, "0.0": 0, "False": 0, "1": 1, "1.0": 1, "True": 1})
     odd = column[~column.isin([0, 1])].tolist()
     if odd:
         raise DataError(

@@ -48,6 +48,12 @@ def test_an_alert_is_one_plain_sentence(event: str, kind: str, sentence: str) ->
     assert build(event, kind).summary == sentence
 
 
+def test_a_peak_beyond_a_thousand_is_told_in_words() -> None:
+    assert "999.9 times the alert line" in build(peak=999.9).summary
+    assert "more than 1,000 times the alert line" in build(peak=2.4e8).summary
+    assert build(peak=2.4e8).peak_score == 2.4e8
+
+
 def test_an_alert_has_all_that_the_operator_needs() -> None:
     message = json.loads(build().encode())
 

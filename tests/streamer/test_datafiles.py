@@ -293,6 +293,17 @@ def test_labels_that_cannot_be_used_are_told(tmp_path: Path, labels: str, words:
         datafiles.load([write(tmp_path / "f.csv", CSV)], RECORDS, labels=labels)
 
 
+def test_rows_may_be_chosen_by_the_label_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "timestamp,a,b,fault\n2024-01-01,1,0,0\n2024-01-03,3,0,1\n2024-01-04,4,0,0\n")
+    pd.read_csv(path, parse_dates=["timestamp"]).to_parquet(tmp_path / "f.parquet")
+
+    for file in (path, tmp_path / "f.parquet"):
+        label = datafiles.load([file], RECORDS, ["fault=0"], labels="fault").label
+
+        assert label is not None
+        assert label.tolist() == [False, False]
+
+
 def test_a_row_without_a_label_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "f.csv", "timestamp,a,b,fault\n2024-01-01,1,0,\n2024-01-03,3,0,1\n")
 
