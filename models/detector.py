@@ -418,7 +418,7 @@ def learn(
 
 def calibrate(learned: Learned, *, interval_s: float, budget: AlertBudget | None = None) -> Detector:
     """The part of `fit` after training: what is usual for each stream, and the line."""
-    most = normality.most_windows(len(learned.streams), learned.network.architecture.window)
+    most = normality.most_windows(len(learned.streams), learned.network.architecture)
     normal, calibrated = normality.fit(
         learned.network,
         learned.scaler,

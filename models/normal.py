@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import calibration, drift, scores
+from models.architecture import Architecture
 from models.autoencoder import Autoencoder
 from models.scaling import RobustScaler
 from models.scores import Normal, Scales
@@ -27,7 +28,8 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_WINDOWS = 200_000  # kept for calibration, over all streams
+_WINDOWS = 200_000  # kept for calibration, over all streams ...
+_NUMBERS = 50_000_000  # ... and the errors of them, 0.2 GB a table
 _STRANGERS = 50  # streams that stand for those the training never saw
 _SMALLEST_SPREAD = 0.3  # of a level: e ** 0.3, errors a third higher
 _CLUSTERS = 20.0  # exceedances at which a stream's own tail counts as much as the fleet's
@@ -82,7 +84,7 @@ def fit(
         budget: Sets the line.
     """
     length, scales = network.architecture.window, Scales.of(network.architecture)
-    most = most_windows(len(seen), length)
+    most = most_windows(len(seen), network.architecture)
     streams = []
     for before, after in zip(seen, held_out, strict=True):
         kept = np.concatenate([before, after])[-most:]
@@ -112,9 +114,10 @@ def fit(
     return dataclasses.replace(normal, line=lines), report
 
 
-def most_windows(streams: int, length: int) -> int:
-    """How many of a stream's newest windows `fit` looks at: with very many streams, few are enough."""
-    return max(2 * length, _WINDOWS // streams)
+def most_windows(streams: int, a: Architecture) -> int:
+    """How many of a stream's newest windows `fit` looks at: fewer of very many streams, or of very many features."""
+    windows = min(_WINDOWS, _NUMBERS // (len(Scales.of(a)) * a.features))
+    return max(2 * a.window, windows // streams)
 
 
 def errors(network: Autoencoder, readings: Tensor, starts: Ints, scales: Scales) -> Float32:
