@@ -119,6 +119,8 @@ def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
         pipeline.incidents.table,
         pipeline.silence.table,
         pipeline.scorer.table,
+        pipeline.scorer.adapted,
+        pipeline.settling.table,
     )
     names = sum(sys.getsizeof(name) for name in pipeline.streams.names) + sys.getsizeof(pipeline.streams.codes)
     ratios = {
