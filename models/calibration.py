@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 LOWEST_LINE = 0.2  # evidence below is the noise of normal life, however seldom it is reached
+WINDOWS = 5.0  # that do not overlap: with so many a stream's own figures count as much as the fleet's
 _THRESHOLD_QUANTILE = 0.95
 # A bounded tail (negative shape) is believed only so far: it promises rates that no data has shown. Without any, the
 # lines of clean simulated fleets were so high that only a fifth of the budgeted incidents came.
@@ -134,13 +135,13 @@ def contradicts(count: int, expected: float) -> bool:
     return 1.0 - below < 0.05
 
 
-def own_part(weight: Float64, prior: float = 5.0) -> Float64:
+def own_part(weight: Float64, prior: float = WINDOWS) -> Float64:
     """How far a stream's own figures count beside the fleet's, 0 to 1, by the `weight` of its history."""
     return weight / (weight + prior)
 
 
 def shrink_log(own: Float64, fleet: Float64, weight: float) -> Float64:
     """Pull a stream's positive figures to the fleet's, in logs; `weight` is its independent windows."""
-    part = weight / (weight + 5.0)
+    part = weight / (weight + WINDOWS)
     result: Float64 = np.exp(part * np.log(np.maximum(own, 1e-12)) + (1 - part) * np.log(np.maximum(fleet, 1e-12)))
     return result

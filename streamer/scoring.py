@@ -96,11 +96,13 @@ class Scorer:
         score[which] = np.where(np.isfinite(judged.score), judged.score, np.nan)
         failed = closed[np.isnan(score[closed])]
         error[failed] = np.nan
+        places = sound[judged.strange]
         begins = np.cumsum([0, *(len(windows) for _, windows in cut)])
-        strange = {}
-        for place, shares in zip(sound[judged.strange].tolist(), judged.shares, strict=True):
-            batch = int(np.searchsorted(begins, place, side="right")) - 1
-            strange[int(closed[place])] = Strange(cut[batch][1][place - begins[batch]], shares)
+        batches = np.searchsorted(begins, places, side="right") - 1
+        found = zip(
+            closed[places].tolist(), batches.tolist(), (places - begins[batches]).tolist(), judged.shares, strict=True
+        )
+        strange = {row: Strange(cut[batch][1][i], shares) for row, batch, i, shares in found}
         sparse = int((filled[failed] > gaps.MOST).sum())
         return Scores(score, error, filled, strange, len(failed) - sparse, sparse)
 

@@ -1,7 +1,8 @@
-"""Fixtures that more than one test folder uses: brokers, a tiny detector."""
+"""Fixtures that more than one test folder uses: brokers, a tiny detector, logging as it was."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -42,6 +43,16 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
     node = SecureKafka(home, tmp_path_factory.mktemp("secure-kafka"), users=("full", "partial", "nobody")).start()
     yield node
     node.stop()
+
+
+@pytest.fixture
+def keep_logging() -> Iterator[None]:
+    """Commands set up logging for the process; other tests must not notice."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

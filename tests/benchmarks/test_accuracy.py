@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +13,13 @@ from models.registry import Registry
 from streamer import backtest, config, datafiles, retrain
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("keep_logging")
+
 YAML = """\
 records: {features: [put in by each file]}
 window: {length: 16, patch: 4}
 model: {epochs: 1, steps_per_epoch: 2, batch_size: 16, hidden: 4, latent: 2}
 """
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +14,13 @@ from models.registry import Registry
 from streamer import cli
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("keep_logging")
+
 YAML = """\
 records: {features: [heat, current]}
 window: {length: 16, patch: 4}
 model: {epochs: 1, steps_per_epoch: 2, batch_size: 16, hidden: 4, latent: 2}
 """
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging() -> Iterator[None]:
-    """Commands set up logging for the process; other tests must not notice."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
 
 
 @pytest.fixture

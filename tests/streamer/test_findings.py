@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from streamer import findings
 from streamer.alerts import Alert, FeaturePart
@@ -165,7 +166,6 @@ def test_a_calendar_of_many_days_joins_them(days: int, step: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 100])
 def test_the_likely_range_is_the_exact_one_of_poisson(count: int) -> None:
-    chi2 = pytest.importorskip("scipy.stats").chi2
 
     low, high = findings.likely_range(count)
 
