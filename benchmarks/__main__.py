@@ -28,7 +28,7 @@ import torch
 
 from benchmarks import training, workloads
 from models.detector import BATCH, Detector
-from streamer.pipeline import Pipeline
+from streamer.core.pipeline import Pipeline
 
 AIMS = {
     "model / matmul": 0.70,
@@ -115,12 +115,12 @@ def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
 
     tables = (
         pipeline.scorer.windower.table,
-        pipeline.frames.table,
+        pipeline.ordering.table,
         pipeline.incidents.table,
         pipeline.silence.table,
         pipeline.scorer.table,
         pipeline.scorer.adapted,
-        pipeline.settling.table,
+        pipeline.retrospective.table,
     )
     names = sum(sys.getsizeof(name) for name in pipeline.streams.names) + sys.getsizeof(pipeline.streams.codes)
     ratios = {

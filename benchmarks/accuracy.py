@@ -34,12 +34,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.registry import Registry
-from streamer import backtest, config, datafiles, logs
+from models.store.registry import Registry
+from streamer import config
 from streamer.config import RecordsConfig, Settings
+from streamer.connectors import files as datafiles
 from streamer.errors import ConfigError, DataError, StreamerError
-from streamer.progress import progress
-from streamer.retrain import retrain
+from streamer.observability import logs
+from streamer.offline.backtest import runner as backtest
+from streamer.offline.progress import progress
+from streamer.offline.retrain import retrain
 
 TIMESTAMP, LABEL, SPLIT = "timestamp", "label", "split"
 RUNS = ["set", "series", "rows", "train_rows", "train_s", "score_s", "windows_per_s"]

@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from models import detector
-from models.architecture import Architecture
 from models.detector import Detector
-from models.normal import AlertBudget
-from models.training import TrainingOptions
+from models.fitting.baseline import AlertBudget
+from models.fitting.training import TrainingOptions
+from models.network.architecture import Architecture
 from streamer.config import Settings
-from streamer.events import OPEN
-from streamer.findings import likely_range
-from streamer.pipeline import Pipeline
-from streamer.progress import progress
-from streamer.records import Readings
-from streamer.simulate import FEATURES, INTERVAL_S, READINGS_A_DAY, Fleet
+from streamer.core.events import OPEN
+from streamer.core.pipeline import Pipeline
+from streamer.core.readings import Readings
+from streamer.offline.backtest.evaluation import likely_range
+from streamer.offline.machines import FEATURES, INTERVAL_S, READINGS_A_DAY, Fleet
+from streamer.offline.progress import progress
 
 SETTINGS = Settings.model_validate({"records": {"features": FEATURES}, "alerting": {"silent_after": None}})
 _BATCH = 500  # steps of a fleet taken in at once

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from models import detector
-from models.architecture import BACKBONES, REGULARISERS, Architecture
 from models.detector import BATCH, Detector
-from models.training import TrainingOptions
-from streamer.simulate import FEATURES, INTERVAL_S, READINGS_A_DAY, Fault, Fleet
+from models.fitting.training import TrainingOptions
+from models.network.architecture import BACKBONES, REGULARISERS, Architecture
+from streamer.offline.machines import FEATURES, INTERVAL_S, READINGS_A_DAY, Fault, Fleet
 
 MACHINES, DAYS = 6, 3
 KINDS = {"spike": 4, "drift": 150, "stuck": 130, "decoupled": 60}  # those a score can see, and their length

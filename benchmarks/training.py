@@ -20,8 +20,8 @@ import time
 import numpy as np
 import torch
 
-from models.architecture import Architecture
-from models.training import Runs, TrainingOptions, train
+from models.fitting.training import Runs, TrainingOptions, train
+from models.network.architecture import Architecture
 
 ROWS, FEATURES = 100_000, 8
 OPTIONS = TrainingOptions(epochs=1, steps_per_epoch=25)

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import torch
 
-from models.autoencoder import Architecture, Autoencoder
 from models.detector import Detector
+from models.network.architecture import Architecture
+from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
-from models.scores import Normal, Scales
+from models.scoring.errors import Normal, Scales
 from streamer.config import KafkaConfig, RecordsConfig, Settings, WindowConfig
 
 STREAMS, FEATURES, WINDOW = 1000, 8, 64

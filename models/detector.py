@@ -16,16 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models import drift, gaps, scores
-from models import normal as normality
-from models.autoencoder import Architecture, Autoencoder
 from models.errors import ShapeError, TrainingError
-from models.normal import AlertBudget
-from models.ranks import ALONE, Ranks
-from models.regularisers import REGULARISERS
+from models.fitting import baseline as normality
+from models.fitting.baseline import AlertBudget
+from models.fitting.distributed import ALONE, Ranks
+from models.fitting.regularisers import REGULARISERS
+from models.fitting.training import EpochReport, OnEpoch, OnStep, Runs, TrainingOptions, train
+from models.network.architecture import Architecture
+from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
-from models.scores import Normal, Scales
-from models.training import EpochReport, OnEpoch, OnStep, Runs, TrainingOptions, train
+from models.scoring import adaptation as drift
+from models.scoring import errors as scores
+from models.scoring import imputation as gaps
+from models.scoring.errors import Normal, Scales
 
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from streamer import __version__, config, logs
+from streamer import __version__, config
 from streamer.errors import BrokerError, ConfigError, DataError, StreamerError
+from streamer.observability import logs
 
 EXIT_OK = 0
 EXIT_USAGE = 64  # unknown command or option
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from streamer.demo import run_demo
+    from streamer.offline.demo import run_demo
 
     logs.configure(config.LogConfig(level="ERROR"))
     return EXIT_OK if run_demo(seconds=options.seconds, out=options.out, seed=options.seed) else EXIT_INTERNAL
@@ -70,7 +71,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    from streamer.daemon import Daemon
+    from streamer.runtime.daemon import Daemon
 
     Daemon(settings).run(_stop_on_signals())
     return EXIT_OK
@@ -80,9 +81,9 @@ def _check(options: argparse.Namespace) -> int:
     settings = _settings(options)
     print(f"ok    configuration {options.config}")
     from models.errors import ModelError
-    from models.registry import Registry
-    from streamer.broker.probe import probe
-    from streamer.pipeline import canary, check_fit
+    from models.store.registry import Registry
+    from streamer.connectors.kafka.probe import probe
+    from streamer.core.pipeline import canary, check_fit
 
     code = EXIT_OK
     try:
@@ -102,12 +103,12 @@ def _check(options: argparse.Namespace) -> int:
 
 def _retrain(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    from streamer.retrain import retrain, retrain_from_files
+    from streamer.offline.retrain import retrain, retrain_from_files
 
     if options.since is not None and not options.from_kafka:
         raise ConfigError("--since: goes with --from-kafka; choose rows of files with --where")
     if options.from_kafka:
-        from streamer.history import read_topic
+        from streamer.connectors.kafka.topic_reader import read_topic
 
         since = None if options.since is None else _seconds(options.since)
         data = read_topic(settings, since)
@@ -125,8 +126,9 @@ def _backtest(options: argparse.Namespace) -> int:
     settings = _settings(options)
     import torch
 
-    from models.registry import Registry
-    from streamer import backtest, datafiles
+    from models.store.registry import Registry
+    from streamer.connectors import files as datafiles
+    from streamer.offline.backtest import runner as backtest
 
     torch.set_num_threads(settings.model.threads)
     data = datafiles.load(options.data, settings.records, options.where, options.labels)
@@ -151,9 +153,9 @@ def _backtest(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     settings = _settings(options)
-    from streamer import datafiles
-    from streamer.broker import connect_producer
-    from streamer.replay import replay
+    from streamer.connectors import files as datafiles
+    from streamer.connectors.kafka import connect_producer
+    from streamer.offline.replay import replay
 
     data = datafiles.load(options.data, settings.records, options.where)
     producer = connect_producer(settings.kafka)
@@ -166,7 +168,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from streamer import live
+    from streamer.offline import simulate as live
 
     if options.out is not None:
         logs.configure(config.LogConfig())
@@ -190,7 +192,7 @@ def _models(options: argparse.Namespace) -> int:
     settings = _settings(options)
     import json
 
-    from models.registry import Registry
+    from models.store.registry import Registry
 
     registry = Registry(settings.model.directory)
     if options.action == "list":

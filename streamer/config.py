@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from models.architecture import Architecture
+from models.network.architecture import Architecture
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
@@ -54,7 +54,7 @@ class KafkaConfig(Section):
     bootstrap_servers: str = "127.0.0.1:9092"  # host:port, several with commas
     topic: TopicName = "readings"  # where readings come from
     group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group; replicas share one
-    alerts_topic: TopicName = "streamer.alerts"  # where alerts go
+    alerts_topic: TopicName = "streamer.core.alerts"  # where alerts go
     dead_letter_topic: TopicName | None = None  # where records that are no readings go; none: "<topic>.dlq"
     scores_topic: TopicName | None = None  # where every score goes; none: nowhere
     client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, an extra of that name

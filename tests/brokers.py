@@ -35,8 +35,8 @@ from kafka.admin import (
     ResourceType,
 )
 
-from streamer.broker.embedded import EmbeddedBroker
 from streamer.config import KafkaConfig
+from streamer.connectors.kafka.embedded import EmbeddedBroker
 
 START_TIMEOUT_S = 60.0
 DOCKER_IMAGE = "apache/kafka:4.1.1"  # as in docker-compose.yml

@@ -15,7 +15,7 @@ import yaml
 
 import dashboards
 from streamer.config import load
-from streamer.metrics import CATALOGUE
+from streamer.observability.metrics import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "deploy" / "prometheus" / "rules" / "streamer.yml"

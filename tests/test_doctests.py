@@ -12,7 +12,7 @@ import models
 import streamer
 
 # Importing these starts the program, or wants an extra that may not be installed.
-NOT_IMPORTED = {"streamer.__main__", "streamer.broker.confluent_client"}
+NOT_IMPORTED = {"streamer.__main__", "streamer.connectors.kafka.confluent_client"}
 MODULES = sorted(
     {
         module.name

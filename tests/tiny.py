@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from models import detector
-from models.autoencoder import Architecture
 from models.detector import Detector
-from models.training import OnEpoch, TrainingOptions
+from models.fitting.training import OnEpoch, TrainingOptions
+from models.network.architecture import Architecture
 from streamer.config import Settings
-from streamer.records import Readings
+from streamer.core.readings import Readings
 
 FEATURES = ("heat", "current")
 STREAMS = ("a", "b")

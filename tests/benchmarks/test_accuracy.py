@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 from benchmarks import accuracy
-from models.registry import Registry
-from streamer import backtest, config, datafiles, retrain
+from models.store.registry import Registry
+from streamer import config
+from streamer.connectors import files as datafiles
+from streamer.offline import retrain
+from streamer.offline.backtest import runner as backtest
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("keep_logging")

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from streamer import datafiles
-from streamer.datafiles import DataSet
-from streamer.retrain import retrain_from_files
-from streamer.simulate import INTERVAL_S, Fault, Fleet
+from streamer.connectors import files as datafiles
+from streamer.connectors.files import DataSet
+from streamer.offline.machines import INTERVAL_S, Fault, Fleet
+from streamer.offline.retrain import retrain_from_files
 from tests.brokers import Broker
 from tests.e2e.harness import Site
 

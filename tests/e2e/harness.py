@@ -30,15 +30,16 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.registry import Registry
-from streamer import backtest, config
-from streamer.broker import connect_producer
+from models.store.registry import Registry
+from streamer import config
 from streamer.config import Settings
-from streamer.daemon import Daemon
-from streamer.datafiles import DataSet
+from streamer.connectors.files import DataSet
+from streamer.connectors.kafka import connect_producer
 from streamer.errors import DeliveryFailed
-from streamer.replay import encode, replay, send
-from streamer.simulate import FEATURES
+from streamer.offline.backtest import runner as backtest
+from streamer.offline.machines import FEATURES
+from streamer.offline.replay import encode, replay, send
+from streamer.runtime.daemon import Daemon
 from tests.brokers import Broker, unique
 
 T = TypeVar("T")
@@ -211,8 +212,8 @@ class Site:
 
     def snapshots(self) -> dict[int, int]:
         """Offset of the newest snapshot of each partition."""
-        from streamer.daemon import _shape
-        from streamer.state import SnapshotStore
+        from streamer.runtime.daemon import _shape
+        from streamer.runtime.snapshots import SnapshotStore
 
         settings = self.settings
         assert settings.state.directory is not None

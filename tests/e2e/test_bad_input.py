@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-from streamer.replay import encode
-from streamer.simulate import FEATURES
+from streamer.offline.machines import FEATURES
+from streamer.offline.replay import encode
 from tests.brokers import Broker
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonThread, Expected

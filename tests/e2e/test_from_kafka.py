@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.registry import Registry
-from streamer import datafiles
+from models.store.registry import Registry
 from streamer.cli import main
+from streamer.connectors import files as datafiles
+from streamer.connectors.kafka.topic_reader import read_topic
 from streamer.errors import DataError
-from streamer.history import read_topic
 from tests.brokers import produce
 from tests.e2e.conftest import NewSite, World
 

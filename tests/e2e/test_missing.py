@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from streamer.datafiles import DataSet
+from streamer.connectors.files import DataSet
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonThread, Expected
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.registry import Registry
-from streamer.retrain import retrain_from_files
+from models.store.registry import Registry
+from streamer.offline.retrain import retrain_from_files
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import MODEL, DaemonThread, Expected, Site, wait_until
 from tests.e2e.test_stops_and_crashes import halves

@@ -7,10 +7,11 @@ import itertools
 import pandas as pd
 import pytest
 
-from models.registry import Registry
-from streamer import backtest, datafiles
-from streamer.datafiles import DataSet
-from streamer.simulate import INTERVAL_S, Fault, Fleet
+from models.store.registry import Registry
+from streamer.connectors import files as datafiles
+from streamer.connectors.files import DataSet
+from streamer.offline.backtest import runner as backtest
+from streamer.offline.machines import INTERVAL_S, Fault, Fleet
 from tests.e2e.conftest import HISTORY_STEPS, MACHINES, START, NewSite, World
 from tests.e2e.harness import DaemonThread, Expected, wait_until
 

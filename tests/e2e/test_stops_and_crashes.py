@@ -9,11 +9,11 @@ import threading
 import numpy as np
 import pytest
 
-from streamer.daemon import _shape
-from streamer.datafiles import DataSet
-from streamer.pipeline import Outcome, Pipeline
-from streamer.records import Readings
-from streamer.state import SnapshotStore
+from streamer.connectors.files import DataSet
+from streamer.core.pipeline import Outcome, Pipeline
+from streamer.core.readings import Readings
+from streamer.runtime.daemon import _shape
+from streamer.runtime.snapshots import SnapshotStore
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, wait_until
 

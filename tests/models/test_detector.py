@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models import detector
-from models.autoencoder import Architecture
 from models.detector import FLEET, Detector
 from models.errors import ShapeError, TrainingError
-from models.normal import AlertBudget
-from models.training import EpochReport, TrainingOptions
+from models.fitting.baseline import AlertBudget
+from models.fitting.training import EpochReport, TrainingOptions
+from models.network.architecture import Architecture
 from tests import tiny
 from tests.tiny import FEATURES, LENGTH
 

@@ -1,0 +1,110 @@
+"""The autoencoder: a backbone's encoder, a bottleneck, the backbone's decoder, a head.
+
+An encoder that reads in order also says, after each patch, what it expects of the next.
+
+A window is cut into patches of consecutive readings; a recurrent backbone takes each as
+one step, so a window of 64 readings is 8 steps. Here backbone and regulariser meet: the
+one says what lies before and after the bottleneck, the other what the bottleneck means.
+The network knows nothing of scales, thresholds or training.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.errors import ShapeError
+from models.fitting.regularisers import REGULARISERS
+from models.network.architecture import Architecture
+from models.network.backbones import BACKBONES
+
+__all__ = ["Architecture", "Autoencoder", "foresees"]
+
+
+class Autoencoder(nn.Module):
+    """Encoder -> linear bottleneck -> decoder -> linear head.
+
+    The decoder sees only the latent, so nothing reaches the output that the bottleneck
+    did not carry. Rebuilding is deterministic, whatever the regulariser: noise and
+    samples belong to training.
+
+    One more linear layer forecasts each patch from the encoder's state before it, if the
+    backbone reads in order and a window has more than one patch (`foresees`). A forecast
+    cannot copy, so short faults stand out in it that a reconstruction follows.
+
+    The default is an LSTM after Malhotra et al., 2016, https://arxiv.org/abs/1607.00148,
+    with patches as in Nie et al., 2023, https://arxiv.org/abs/2211.14730; reconstruction
+    beside forecast as in Srivastava et al., 2015, https://arxiv.org/abs/1502.04681.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self._backbone = backbone = BACKBONES[a.backbone]
+        self._regulariser = regulariser = REGULARISERS[a.regulariser]
+        self.encoder = backbone.encoder(a)
+        self.bottleneck = nn.Linear(a.hidden, a.latent * regulariser.codes_per_latent)
+        self.decoder = backbone.decoder(a)
+        self.head = nn.Linear(a.hidden, a.window * a.features // backbone.pieces(a))
+        self.forecaster = nn.Linear(a.hidden, a.patch * a.features) if foresees(a) else None
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One pass of the encoder.
+
+        Args:
+            x: Windows in model units, `(batch, window, features)`.
+
+        Returns:
+            Code: what the bottleneck puts out, before the regulariser's reading of it,
+            `(batch, latent)`; twice as wide where a latent has a mean and a variance.
+            Forecast: of each patch but the first, from the patches before it,
+            `(batch, window - patch, features)`; None if the network has none.
+
+        Raises:
+            ShapeError: `window` or `features` differ from the architecture's.
+        """
+        a = self.architecture
+        if x.dim() != 3 or x.shape[1:] != (a.window, a.features):
+            raise ShapeError(f"windows must be (batch, {a.window}, {a.features}); got {tuple(x.shape)}")
+        patches = x.reshape(-1, a.steps, a.patch * a.features)  # (batch, steps, patch * features)
+        summary, states = self._backbone.read(self.encoder, patches)
+        if self.forecaster is None or states is None:
+            return self.bottleneck(summary), None
+        foreseen = self.forecaster(states[:, :-1]).reshape(-1, a.window - a.patch, a.features)
+        return self.bottleneck(summary), foreseen
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The latent of each window: `(batch, window, features)` to `(batch, latent)`."""
+        return self._regulariser.latent(self.read(x)[0])
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Windows from latents: `(batch, latent)` to `(batch, window, features)`."""
+        a = self.architecture
+        states = self._backbone.states(self.decoder, latent, a)  # (batch, pieces, hidden)
+        written = self.head(states)  # (batch, pieces, readings of a piece * features)
+        windows: Tensor = written.reshape(-1, a.window, a.features)
+        return windows
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rebuild each window from its latent.
+
+        Args:
+            x: Windows in model units, `(batch, window, features)`, float32. In raw
+                sensor units everything looks like an anomaly: scale first.
+
+        Returns:
+            Rebuilt windows, same shape and dtype.
+
+        Raises:
+            ShapeError: `window` or `features` differ from the architecture's.
+        """
+        return self.decode(self.encode(x))
+
+    def rebuild_and_foresee(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`forward`, and the forecast of `read`, in one pass of the encoder."""
+        code, foreseen = self.read(x)
+        return self.decode(self._regulariser.latent(code)), foreseen
+
+
+def foresees(architecture: Architecture) -> bool:
+    """Whether the network also forecasts each patch from those before it."""
+    return BACKBONES[architecture.backbone].in_order and architecture.steps > 1

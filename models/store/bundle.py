@@ -1,0 +1,184 @@
+"""One versioned directory that holds all a detector needs to live.
+
+    <version>/
+      weights.safetensors   network weights and the tables of scaler and calibration
+      streams.json          the streams the tables' rows belong to
+      manifest.json         architecture, features, budget, fit report, library
+                            versions, data fingerprint, sha256 and size of each file
+
+No pickle: loading a bundle runs no code of its author. Everything read is bounded
+and checked against the manifest before a tensor is built. Not inside: which bundle
+is current (`registry`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from models.detector import Detector
+from models.errors import ArtifactError, ShapeError
+from models.network.architecture import Architecture
+from models.network.autoencoder import Autoencoder
+from models.scaling import RobustScaler
+from models.scoring.errors import Normal, Scales
+
+FORMAT = 2
+VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+STREAMS = "streams.json"
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 4 << 30
+
+
+def save(detector: Detector, directory: Path, *, created: datetime, fingerprint: str) -> str:
+    """Write a detector into an empty `directory` and fsync it.
+
+    Args:
+        detector: What to store.
+        directory: Exists and is empty; the caller moves it into place (`registry`).
+        created: Moment of the fit, with a time zone.
+        fingerprint: Digest of the training data.
+
+    Returns:
+        The version: creation time and a digest of the content, e.g. `20260102T030405Z-1a2b3c4d`.
+    """
+    tensors = {f"network.{name}": value.contiguous() for name, value in detector.network.state_dict().items()}
+    tables = {"center": detector.scaler.center, "width": detector.scaler.width, **detector.normal.tables()}
+    tensors |= {f"table.{name}": torch.from_numpy(table) for name, table in tables.items()}
+    files = {WEIGHTS: save_tensors(tensors), STREAMS: json.dumps(detector.streams).encode()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    version = f"{stamp}-{hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:8]}"
+    manifest = {
+        "format": FORMAT,
+        "version": version,
+        "created": created.astimezone(UTC).isoformat(timespec="seconds"),
+        "architecture": detector.architecture.to_dict(),
+        "features": list(detector.features),
+        "streams": len(detector.streams),
+        "interval_s": detector.interval_s,
+        "fit": detector.report,
+        "data_fingerprint": fingerprint,
+        "libraries": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "safetensors": safetensors.__version__,
+        },
+        "files": {name: {"sha256": digests[name], "bytes": len(content)} for name, content in files.items()},
+    }
+    files[MANIFEST] = json.dumps(manifest, indent=2, allow_nan=False).encode() + b"\n"
+    for name, content in files.items():
+        with (directory / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    return version
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest alone, without loading weights.
+
+    Raises:
+        ArtifactError: Missing, too large, not JSON, or of another format.
+    """
+    content = _read(directory / MANIFEST, MAX_MANIFEST_BYTES)
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{directory / MANIFEST}: wanted JSON; {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        got = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ArtifactError(f"{directory / MANIFEST}: wanted format {FORMAT}; got {got!r}: retrain with this version")
+    return manifest
+
+
+def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
+    """A detector and its manifest, every file checked against its digest.
+
+    Raises:
+        ArtifactError: A file is missing, changed, too large, or does not fit the architecture.
+    """
+    manifest = read_manifest(directory)
+    try:
+        files, architecture = manifest["files"], Architecture(**manifest["architecture"])
+        features = tuple(str(name) for name in manifest["features"])
+        interval_s = float(manifest["interval_s"])
+        report = dict(manifest["fit"])
+        if not VERSION.fullmatch(str(manifest["version"])):
+            raise ValueError(f"version {manifest['version']!r}")
+        datetime.strptime(str(manifest["version"])[:16], "%Y%m%dT%H%M%SZ")  # a month 13 is no version either
+        contents = {name: _checked(directory / name, files[name]) for name in (WEIGHTS, STREAMS)}
+        streams = tuple(str(name) for name in json.loads(contents[STREAMS]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{directory / MANIFEST}: incomplete or wrong: {error!r}") from None
+    try:
+        tensors = load_tensors(contents[WEIGHTS])
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise ArtifactError(f"{directory / WEIGHTS}: not readable as safetensors: {error}") from None
+
+    rows, scaled = 1 + len(streams), (1 + len(streams), len(features))
+    shapes = Normal.shapes(rows, len(Scales.of(architecture)), len(features))
+    tables = {}
+    for name, wanted in {"center": scaled, "width": scaled, **shapes}.items():
+        table = tensors.pop(f"table.{name}", None)
+        shape = None if table is None else tuple(table.shape)
+        if table is None or shape != wanted or table.dtype != torch.float32 or not table.isfinite().all():
+            raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be finite {wanted}; got {shape}")
+        tables[name] = table.numpy()
+    for name in ("width", "floor", "spread", "head_spread"):
+        if not (tables[name] > 0).all():
+            raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be positive")
+    if architecture.features != len(features) or not np.isfinite(interval_s) or interval_s <= 0:
+        raise ArtifactError(f"{directory / MANIFEST}: features or interval_s do not fit together")
+    try:
+        # Shapes are compared before memory is taken: a manifest may claim a network of any size.
+        if architecture.layers > len(tensors):  # even without memory, a billion layers take for ever
+            raise ShapeError(f"{architecture.layers} layers, and {len(tensors)} tensors of weights")
+        with torch.device("meta"):
+            network = Autoencoder(architecture)
+        weights = {name.removeprefix("network."): value for name, value in tensors.items()}
+        other = [name for name, value in weights.items() if value.dtype != torch.float32]
+        if other:
+            raise ShapeError(f"weights must be 32-bit floats; {other[:3]} are not")
+        network.load_state_dict(weights, assign=True)
+    except (RuntimeError, ShapeError) as error:
+        raise ArtifactError(f"{directory / WEIGHTS}: does not fit the architecture: {error}") from None
+    if not all(value.isfinite().all() for value in network.state_dict().values()):
+        raise ArtifactError(f"{directory / WEIGHTS}: holds weights that are not finite")
+    scaler = RobustScaler(tables.pop("center"), tables.pop("width"))
+    detector = Detector(network.eval(), features, streams, scaler, Normal(**tables), interval_s, report)
+    return detector, manifest
+
+
+def _checked(path: Path, entry: dict[str, Any]) -> bytes:
+    content = _read(path, min(MAX_FILE_BYTES, int(entry["bytes"])))
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry["sha256"]:
+        raise ArtifactError(f"{path}: wanted sha256 {entry['sha256']}; got {digest}: the file was changed or cut short")
+    return content
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise ArtifactError(f"{path}: wanted a readable file; {error.strerror}") from None
+    if len(content) > limit:
+        raise ArtifactError(f"{path}: wanted at most {limit} bytes; it is larger")
+    return content

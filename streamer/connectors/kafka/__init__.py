@@ -1,0 +1,186 @@
+"""The only code that talks to Kafka; everything else sees the types below.
+
+Inside: the column batch a poll becomes, the small consumer and producer
+interfaces, and `connect` functions that pick a client (`kafka_python_client`,
+`confluent_client`). Not inside: decoding, scoring, retry policy of alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import BrokerError
+
+if TYPE_CHECKING:
+    from streamer.config import KafkaConfig
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """The records one poll brought from one partition, as columns, in offset order.
+
+    All columns have the same length `n >= 1`.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]  # (n,)
+    timestamps_ms: NDArray[np.int64]  # (n,) the broker's record timestamps, -1 if none
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class PoisonedBatch(BrokerError):
+    """The batch at `offset` of `partition` cannot be read; a new consumer may seek past it."""
+
+    def __init__(self, message: str, *, partition: int, offset: int) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetReset:
+    """The offset wanted is not in the log (any more); reading went on from `restarted_at`."""
+
+    partition: int
+    wanted: int
+    restarted_at: int
+    lost: int  # records known to be gone unread; 0 where the log is shorter than `wanted`
+
+
+OnOffsetReset = Callable[[OffsetReset], None]
+
+
+class Consumer(Protocol):
+    """One member of a consumer group on one topic; used from a single thread."""
+
+    def poll(self, timeout_s: float) -> list[RecordBatch]:
+        """Fetch what is there, at most one batch a partition; `[]` after `timeout_s`.
+
+        Rebalance callbacks run inside this call, on this thread.
+
+        Raises:
+            PoisonedBatch: A batch cannot be read; this consumer is of no further use.
+            BrokerError: The broker refuses (authorisation).
+        """
+        ...
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read `partition` from `offset` next."""
+        ...
+
+    def position(self, partition: int) -> int:
+        """Offset of the next record `poll` will return."""
+        ...
+
+    def committed(self, partition: int) -> int | None:
+        """The group's committed offset, or None if it has none."""
+        ...
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset still held and the offset after the newest record."""
+        ...
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit the next offset to read of each partition; returns once acknowledged.
+
+        Raises:
+            CommitFailed: The broker refused; nothing may be assumed committed.
+        """
+        ...
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet polled, per assigned partition; no round trip to the broker."""
+        ...
+
+    def pause(self, partitions: Sequence[int]) -> None: ...
+
+    def resume(self, partitions: Sequence[int]) -> None: ...
+
+    def close(self) -> None:
+        """Leave the group; idempotent."""
+        ...
+
+
+class Producer(Protocol):
+    """Sends messages and knows which are not yet acknowledged; single thread."""
+
+    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Queue one message; does not wait for the broker, nor connect to it: the first `flush` does.
+
+        Raises:
+            DeliveryFailed: The queue is full or the message can never be sent.
+        """
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until every message sent so far is acknowledged by all in-sync replicas.
+
+        Messages that failed stay queued and are sent again, by a rebuilt client if
+        the old one is beyond use, at the next `flush`.
+
+        Raises:
+            DeliveryFailed: Not all were acknowledged within `timeout_s`; names the first cause.
+        """
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Messages sent but not yet acknowledged."""
+        ...
+
+    def close(self) -> None: ...
+
+
+OnPartitions = Callable[[Sequence[int]], None]
+
+
+def connect_consumer(
+    config: KafkaConfig,
+    *,
+    on_assigned: OnPartitions,
+    on_revoked: OnPartitions,
+    on_offset_reset: OnOffsetReset | None = None,
+) -> Consumer:
+    """Join `config.group` on `config.topic` with the configured client.
+
+    Args:
+        config: Connection, topic and group.
+        on_assigned: Called inside `poll` with partitions just gained; may `seek`.
+        on_revoked: Called inside `poll` or `close` with partitions about to be lost;
+            may `commit`.
+        on_offset_reset: Called inside `poll` when the log does not hold the offset wanted;
+            what was remembered of the partition may belong to another log.
+    """
+    if config.client == "confluent":
+        from streamer.connectors.kafka.confluent_client import ConfluentConsumer
+
+        return ConfluentConsumer(
+            config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset
+        )
+    from streamer.connectors.kafka.kafka_python_client import KafkaPythonConsumer
+
+    return KafkaPythonConsumer(config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset)
+
+
+def connect_producer(config: KafkaConfig) -> Producer:
+    """A producer with the configured client; `acks=all`."""
+    if config.client == "confluent":
+        from streamer.connectors.kafka.confluent_client import ConfluentProducer
+
+        return ConfluentProducer(config)
+    from streamer.connectors.kafka.kafka_python_client import KafkaPythonProducer
+
+    return KafkaPythonProducer(config)

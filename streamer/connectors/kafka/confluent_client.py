@@ -1,0 +1,411 @@
+"""The fast Kafka client: confluent-kafka, the extra `streamer[confluent]`.
+
+Inside: the consumer and the producer of `streamer.connectors.kafka` on librdkafka. They behave
+as those of `kafka_python_client` do; one contract test holds both to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, Message, NotYet, Outbox, report_offset_reset
+from streamer.errors import BrokerError, CommitFailed, ConfigError
+
+try:
+    import confluent_kafka
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+except ImportError as missing:
+    raise ConfigError(
+        "kafka.client 'confluent' needs the confluent-kafka wheel; run: pip install 'streamer[confluent]', or set "
+        "kafka.client: kafka-python"
+    ) from missing
+
+log = logging.getLogger(__name__)
+_client_log = logging.getLogger("confluent_kafka")
+
+MAX_POLL_INTERVAL_MS = 120_000
+FETCH_MAX_WAIT_MS = 50
+_POISON = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
+
+
+def connection_options(config: KafkaConfig) -> dict[str, Any]:
+    """Options that every librdkafka client of this process shares."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": config.bootstrap_servers,
+        "client.id": config.client_id,
+        "security.protocol": config.security_protocol,
+        "reconnect.backoff.max.ms": 2_000,
+        "socket.timeout.ms": config.request_timeout_ms,
+        "logger": _client_log,
+    }
+    if config.security_protocol.startswith("SASL"):
+        assert config.sasl_password is not None  # KafkaConfig insists on it
+        options |= {
+            "sasl.mechanism": config.sasl_mechanism,
+            "sasl.username": config.sasl_username,
+            "sasl.password": config.sasl_password.get_secret_value(),
+        }
+    if config.security_protocol.endswith("SSL"):
+        files = {
+            "ssl.ca.location": config.ssl_cafile,
+            "ssl.certificate.location": config.ssl_certfile,
+            "ssl.key.location": config.ssl_keyfile,
+        }
+        options |= {name: str(path) for name, path in files.items() if path}
+        if config.ssl_key_password:
+            options["ssl.key.password"] = config.ssl_key_password.get_secret_value()
+    return options
+
+
+class ConfluentConsumer:
+    """A `Consumer` on librdkafka; see `KafkaPythonConsumer` for what both promise."""
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        on_assigned: OnPartitions,
+        on_revoked: OnPartitions,
+        on_offset_reset: OnOffsetReset | None = None,
+        max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+    ) -> None:
+        self.offset_resets = 0
+        self._config = config
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._on_offset_reset = on_offset_reset
+        self._timeout_s = config.request_timeout_ms / 1000
+        self._next: dict[int, int] = {}  # position of each assigned partition
+        self._paused_early: set[int] | None = None  # not None: on_assigned is running, nothing can be paused yet
+        self._callback_error: Exception | None = None
+        self._poison: PoisonedBatch | None = None
+        self._closed = False
+        options = connection_options(config) | {
+            "group.id": config.group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "allow.auto.create.topics": False,
+            "partition.assignment.strategy": "range",  # eager, as kafka-python: both may share a group
+            "session.timeout.ms": config.session_timeout_ms,
+            "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
+            "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
+            "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
+            "queued.max.messages.kbytes": 65_536,
+            "check.crcs": True,
+        }
+        try:
+            self._consumer = confluent_kafka.Consumer(options)
+            self._consumer.subscribe(
+                [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            )
+        except KafkaException as error:
+            raise ConfigError(f"kafka settings are refused by librdkafka: {_say(error, config)}") from error
+
+    def poll(self, timeout_s: float) -> list[RecordBatch]:
+        """See `Consumer.poll`.
+
+        Raises:
+            PoisonedBatch: A batch is damaged or its codec is not built in.
+        """
+        if self._poison is not None:
+            raise self._poison
+        try:
+            # consume() waits for the full count or the full time, so it only fetches what is there already.
+            first = self._consumer.poll(timeout_s)
+            messages = [] if first is None else [first, *self._consumer.consume(self._config.max_poll_records - 1, 0)]
+        except KafkaException as error:
+            raise BrokerError(f"polling {self._config.topic}: {_say(error, self._config)}") from error
+        raised, self._callback_error = self._callback_error, None
+        if raised is not None:
+            self._rewind(messages)
+            raise raised
+        if any(map(_error, messages)):
+            messages = self._without_errors(messages)
+        if not messages:
+            return []
+        partitions = np.fromiter(map(_partition, messages), np.int64, len(messages))
+        batches = []
+        for partition in np.unique(partitions).tolist():
+            # A partition lost while the second call ran: its records are the new owner's.
+            if partition not in self._next:
+                continue
+            rows = np.flatnonzero(partitions == partition)
+            mine = messages if len(rows) == len(messages) else list(map(messages.__getitem__, rows.tolist()))
+            batch = _columns(self._config.topic, partition, mine)
+            self._next[partition] = int(batch.offsets[-1]) + 1
+            batches.append(batch)
+        return batches
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._next[partition] = offset
+        if self._paused_early is None:  # otherwise the assignment about to be made starts there
+            self._ask("seek", partition, self._consumer.seek, self._tp(partition, offset))
+
+    def position(self, partition: int) -> int:
+        if partition not in self._next:
+            raise BrokerError(f"position of {self._config.topic}[{partition}]: not assigned to this member")
+        if self._next[partition] < 0:
+            # Only while on_assigned runs: decided when asked, settled for all when it returns.
+            self._next[partition] = self._starting_offset(partition)
+        return self._next[partition]
+
+    def committed(self, partition: int) -> int | None:
+        (found,) = self._ask(
+            "committed offset", partition, self._consumer.committed, [self._tp(partition)], timeout=self._timeout_s
+        )
+        if found.error is not None:
+            raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
+        return int(found.offset) if found.offset >= 0 else None
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        bounds = self._ask(
+            "bounds", partition, self._consumer.get_watermark_offsets, self._tp(partition), timeout=self._timeout_s
+        )
+        if bounds is None:
+            raise BrokerError(f"bounds of {self._config.topic}[{partition}] not known within {self._timeout_s:g} s")
+        return int(bounds[0]), int(bounds[1])
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
+        foreign = sorted(set(offsets) - set(self._next))
+        if foreign:
+            raise CommitFailed(
+                f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
+                "nothing was committed"
+            )
+        if not offsets:
+            return
+        what = f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}"
+        wanted = [self._tp(partition, offset) for partition, offset in offsets.items()]
+        try:
+            done = self._consumer.commit(offsets=wanted, asynchronous=False)
+        except (KafkaException, RuntimeError) as error:
+            raise CommitFailed(f"{what}: {_say(error, self._config)}") from error
+        refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
+        if refused:
+            raise CommitFailed(f"{what}: {'; '.join(refused)}")
+
+    def lag(self) -> dict[int, int]:
+        lags: dict[int, int] = {}
+        for partition, position in self._next.items():
+            bounds = self._consumer.get_watermark_offsets(self._tp(partition), cached=True)
+            if bounds is not None and bounds[1] >= 0:
+                lags[partition] = max(0, bounds[1] - position)
+        return lags
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        if self._paused_early is not None:
+            self._paused_early.update(partitions)
+        else:
+            self._consumer.pause(list(map(self._tp, partitions)))
+
+    def resume(self, partitions: Sequence[int]) -> None:
+        if self._paused_early is not None:
+            self._paused_early.difference_update(partitions)
+        else:
+            self._consumer.resume(list(map(self._tp, partitions)))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(KafkaException):
+            self._consumer.close()  # calls _revoked
+        error, self._callback_error = self._callback_error, None
+        if error is not None:
+            raise error
+
+    def _assigned(self, _consumer: object, assigned: list[TopicPartition]) -> None:
+        partitions = sorted(tp.partition for tp in assigned)
+        if not partitions:
+            return
+        self._next = dict.fromkeys(partitions, -1)
+        self._paused_early = set()
+        try:
+            self._on_assigned(partitions)
+        except Exception as error:  # raised by poll(): an exception here would go through librdkafka
+            self._callback_error = self._callback_error or error
+        paused, self._paused_early = self._paused_early, None
+        try:
+            for partition in partitions:
+                self.position(partition)
+        except BrokerError as error:
+            self._callback_error = self._callback_error or error
+            return
+        self._consumer.assign([self._tp(partition, offset) for partition, offset in self._next.items()])
+        if paused:
+            self.pause(sorted(paused))
+
+    def _revoked(self, _consumer: object, revoked: list[TopicPartition]) -> None:
+        partitions = sorted(tp.partition for tp in revoked)
+        if partitions:
+            try:
+                self._on_revoked(partitions)
+            except Exception as error:  # raised by poll() or close()
+                self._callback_error = self._callback_error or error
+        for partition in partitions:
+            self._next.pop(partition, None)
+
+    def _starting_offset(self, partition: int) -> int:
+        committed = self.committed(partition)
+        if committed is not None:
+            return committed
+        log.info(
+            "%s[%d]: group %s has no offset; starting at the %s record",
+            self._config.topic, partition, self._config.group, self._config.start,
+        )  # fmt: skip
+        first, end = self.bounds(partition)
+        return first if self._config.start == "earliest" else end
+
+    def _rewind(self, messages: Sequence[Any]) -> None:
+        """Records of a poll that raises are seen by nobody, so they are not read."""
+        for partition in {message.partition() for message in messages if message.error() is None}:
+            if partition in self._next:
+                self.seek(partition, self._next[partition])
+
+    def _without_errors(self, messages: list[Any]) -> list[Any]:
+        """Act on the error events among `messages`; what came before a refusal is read again later."""
+        refusal: BrokerError | None = None
+        for event in (message for message in messages if message.error() is not None):
+            error = event.error()
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._reset(event.partition())
+            elif error.code() in _POISON:
+                self._poison = PoisonedBatch(
+                    f"{self._config.topic}[{event.partition()}]@{event.offset()}: the batch there cannot be read: "
+                    f"{error}; a damaged record or a missing codec. A new consumer may seek past the batch",
+                    partition=event.partition(),
+                    offset=event.offset(),
+                )
+                refusal = self._poison
+            elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
+            elif error.retriable() or error.code() == KafkaError._PARTITION_EOF:
+                log.info("%s: %s", self._config.topic, error)
+            else:
+                refusal = refusal or BrokerError(f"polling {self._config.topic}: {_say(error, self._config)}")
+        good = [message for message in messages if message.error() is None]
+        if refusal is not None:
+            if self._poison is None:
+                self._rewind(good)
+            raise refusal
+        return good
+
+    def _reset(self, partition: int) -> None:
+        reset = report_offset_reset(self._config.topic, partition, self._next[partition], self.bounds(partition))
+        self.offset_resets += 1
+        self._next[partition] = reset.restarted_at
+        # After this error librdkafka has stopped the partition; assigning again starts it.
+        self._consumer.assign([self._tp(number, offset) for number, offset in self._next.items()])
+        if self._on_offset_reset is not None:
+            self._on_offset_reset(reset)
+
+    def _tp(self, partition: int, offset: int = -1001) -> TopicPartition:
+        return TopicPartition(self._config.topic, partition, offset)
+
+    def _ask(self, what: str, partition: int, call: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return call(*arguments, **options)
+        except (KafkaException, RuntimeError) as error:
+            raise BrokerError(f"{what} of {self._config.topic}[{partition}]: {_say(error, self._config)}") from error
+
+
+_error = confluent_kafka.Message.error
+_partition = confluent_kafka.Message.partition
+
+
+def _columns(topic: str, partition: int, messages: Sequence[Any]) -> RecordBatch:
+    """One list of messages as columns; no Python-level work per record."""
+    message, count = confluent_kafka.Message, len(messages)
+    stamps = list(map(message.timestamp, messages))  # (kind, ms)
+    kinds = np.fromiter(map(itemgetter(0), stamps), np.int64, count)
+    times = np.fromiter(map(itemgetter(1), stamps), np.int64, count)
+    headers: list[Any] = list(map(message.headers, messages))
+    return RecordBatch(
+        topic=topic,
+        partition=partition,
+        offsets=np.fromiter(map(message.offset, messages), np.int64, count),
+        timestamps_ms=np.where(kinds == confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1, times),
+        keys=list(map(message.key, messages)),
+        values=list(map(message.value, messages)),
+        headers=[found or [] for found in headers],  # None where there are none
+    )
+
+
+def _say(error: Any, config: KafkaConfig) -> str:
+    reason = error.args[0] if isinstance(error, KafkaException) else error
+    who = f"user {config.sasl_username!r}" if config.sasl_username else "this client"
+    code = reason.code() if isinstance(reason, KafkaError) else None
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"{who} may not read topic {config.topic}; grant READ on it"
+    if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return f"{who} may not use group {config.group}; grant READ on it"
+    return reason.str() if isinstance(reason, KafkaError) else f"{type(error).__name__}: {error}"
+
+
+class ConfluentProducer(Outbox):
+    """A `Producer` on librdkafka, idempotent; see `Outbox` for what it promises."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        super().__init__(config.bootstrap_servers, stall_s=2 * config.request_timeout_ms / 1000)
+        self._config = config
+        self._producer: confluent_kafka.Producer | None = None
+
+    def _connect(self, timeout_s: float) -> None:
+        options = connection_options(self._config) | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "message.timeout.ms": 0,  # never: flush() has its own bound, an expired message would leave its place
+            "message.max.bytes": MAX_MESSAGE_BYTES + 48_576,
+            "partitioner": "murmur2_random",  # as kafka-python and Java: one key, one partition, whatever the client
+            "linger.ms": 1,
+        }
+        try:
+            self._producer = confluent_kafka.Producer(options)
+        except KafkaException as error:
+            raise ConfigError(f"kafka settings are refused by librdkafka: {_say(error, self._config)}") from error
+
+    def _transmit(self, message: Message) -> None:
+        assert self._producer is not None
+
+        def delivered(error: KafkaError | None, _message: object) -> None:
+            if error is None:
+                message.acknowledge()
+            else:
+                message.fail(KafkaException(error))
+
+        try:
+            self._producer.produce(
+                message.topic, value=message.value, key=message.key, headers=[*message.headers], on_delivery=delivered
+            )
+            self._producer.poll(0)  # runs the callbacks of what was acknowledged meanwhile
+        except BufferError as error:
+            self._producer.poll(0)
+            raise NotYet("librdkafka's queue is full") from error
+        except KafkaException as error:
+            message.fail(error)
+
+    def _wait(self, timeout_s: float) -> None:
+        assert self._producer is not None
+        deadline_s = time.monotonic() + timeout_s
+        # flush(0) once even when time is over, so that what has come is counted.
+        while self._producer.flush(min(0.2, max(0.0, deadline_s - time.monotonic()))):
+            if time.monotonic() >= deadline_s or self._has_failed():
+                return
+
+    def _discard(self) -> None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            with contextlib.suppress(KafkaException):
+                producer.purge(in_queue=True, in_flight=True, blocking=False)
+                producer.flush(1.0)

@@ -1,0 +1,275 @@
+"""What both Kafka clients share: the outbox, offset resets, poisoned batches.
+
+Inside: `Outbox`, the producer half that remembers every message until it is
+acknowledged, and the small types a consumer reports trouble with. Not inside:
+any Kafka client; `kafka_python_client` and `confluent_client` supply those.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+
+from streamer.connectors.kafka import Headers, OffsetReset, OnOffsetReset, PoisonedBatch
+from streamer.errors import BrokerError, DeliveryFailed
+
+__all__ = ["OffsetReset", "OnOffsetReset", "Outbox", "PoisonedBatch", "report_offset_reset"]
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 1_000_000  # a little below a broker's default max.message.bytes
+MAX_PENDING = 200_000
+MAX_PENDING_BYTES = 128 * 1024 * 1024
+RECORD_OVERHEAD_BYTES = 100  # lengths, offsets and the batch header around one record
+
+
+def report_offset_reset(topic: str, partition: int, wanted: int, bounds: tuple[int, int]) -> OffsetReset:
+    """Log what is lost and say where to go on: at the first record still held."""
+    first, end = bounds
+    reset = OffsetReset(partition, wanted, first, lost=max(0, first - wanted))
+    if reset.lost:
+        log.warning(
+            "%s[%d]: offset %d is no longer held: %d records (%d to %d) were deleted unread; going on at %d. "
+            "Retention is shorter than the time this group was away",
+            topic, partition, wanted, reset.lost, wanted, first - 1, first,
+        )  # fmt: skip
+    else:
+        log.warning(
+            "%s[%d]: offset %d is beyond the end of the log %d: the topic was made anew or has lost records; "
+            "going on at its beginning %d",
+            topic, partition, wanted, end, first,
+        )  # fmt: skip
+    return reset
+
+
+def why_unreachable(bootstrap_servers: str, timeout_s: float = 0.5) -> str | None:
+    """What a TCP connection to the first server says; None if one of them answers."""
+    reason: str | None = None
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout_s):
+                return None
+        except (OSError, ValueError) as error:
+            reason = reason or f"no connection to {server.strip()}: {say_os_error(error)}"
+    return reason
+
+
+def say_os_error(error: BaseException) -> str:
+    """The plain word for a failed connection."""
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, socket.gaierror):
+        return "the name does not resolve"
+    return str(error) or type(error).__name__
+
+
+class Message:
+    """One message on its way; `error` and `acknowledged` may be set from a client's thread."""
+
+    __slots__ = ("acknowledged", "error", "headers", "key", "size", "topic", "value")
+
+    def __init__(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        self.topic = topic
+        self.key = key
+        self.value = value
+        self.headers = list(headers)
+        self.size = (
+            len(key or b"")
+            + len(value or b"")
+            + sum(len(name.encode()) + len(content) for name, content in self.headers)
+            + RECORD_OVERHEAD_BYTES
+        )
+        self.acknowledged = False
+        self.error: BaseException | None = None
+
+    def acknowledge(self, _metadata: object = None) -> None:
+        self.acknowledged = True
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+
+
+class NotYet(Exception):
+    """The client cannot take a message now (no metadata, queue full); later it may."""
+
+
+class Outbox(ABC):
+    """A `Producer` that keeps each message until the broker has acknowledged it.
+
+    A client below retries what can be retried, for ever and in order. What reaches us
+    as a failure is final for that client (refused, too large for the topic, a fatal
+    producer state), so any failure throws the client away: the next `flush` opens a new one
+    and sends everything not acknowledged again, in the old order. Messages in flight
+    at that moment may arrive twice, none is lost.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        stall_s: float,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
+        self.rebuilds = 0  # clients thrown away
+        self._bootstrap_servers = bootstrap_servers
+        self._stall_s = stall_s  # no acknowledgement for so long: the client is beyond use
+        self._max_pending = max_pending
+        self._max_pending_bytes = max_pending_bytes
+        self._unsent: deque[Message] = deque()
+        self._sent: deque[Message] = deque()
+        self._bytes = 0
+        self._open = False
+        self._closed = False
+        self._progress_s = time.monotonic()
+        self._hand_over_after_s = 0.0
+
+    # What a client has to bring.
+
+    @abstractmethod
+    def _connect(self, timeout_s: float) -> None:
+        """Open a client; raises `BrokerError` with the reason."""
+
+    @abstractmethod
+    def _transmit(self, message: Message) -> None:
+        """Give the message to the client; raises `NotYet`. Ends in its `acknowledge` or `fail`."""
+
+    @abstractmethod
+    def _wait(self, timeout_s: float) -> None:
+        """Let the client work until all it has is acknowledged or failed, or time is over."""
+
+    @abstractmethod
+    def _discard(self) -> None:
+        """Drop the client and all it holds, within about a second."""
+
+    # Producer.
+
+    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Queue one message; see `Producer.send`.
+
+        A message with neither key nor value is sent with an empty value, because
+        not every client can send it otherwise.
+        """
+        if self._closed:
+            raise DeliveryFailed(f"message for {topic} came after close()")
+        message = Message(topic, key, b"" if key is None and value is None else value, headers)
+        if message.size > MAX_MESSAGE_BYTES:
+            raise DeliveryFailed(
+                f"message for {topic} may have at most {MAX_MESSAGE_BYTES} bytes; got {message.size}: it can never be "
+                "sent; shorten it"
+            )
+        if self._full(message.size):
+            self._forget_acknowledged()
+            if self._full(message.size):
+                raise DeliveryFailed(
+                    f"outbox is full: {len(self._sent) + len(self._unsent)} messages, {self._bytes} bytes not "
+                    "acknowledged; call flush() and wait until the broker takes them"
+                )
+        self._unsent.append(message)
+        self._bytes += message.size
+        if self._open and not self._has_failed() and time.monotonic() >= self._hand_over_after_s:
+            self._hand_over()
+
+    def flush(self, timeout_s: float) -> None:
+        """See `Producer.flush`; with nothing to send it still connects, so that the first message need not wait."""
+        deadline_s = time.monotonic() + timeout_s
+        self._forget_acknowledged()
+        total = len(self._sent) + len(self._unsent)
+        if total == 0 and self._open:
+            return
+        cause: BaseException | None = None
+        while True:
+            if not self._open:
+                try:
+                    self._connect(max(0.1, deadline_s - time.monotonic()))
+                    self._open = True
+                    self._progress_s = time.monotonic()
+                except BrokerError as error:
+                    cause = error
+            if self._open:
+                cause = self._hand_over()
+                self._wait(max(0.0, deadline_s - time.monotonic()))
+                self._forget_acknowledged()
+                failed = next((m for m in self._sent if m.error is not None), None)
+                if failed is not None:
+                    text = f"{failed.topic}: {type(failed.error).__name__}: {failed.error}"
+                    self._start_over()
+                    raise DeliveryFailed(
+                        f"{len(self._unsent)} of {total} messages were not acknowledged: the broker refused one for "
+                        f"{text}; all are kept and sent again at the next flush"
+                    )
+                if not self._sent and not self._unsent:
+                    return
+            now_s = time.monotonic()
+            if now_s >= deadline_s:
+                break
+            if not self._open or self._unsent:
+                time.sleep(min(0.05, deadline_s - now_s))  # the client is asking for metadata meanwhile
+        if total == 0:
+            raise DeliveryFailed(f"not connected within {timeout_s:g} s: {cause}")
+        waiting = self._sent[0] if self._sent else self._unsent[0]
+        if self._open and time.monotonic() - self._progress_s >= self._stall_s:
+            log.warning("no message acknowledged for %.0f s: making a new producer", self._stall_s)
+            self._start_over()
+        reason = why_unreachable(self._bootstrap_servers) or cause or "the broker takes connections but does not answer"
+        raise DeliveryFailed(
+            f"{len(self._sent) + len(self._unsent)} of {total} messages, the first for {waiting.topic}, were not "
+            f"acknowledged within {timeout_s:g} s: {reason}; they are kept and sent again"
+        )
+
+    @property
+    def pending(self) -> int:
+        """Messages sent but not yet acknowledged."""
+        self._forget_acknowledged()
+        return len(self._sent) + len(self._unsent)
+
+    def close(self) -> None:
+        """Let go of the client; what is not acknowledged is lost, so flush before."""
+        self._closed = True
+        if self._open:
+            self._open = False
+            self._discard()
+
+    # The books.
+
+    def _full(self, size: int) -> bool:
+        return len(self._sent) + len(self._unsent) >= self._max_pending or self._bytes + size > self._max_pending_bytes
+
+    def _has_failed(self) -> bool:
+        return bool(self._sent) and (self._sent[0].error is not None or self._sent[-1].error is not None)
+
+    def _hand_over(self) -> BaseException | None:
+        """Give the client what it takes, in order; returns why it stopped."""
+        while self._unsent:
+            try:
+                self._transmit(self._unsent[0])
+            except NotYet as reason:
+                self._hand_over_after_s = time.monotonic() + 0.5
+                return reason
+            self._sent.append(self._unsent.popleft())
+        return None
+
+    def _forget_acknowledged(self) -> None:
+        done = sum(message.size for message in self._sent if message.acknowledged)
+        if done or not self._sent:
+            self._progress_s = time.monotonic()
+        if done:
+            self._bytes -= done
+            self._sent = deque(message for message in self._sent if not message.acknowledged)
+
+    def _start_over(self) -> None:
+        self._open = False
+        self.rebuilds += 1
+        self._discard()
+        # An acknowledgement can still have come while the old client was closing.
+        self._forget_acknowledged()
+        for message in self._sent:
+            message.error = None
+        self._unsent.extendleft(reversed(self._sent))
+        self._sent.clear()

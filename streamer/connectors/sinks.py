@@ -1,0 +1,143 @@
+"""Where alerts, dead letters and scores go: topics of the same broker.
+
+Messages that the producer cannot take wait here; nothing counts as told until `flush`
+came back. Not inside: when to flush (`daemon`), how a client resends (`broker`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer import __version__
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import Headers, Producer, RecordBatch
+from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, RECORD_OVERHEAD_BYTES
+from streamer.core.alerts import Alert
+from streamer.errors import DeliveryFailed
+from streamer.formats.rejects import Reject
+
+_EXCERPT_BYTES = 1024
+_MOST_KEY_BYTES = _MOST_HEADER_BYTES = MAX_MESSAGE_BYTES // 4  # of a bad record, to be sent on whole
+_SCORES_A_MESSAGE = 2000
+
+
+class KafkaSinks:
+    """Publishes through one producer.
+
+    Args:
+        producer: Delivers.
+        config: Topics and group.
+        max_value_bytes: A dead letter's value beyond this is cut to an excerpt.
+    """
+
+    def __init__(self, producer: Producer, config: KafkaConfig, *, max_value_bytes: int) -> None:
+        self._producer, self._config, self._max_value_bytes = producer, config, max_value_bytes
+        self._waiting: deque[tuple[str, bytes | None, bytes | None, Headers]] = deque()
+
+    @property
+    def pending(self) -> int:
+        """Messages not yet acknowledged."""
+        return len(self._waiting) + self._producer.pending
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the producer has stopped taking messages; read nothing more until it does."""
+        return bool(self._waiting)
+
+    def publish_alert(self, alert: Alert) -> None:
+        headers = [("alert_id", alert.alert_id.encode()), ("incident_id", alert.incident_id.encode())]
+        self._send(self._config.alerts_topic, alert.stream.encode(), alert.encode(), headers)
+
+    def publish_dead_letter(self, batch: RecordBatch, reject: Reject) -> None:
+        """Send a rejected record on as it came, with where it came from and why it was refused.
+
+        What is too large to be sent on is cut, and headers say so: a dead letter that
+        the producer can never take would stop everything behind it.
+        """
+        row, prefix = reject.row, "streamer.dlq."
+        key, value = batch.keys[row], batch.values[row]
+        # A header may come without a value, but not every client can send one.
+        carried = [(name, content or b"") for name, content in batch.headers[row]]
+        about: dict[str, str] = {
+            "reason": reject.reason,
+            "error": reject.detail[:1000],
+            "topic": batch.topic,
+            "partition": str(batch.partition),
+            "offset": str(batch.offsets[row]),
+            "timestamp": str(batch.timestamps_ms[row]),
+            "group": self._config.group,
+            "version": __version__,
+        }
+        if key is not None and len(key) > _MOST_KEY_BYTES:
+            about["key_bytes"] = str(len(key))
+            key = key[:_EXCERPT_BYTES]
+        if _size(carried) > _MOST_HEADER_BYTES:
+            about["header_bytes"] = str(_size(carried))
+            carried = []
+        own = [(prefix + name, text.encode()) for name, text in about.items()]
+        room = MAX_MESSAGE_BYTES - 2 * RECORD_OVERHEAD_BYTES - len(key or b"") - _size(carried) - _size(own)
+        if value is not None and len(value) > min(self._max_value_bytes, room - _EXCERPT_BYTES):
+            digest = hashlib.sha256(value).hexdigest()
+            own += [(prefix + "bytes", str(len(value)).encode()), (prefix + "sha256", digest.encode())]
+            value = value[:_EXCERPT_BYTES]
+        self._send(self._config.dlq_topic, key, value, [*carried, *own])
+
+    def publish_scores(
+        self, streams: Sequence[str], time_ns: NDArray[np.int64], score: NDArray[np.float32], model_version: str
+    ) -> None:
+        """Columns of equal length on `kafka.scores_topic`, a few thousand rows a message."""
+        if self._config.scores_topic is None:
+            return
+        for i in range(0, len(streams), _SCORES_A_MESSAGE):
+            some = slice(i, i + _SCORES_A_MESSAGE)
+            columns = {
+                "stream": streams[some],
+                "time_ns": time_ns[some].tolist(),
+                "score": score[some].tolist(),
+                "model_version": model_version,
+            }
+            self._send(self._config.scores_topic, None, msgspec.json.encode(columns), ())
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all that was published is acknowledged.
+
+        Raises:
+            DeliveryFailed: It is not; call again, nothing is dropped.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._pump()
+            self._producer.flush(max(0.0, deadline_s - time.monotonic()))
+            if not self._waiting:
+                return
+            # There is room again for what waited; that must be acknowledged too.
+            if time.monotonic() >= deadline_s:
+                raise DeliveryFailed(f"{len(self._waiting)} messages wait for room in the producer")
+
+    def close(self) -> None:
+        """Let go of the producer; what is not acknowledged is lost, so flush before."""
+        self._producer.close()
+
+    def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        self._waiting.append((topic, key, value, headers))
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting:
+            topic, key, value, headers = self._waiting[0]
+            try:
+                self._producer.send(topic, key=key, value=value, headers=headers)
+            except DeliveryFailed:
+                return
+            self._waiting.popleft()
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(content) for name, content in headers)

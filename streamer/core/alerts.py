@@ -1,0 +1,175 @@
+"""What an alert says: the message about one event of one incident.
+
+Inside: the shape of the message and its one plain sentence. Pure. Not inside: when to
+tell (`incidents`), where it goes (`sinks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.events import OPEN, RESOLVE, SILENCE, Event, alert_id, incident_id, severity
+
+
+class Attribution(msgspec.Struct, frozen=True):
+    """How one feature took part, at its most deviant reading of the window."""
+
+    name: str
+    share: float  # of the error; all features sum to 1
+    observed: float  # raw units
+    expected: float
+
+
+class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One message on the alerts topic. Times are ISO 8601 in UTC, event time."""
+
+    alert_id: str
+    incident_id: str
+    event: str  # open | update | resolve
+    kind: str  # anomaly | silence
+    severity: str  # info | warning | critical
+    stream: str
+    onset: str
+    time: str
+    score: float
+    peak_score: float
+    features: list[Attribution]  # of which the window holds a value
+    model_version: str
+    summary: str
+    dashboard: str | None
+    filled: float = 0.0  # part of the window's values that were missing and filled in
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+def build(
+    event: Event,
+    *,
+    topic: str,
+    stream: str,
+    parts: Sequence[Attribution],
+    model_version: str,
+    dashboard_url: str | None,
+    filled: float = 0.0,
+) -> Alert:
+    """The alert of one event.
+
+    Args:
+        event: What happened.
+        topic: Input topic, part of the incident's identity.
+        stream: Name of the stream.
+        parts: From `feature_parts`, largest share first; empty for silence.
+        model_version: Bundle that scored.
+        dashboard_url: Drill-down page; the stream and the time range are added.
+        filled: Part of the window's values that were missing.
+    """
+    incident = incident_id(topic, stream, event.kind, event.onset_ns)
+    return Alert(
+        alert_id=alert_id(incident, event.event, event.at_ns),
+        incident_id=incident,
+        event=event.event,
+        kind=event.kind,
+        severity="warning" if event.kind == SILENCE else severity(event.peak),
+        stream=stream,
+        onset=iso(event.onset_ns),
+        time=iso(event.at_ns),
+        score=round(event.score, 6),
+        peak_score=round(event.peak, 6),
+        features=list(parts),
+        model_version=model_version,
+        summary=_sentence(event, stream, parts, filled),
+        dashboard=_link(dashboard_url, stream, event) if dashboard_url else None,
+        filled=round(filled, 4),
+    )
+
+
+def feature_parts(
+    names: Sequence[str],
+    observed: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    shares: NDArray[np.float32],
+) -> list[Attribution]:
+    """Parts of the features, largest share first; one of which nothing was observed has none.
+
+    Args:
+        names: `(features,)`.
+        observed: Raw units, `(window, features)`; NaN where a value is missing.
+        expected: Same, without NaN.
+        shares: `(features,)`.
+    """
+    there = ~np.isnan(observed)
+    worst = np.where(there, np.abs(observed - expected), -1.0).argmax(0)
+    parts = [
+        Attribution(names[f], round(float(shares[f]), 6), _six(observed[worst[f], f]), _six(expected[worst[f], f]))
+        for f in np.flatnonzero(there.any(0)).tolist()
+    ]
+    return sorted(parts, key=lambda part: -part.share)
+
+
+def iso(time_ns: int) -> str:
+    """`2026-01-02T03:04:05.678Z`, whole milliseconds."""
+    moment = datetime.fromtimestamp(time_ns // 1_000_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % 1_000_000_000 // 1_000_000:03d}Z"
+
+
+def duration(ns: int) -> str:
+    """A length of time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+
+    >>> duration(12_000_000_000_000)
+    '3 h 20 min'
+    """
+    seconds = ns // 1_000_000_000
+    days, hours, minutes = seconds // 86_400, seconds % 86_400 // 3600, seconds % 3600 // 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def _sentence(event: Event, stream: str, parts: Sequence[Attribution], filled: float) -> str:
+    lasted = duration(event.at_ns - event.onset_ns)
+    if event.kind == SILENCE:
+        if event.event == RESOLVE:
+            return f"{stream} sends again after {lasted} of silence."
+        return f"{stream} has sent nothing since {_say(event.onset_ns)}, while other streams go on."
+    if event.event == RESOLVE:
+        return f"{stream} is back to normal after {lasted}; the peak was {_times(event.peak)} the alert line."
+    first = "has been" if event.event == OPEN else "is still, and more,"
+    text = f"{stream} {first} unusual since {_say(event.onset_ns)}: {_times(event.peak)} the alert line"
+    if parts:
+        top = parts[0]
+        text += f"; most of it in {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
+    if filled:
+        text += f" ({max(filled, 0.01):.0%} of the window was missing and filled in)"
+    return text + "."
+
+
+def _times(peak: float) -> str:
+    """How many times as high; beyond a thousand the figure says no more than that."""
+    return f"{peak:.1f} times" if peak < 1000 else "more than 1,000 times"
+
+
+def _say(time_ns: int) -> str:
+    return f"{datetime.fromtimestamp(time_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _link(url: str, stream: str, event: Event) -> str:
+    margin = max(event.at_ns - event.onset_ns, 3_600_000_000_000)
+    query = {
+        "var-stream": stream,
+        "from": (event.onset_ns - margin) // 1_000_000,
+        "to": (event.at_ns + margin) // 1_000_000,
+    }
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
+
+
+def _six(value: np.floating) -> float:
+    return float(f"{float(value):.6g}")

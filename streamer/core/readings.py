@@ -1,0 +1,39 @@
+"""Readings: what flows through the pipeline, as columns of equal length.
+
+Pure numpy. Not inside: how bytes become readings (`formats`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEVER = np.iinfo(np.int64).min  # an event time before every other
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Readings as columns of equal length `n`, in the order they arrived."""
+
+    stream: NDArray[np.int64]  # (n,) code, an index into the decoder's `names`
+    time_ns: NDArray[np.int64]  # (n,) event time, ns since 1970 UTC
+    values: NDArray[np.float32]  # (n, features) raw units
+    partition: NDArray[np.int64]  # (n,)
+    offset: NDArray[np.int64]  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    def take(self, where: NDArray[Any]) -> Readings:
+        """The rows an index array or mask names."""
+        return Readings(
+            self.stream[where], self.time_ns[where], self.values[where], self.partition[where], self.offset[where]
+        )
+
+
+def admissible(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which readings `(n, features)` are taken with `records.missing: fill`: something is there, nothing infinite."""
+    return np.asarray(~np.isnan(values).all(axis=1) & ~np.isinf(values).any(axis=1), np.bool_)

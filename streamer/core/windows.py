@@ -1,0 +1,148 @@
+"""Sliding windows of thousands of streams in one slab.
+
+Each stream owns a strip of the slab, twice the window long. Readings are written one
+after another, so a window is a contiguous piece of the strip and cutting it is one copy;
+when a strip is full, its newest readings move to the front. A push of any mix of
+streams gives back every window it closes, without Python code per reading.
+
+Pure: no clock, no broker. Not inside: event-time order (`frames` has seen to it), scaling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.grouping import Groups, Ints, group
+from streamer.core.keyed_state import Table
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows just closed; they lie in the slab, so take them before the push goes on."""
+
+    rows: Ints  # (k,) which pushed reading closed each window
+    _starts: Ints  # (k,) where each window begins in the slab
+    _views: Float32  # every window of the slab, as views
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, which: slice) -> Float32:
+        """Some windows, copied: `(n, length, features)`, oldest reading first."""
+        return self._views[self._starts[which]]
+
+
+class Windower:
+    """Strips of all streams.
+
+    Args:
+        length: Readings in a window.
+        stride: Readings between the ends of two windows of a stream.
+        features: Width of a reading.
+    """
+
+    def __init__(self, length: int, stride: int, features: int) -> None:
+        self.length, self.stride, self.features = length, stride, features
+        self._room = 2 * length
+        self.table = Table(
+            {
+                "strip": (np.float32, (self._room, features), 0.0),
+                "used": (np.int64, (), 0),  # readings in the strip
+                "run": (np.int64, (), 0),  # readings since the stream began anew
+            }
+        )
+
+    def push(self, codes: Ints, values: Float32, fresh: NDArray[np.bool_]) -> Iterator[Windows]:
+        """Add readings, several of a stream in time order, and cut the windows they close.
+
+        Yields at least once for every `length + 1` readings of a stream; all readings
+        are added only when the iterator is exhausted.
+
+        Args:
+            codes: Stream of each reading, `(n,)`.
+            values: `(n, features)`.
+            fresh: True where the stream begins anew with this reading, `(n,)`.
+        """
+        if not len(codes):
+            return
+        groups = group(codes)
+        self.table.reach(int(groups.codes[-1]) + 1)
+        most = self._room - self.length + 1  # readings a strip surely has room for
+        if int(groups.count.max()) <= most:
+            yield self._push(groups, groups.order, values, fresh)
+            return
+        turn = groups.rank // most
+        for number in range(int(turn[-1] if len(groups.codes) == 1 else turn.max()) + 1):
+            rows = groups.order[turn == number]
+            part = group(codes[rows])
+            yield self._push(part, rows[part.order], values, fresh)
+
+    def _push(self, groups: Groups, rows: Ints, values: Float32, fresh: NDArray[np.bool_]) -> Windows:
+        """Push readings `rows`, already in the order of `groups`, each stream with room for its own."""
+        length = self.length
+        strip, used, run = self.table["strip"], self.table["used"], self.table["run"]
+        flat = strip.reshape(-1, self.features)
+        views = np.lib.stride_tricks.as_strided(
+            flat,
+            (max(0, len(flat) - length + 1), length, self.features),
+            (flat.strides[0], *flat.strides),
+            writeable=False,
+        )
+
+        before = used[groups.codes]
+        full = before + groups.count > self._room
+        if full.any():
+            moving = groups.codes[full]
+            # `views` copies on indexing, so source and target may overlap.
+            strip[moving, : length - 1] = views[moving * self._room + before[full] - length][:, 1:]
+            before[full] = length - 1
+        member, rank = groups.member, groups.rank
+        place = groups.codes[member] * self._room + before[member] + rank
+        flat[place] = values[rows]
+
+        since = run[groups.codes][member] + rank + 1
+        anew = fresh[rows]
+        if anew.any():
+            line = np.arange(len(rows))
+            newest_anew = np.maximum.accumulate(np.where(anew, line, -1))
+            since = np.where(newest_anew >= groups.begin[member], line - newest_anew + 1, since)
+        used[groups.codes] = before + groups.count
+        run[groups.codes] = since[groups.begin + groups.count - 1]
+
+        closed = np.flatnonzero((since >= length) & ((since - length) % self.stride == 0))
+        return Windows(rows[closed], place[closed] - length + 1, views)
+
+    def missing(self, codes: Ints) -> Ints:
+        """Readings each stream still lacks until its first window closes, `(n,)`."""
+        self.table.reach(int(codes.max(initial=-1)) + 1)
+        lacking: Ints = np.maximum(0, self.length - self.table["run"][codes])
+        return lacking
+
+    def freeze(self, codes: Ints) -> dict[str, NDArray[Any]]:
+        """What `thaw` needs to go on with some streams: their newest `length` readings."""
+        self.table.reach(int(codes.max(initial=-1)) + 1)
+        used = self.table["used"][codes]
+        kept = np.minimum(used, self.length)
+        place = np.maximum(used - self.length, 0)[:, None] + np.arange(self.length)
+        return {"newest": self.table["strip"][codes[:, None], place], "used": kept, "run": self.table["run"][codes]}
+
+    def thaw(self, codes: Ints, columns: dict[str, NDArray[Any]]) -> None:
+        """Take over streams that `freeze` gave.
+
+        Raises:
+            ValueError: Columns of another shape.
+        """
+        wanted = (len(codes), self.length, self.features)
+        if columns["newest"].shape != wanted:
+            raise ValueError(f"column newest: wanted {wanted}; got {columns['newest'].shape}")
+        self.table.reach(int(codes.max(initial=-1)) + 1)
+        self.table["strip"][codes, : self.length] = columns["newest"]
+        self.table["used"][codes] = np.clip(columns["used"], 0, self.length)
+        self.table["run"][codes] = columns["run"]

@@ -1,0 +1,220 @@
+"""Every metric the process exports, in one place; the only code that imports prometheus_client.
+
+The registry is a parameter, so that tests and several daemons in one process do not
+share counters. Label sets are known in advance or capped: series of single streams
+exist for at most `http.max_stream_series` streams, alerting ones first, and go when
+the stream goes. Not inside: the HTTP server (`web`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from streamer import __version__
+from streamer.core.alerts import Attribution
+from streamer.core.events import ANOMALY, OPEN, RESOLVE, SILENCE, UPDATE
+from streamer.formats.rejects import REASONS, STREAM_LIMIT
+
+# A second series beside every counter that says when it was made: twice the series for nothing here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+__all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamView"]
+
+SEVERITIES = ("info", "warning", "critical")
+STATES = ("warming", "active", "alerting", "silent")
+RELOAD_REASONS = ("artifact", "config", "canary")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamView:
+    """One stream as `/metrics` shows it."""
+
+    stream: str
+    score: float | None
+    settled: float | None
+    error: float | None
+    active: bool
+    last_event_s: float
+    parts: Sequence[Attribution] = field(default_factory=tuple)  # only while an incident is open
+
+
+class Metrics:
+    """The catalogue. Attributes are named as the metrics, without the prefix.
+
+    Args:
+        registry: Where all of them are registered.
+        streams: Gives the streams with series of their own, at each scrape.
+    """
+
+    def __init__(self, registry: CollectorRegistry, streams: Callable[[], Sequence[StreamView]] = list) -> None:
+        self.registry = registry
+        self.catalogue: dict[str, tuple[str, ...]] = {}
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+
+        self.records_consumed = counter("records_consumed_total", "Records read from the input topic.")
+        self.records_windowed = counter("records_windowed_total", "Readings taken into their stream's window.")
+        self.records_duplicate = counter("records_duplicate_total", "Readings with an event time seen already.")
+        self.records_late = counter("records_late_total", "Readings older than their stream's newest.")
+        self.records_dead_lettered = counter(
+            "records_dead_lettered_total", "Records sent to the dead-letter topic.", ["reason"]
+        )
+        self.records_rejected = counter(
+            "records_rejected_total", "Records refused by a limit and not sent anywhere.", ["reason"]
+        )
+        self.records_replayed = counter(
+            "records_replayed_total", "Records read again to rebuild state; not published, in no other count."
+        )
+        self.filled_values = counter("filled_values_total", "Missing values of readings, filled in to score them.")
+        self.windows_sparse = counter("windows_sparse_total", "Windows not scored: too much of them is missing.")
+        self.windows_scored = counter("windows_scored_total", "Windows scored.")
+        self.scoring_failures = counter("scoring_failures_total", "Windows whose score was not a number.")
+        self.window_resets = counter("window_resets_total", "Windows begun anew.", ["reason"])
+        self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
+        self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
+        self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
+        self.delivery_failures = counter(
+            "delivery_failures_total", "Flushes that left alerts, dead letters or scores unacknowledged."
+        )
+        self.checkpoints = counter("checkpoints_total", "Checkpoints completed.")
+        self.checkpoint_failures = counter("checkpoint_failures_total", "Checkpoints not completed; tried again.")
+        self.commits = counter("commits_total", "Offset commits acknowledged, one per partition.")
+        self.commit_failures = counter("commit_failures_total", "Offset commits refused.")
+        self.offset_resets = counter("offset_resets_total", "Offsets no longer on the broker; records were lost.")
+        self.broker_errors = counter("broker_errors_total", "Times the connection was given up and made anew.")
+        self.model_reloads = counter("model_reloads_total", "Bundles taken into use while running.")
+        self.model_reload_failures = counter(
+            "model_reload_failures_total", "Bundles refused; the old one stays.", ["reason"]
+        )
+        self.scoring_duration = histogram("scoring_duration_seconds", "Time to take in and score one poll.")
+        self.checkpoint_duration = histogram("checkpoint_duration_seconds", "Time of one checkpoint.")
+        self.event_to_score = histogram(
+            "event_to_score_seconds", "From the broker's time stamp of a poll's newest record to its score."
+        )
+        self.consumer_lag = gauge("consumer_lag_records", "Records on the broker not read yet.", ["partition"])
+        self.partitions_poisoned = gauge(
+            "partitions_poisoned", "Partitions paused because a batch of theirs cannot be read."
+        )
+        self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
+        self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
+        self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
+        self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
+        self.ready = gauge("ready", "1 when connection, topics, rights and model are proved.")
+        self.last_poll = gauge("last_poll_timestamp_seconds", "When the loop last polled.")
+        self.last_record = gauge("last_record_timestamp_seconds", "When a record last came.")
+        self.last_event = gauge("last_event_timestamp_seconds", "Newest event time.")
+        self.last_window_scored = gauge("last_window_scored_timestamp_seconds", "When a window was last scored.")
+        self.last_checkpoint = gauge("last_checkpoint_timestamp_seconds", "When a checkpoint last completed.")
+        self.last_commit = gauge("last_commit_timestamp_seconds", "When a commit was last acknowledged.")
+        self.model_info = gauge("model_info", "Bundle in use.", ["version", "backbone", "regulariser"])
+        self.model_trained = gauge("model_trained_timestamp_seconds", "When the bundle in use was trained.")
+        self.stream_series_dropped = gauge(
+            "stream_series_dropped", "Streams without series of their own: over http.max_stream_series."
+        )
+        gauge("build_info", "Version of the program.", ["version"]).labels(__version__).set(1)
+
+        # A series that is missing until its first event cannot be alerted on.
+        for reason in REASONS:
+            if reason != STREAM_LIMIT:
+                self.records_dead_lettered.labels(reason)
+        self.records_rejected.labels(STREAM_LIMIT)
+        self.window_resets.labels("gap")
+        for kind in (ANOMALY, SILENCE):
+            self.incidents_resolved.labels(kind)
+            self.incidents_open.labels(kind)
+        for severity in SEVERITIES:
+            self.incidents_opened.labels(ANOMALY, severity)
+        self.incidents_opened.labels(SILENCE, "warning")
+        for event in (OPEN, UPDATE, RESOLVE):
+            self.alerts_published.labels(event)
+        for state in STATES:
+            self.streams_tracked.labels(state)
+        for reason in RELOAD_REASONS:
+            self.model_reload_failures.labels(reason)
+        collector = _StreamCollector(streams)
+        self.catalogue |= collector.catalogue
+        registry.register(collector)
+
+    def app(self) -> Any:
+        """A WSGI application that answers with all metrics."""
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        return make_wsgi_app(self.registry)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        self.catalogue[f"streamer_{name}"] = tuple(labels)
+        return Counter(f"streamer_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        self.catalogue[f"streamer_{name}"] = tuple(labels)
+        return Gauge(f"streamer_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        for suffix in ("", "_bucket", "_sum", "_count"):
+            self.catalogue[f"streamer_{name}{suffix}"] = ("le",) if suffix == "_bucket" else ()
+        return Histogram(f"streamer_{name}", text, registry=self.registry, buckets=_SECONDS)
+
+
+class _StreamCollector(Collector):
+    """Series of single streams, made at the scrape: nothing is kept per stream between two."""
+
+    catalogue: ClassVar[dict[str, tuple[str, ...]]] = {
+        "streamer_anomaly_score_ratio": ("stream",),
+        "streamer_settled_score_ratio": ("stream",),
+        "streamer_reconstruction_error": ("stream",),
+        "streamer_anomaly_active": ("stream",),
+        "streamer_stream_last_event_timestamp_seconds": ("stream",),
+        "streamer_feature_error_share": ("stream", "feature"),
+        "streamer_feature_observed": ("stream", "feature"),
+        "streamer_feature_expected": ("stream", "feature"),
+    }
+    _help: ClassVar[dict[str, str]] = {
+        "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
+        "streamer_settled_score_ratio": "Settled score, of the reading 16 scores before the newest.",
+        "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is usual for the stream.",
+        "streamer_anomaly_active": "1 while an incident of the stream is open.",
+        "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
+        "streamer_feature_error_share": "Part of the feature in an open incident's error; sums to 1.",
+        "streamer_feature_observed": "Observed value of the feature where an open incident deviates most.",
+        "streamer_feature_expected": "Expected value of the feature at the same reading.",
+    }
+
+    def __init__(self, streams: Callable[[], Sequence[StreamView]]) -> None:
+        self._streams = streams
+
+    def describe(self) -> Iterable[Metric]:
+        return [GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()]
+
+    def collect(self) -> Iterable[Metric]:
+        score, settled, error, active, last, share, observed, expected = families = [
+            GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()
+        ]
+        for view in self._streams():
+            label = [view.stream]
+            if view.score is not None:
+                score.add_metric(label, view.score)
+            if view.settled is not None:
+                settled.add_metric(label, view.settled)
+            if view.error is not None:
+                error.add_metric(label, view.error)
+            active.add_metric(label, float(view.active))
+            last.add_metric(label, view.last_event_s)
+            for part in view.parts:
+                share.add_metric([view.stream, part.name], part.share)
+                observed.add_metric([view.stream, part.name], part.observed)
+                expected.add_metric([view.stream, part.name], part.expected)
+        return families
+
+
+# Metric names and their labels; dashboards and rules are held against it.
+CATALOGUE = Metrics(CollectorRegistry()).catalogue

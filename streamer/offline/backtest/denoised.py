@@ -1,0 +1,83 @@
+"""`streamer backtest --rebuilt`: the signal without its noise, as the model rebuilds it.
+
+    DIR/rebuilt.parquet  stream, timestamp and every feature in raw units; a row for each reading, in the data's order
+
+Not inside: which window gives which reading (`expected`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.detector import Detector
+from streamer.connectors.files import DataSet
+from streamer.core.grouping import Ints
+from streamer.offline.backtest.evaluation import Timeline
+from streamer.offline.backtest.reconstruction import rebuild
+from streamer.offline.progress import progress
+
+Float32 = NDArray[np.float32]
+
+_GROUP = 1 << 16  # rows written at once
+
+
+def write_rebuilt(
+    path: Path, detector: Detector, data: DataSet, timeline: Timeline, features: Sequence[str], max_gap_s: float | None
+) -> None:
+    """Write the file; null where a reading has no expected value.
+
+    Values wait in a file of their own until they can be written in the data's order: memory does not grow.
+
+    Args:
+        path: The Parquet file.
+        detector: Rebuilds.
+        data: Readings.
+        timeline: Those that were admitted.
+        features: Names.
+        max_gap_s: A longer step of a stream begins its windows anew.
+    """
+    table_rows = detector.rows(data.names)
+
+    def fetch(places: Ints) -> tuple[Float32, Ints]:
+        return data.values[timeline.rows[places]].astype(np.float32), table_rows[timeline.stream[places]]
+
+    with tempfile.TemporaryFile(dir=path.parent) as aside, progress("rebuilding", len(timeline.rows)) as advance:
+        shape = (max(1, len(data)), len(features))
+        values: np.memmap[tuple[int, int], np.dtype[np.float32]] = np.memmap(aside, np.float32, "w+", shape=shape)
+        for i in range(0, len(values), _GROUP):
+            values[i : i + _GROUP] = np.nan
+        for places, expected, _ in rebuild(detector, fetch, run_begins(timeline, max_gap_s), len(timeline.rows)):
+            values[timeline.rows[places]] = expected
+            advance(len(places))
+        _write(path, data, values, features)
+
+
+def run_begins(timeline: Timeline, max_gap_s: float | None) -> Ints:
+    """Places at which windows begin anew: another stream, or a gap too long to bridge."""
+    anew = np.diff(timeline.stream) != 0
+    if max_gap_s is not None:
+        anew |= np.diff(timeline.time_ns) > int(max_gap_s * 1e9)
+    begins: Ints = np.append(0, np.flatnonzero(anew) + 1)
+    return begins
+
+
+def _write(path: Path, data: DataSet, values: Float32, features: Sequence[str]) -> None:
+    types = [("stream", pa.dictionary(pa.int32(), pa.string())), ("timestamp", pa.timestamp("ns", "UTC"))]
+    schema = pa.schema([*types, *((name, pa.float32()) for name in features)])
+    streams = pa.array(data.names, pa.string())
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for i in range(0, len(data), _GROUP):
+            some = slice(i, i + _GROUP)
+            columns = [
+                pa.DictionaryArray.from_arrays(pa.array(data.stream[some], pa.int32()), streams),
+                pa.array(data.time_ns[some], pa.timestamp("ns", "UTC")),
+                *(pa.array(np.ascontiguousarray(column), from_pandas=True) for column in values[some].T),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -1,0 +1,92 @@
+"""What the detector expects of each reading: the causal reconstruction, which is also the signal without its noise.
+
+A reading belongs to a patch of its stream; its expected value comes from the window that ends with that patch, so it
+is known as soon as the patch is full. Readings of a stream's first window, but for the newest patch, and of a last
+patch that is not full have none. Windows are rebuilt in batches, across streams. Not inside: scores, files, pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.detector import Detector
+from streamer.core.grouping import Ints
+
+Float32 = NDArray[np.float32]
+Fetch = Callable[[Ints], tuple[Float32, Ints]]
+
+_BATCH = 1024  # windows rebuilt at once ...
+_VALUES = 1 << 22  # ... or fewer where they are wide
+
+
+def expected_series(detector: Detector, values: Float32, row: int) -> tuple[Float32, Float32]:
+    """What the detector expects of each reading of one stream.
+
+    Args:
+        detector: Rebuilds the windows.
+        values: Readings in time order, raw units, `(n, features)`.
+        row: Table row of the stream.
+
+    Returns:
+        Expected values `(n, features)` in raw units, and the squared error in model
+        units `(n, features)`; NaN where there is none.
+    """
+    expected = np.full(values.shape, np.nan, np.float32)
+    error = np.full(values.shape, np.nan, np.float32)
+
+    def fetch(places: Ints) -> tuple[Float32, Ints]:
+        return values[places].astype(np.float32), np.full(len(places), row)
+
+    for places, rebuilt, wrong in rebuild(detector, fetch, np.array([0]), len(values)):
+        expected[places], error[places] = rebuilt, wrong
+    return expected, error
+
+
+def rebuild(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Iterator[tuple[Ints, Float32, Float32]]:
+    """Expected values of `n` readings that stand run after run; a window never reaches over two runs.
+
+    Args:
+        detector: Rebuilds the windows.
+        fetch: Gives the raw readings at some places, `(k, features)`, and the table row of each, `(k,)`.
+        begins: Place of each run's first reading, rising; the first is 0.
+        n: Readings in all.
+
+    Yields:
+        Places `(k,)`, expected values `(k, features)` in raw units, squared error in model units `(k, features)`;
+        NaN where a value is missing: what is expected there is what it was filled with.
+    """
+    a = detector.architecture
+    ends = window_ends(begins, n, a.window, a.patch)
+    batch = min(_BATCH, max(8, _VALUES // (a.window * a.features)))
+    for i in range(0, len(ends), batch):
+        some = ends[i : i + batch, None]
+        places, inverse = np.unique(some + np.arange(-a.window, 0), return_inverse=True)
+        values, rows = fetch(places)
+        windows = detector.prepare(values, rows)[inverse].reshape(len(some), a.window, a.features)
+        holed = np.isnan(windows).any((1, 2))
+        given = windows
+        if holed.any():
+            given = windows.copy()
+            given[holed] = detector.fill(windows[holed])
+        with torch.inference_mode():
+            rebuilt = detector.network(torch.from_numpy(given)).numpy()
+        newest = (some + np.arange(-a.patch, 0)).ravel()
+        patches = rebuilt[:, -a.patch :].reshape(-1, a.features)
+        wrong = (patches - windows[:, -a.patch :].reshape(-1, a.features)) ** 2
+        yield newest, detector.scaler.inverse(patches, rows[np.searchsorted(places, newest)]), wrong
+
+
+def window_ends(begins: Ints, n: int, window: int, patch: int) -> Ints:
+    """Where, one past the newest reading, windows end that close with a patch of their run.
+
+    >>> window_ends(np.array([0, 10]), 25, window=8, patch=4).tolist()
+    [8, 18, 22]
+    """
+    count = np.maximum(0, (np.diff(begins, append=n) - window) // patch + 1)
+    rank = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    ends: Ints = np.repeat(begins + window, count) + patch * rank
+    return ends

@@ -1,0 +1,312 @@
+"""`streamer backtest`: files through the very stations the daemon uses; scores, alerts, a report.
+
+    DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up;
+                             with records.missing: fill also filled, the part of the window that was missing
+    DIR/alerts.jsonl         the messages the daemon would have published
+    DIR/report.html          what was found, how often, with pictures
+    DIR/labels.csv           with --labels: each labelled incident, caught or not, how late
+    DIR/embeddings.parquet   with --embeddings: the latent of each window; and DIR/nearest.csv
+    DIR/rebuilt.parquet      with --rebuilt: the signal as the model rebuilds it
+
+Not inside: the stations (`pipeline`), what incidents and labels come to (`findings`), the page (`report`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.detector import Detector
+from streamer.config import Settings
+from streamer.connectors.files import DataSet
+from streamer.core.alerts import Alert
+from streamer.core.events import OPEN, SILENCE, Event
+from streamer.core.pipeline import Pipeline
+from streamer.core.readings import Readings
+from streamer.core.retrospective import DELAY
+from streamer.errors import DataError
+from streamer.offline.backtest import embeddings as latents
+from streamer.offline.backtest import evaluation as findings
+from streamer.offline.backtest import report
+from streamer.offline.backtest.denoised import write_rebuilt
+from streamer.offline.backtest.embeddings import LatentWriter, Neighbourhood
+from streamer.offline.backtest.evaluation import Incident, Timeline, Verdict
+from streamer.offline.progress import progress
+
+log = logging.getLogger(__name__)
+Float32 = NDArray[np.float32]
+Watch = Callable[[Readings, Float32], None]
+
+_BATCH = 4096
+_CHUNK = 1 << 18  # rows of scores.csv written at once
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What a run gave; columns have one row per reading of the data, in its order."""
+
+    score: Float32  # NaN where no window closed
+    error: Float32
+    settled: Float32  # with the readings after it in view; NaN where those are too few
+    filled: Float32  # part of the window that was missing
+    admitted: NDArray[np.bool_]  # neither skipped nor a duplicate nor late
+    alerts: list[Alert]
+    events: list[Event]  # one for each alert; `row` counts readings of the data
+    skipped: int  # rows with values that are no numbers
+    duplicates: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a run comes to."""
+
+    timeline: Timeline  # admitted readings
+    incidents: list[Incident]
+    verdict: Verdict | None  # None without labels
+
+
+def carry_out(
+    settings: Settings,
+    detector: Detector,
+    version: str,
+    data: DataSet,
+    directory: Path,
+    *,
+    embeddings: bool = False,
+    rebuilt: bool = False,
+) -> dict[str, float]:
+    """Score all of `data`, write everything that was asked for, and return the figures of `summary`.
+
+    Raises:
+        DataError: The directory cannot be written.
+        ConfigError: The detector was made for other features or windows.
+    """
+    with _writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        if not embeddings:
+            result = run(settings, detector, version, data)
+        else:
+            with LatentWriter(directory / "embeddings.parquet", settings, detector, data.names) as writer:
+                result = run(settings, detector, version, data, watch=writer.push)
+        found = find(result, data)
+        if rebuilt:
+            write_rebuilt(
+                directory / "rebuilt.parquet",
+                detector,
+                data,
+                found.timeline,
+                settings.records.features,
+                settings.window.max_gap_s,
+            )
+        near = None
+        if embeddings:
+            near = latents.neighbourhood(
+                directory / "embeddings.parquet",
+                found.incidents,
+                found.timeline,
+                result.score,
+                data.names,
+                normal_below=settings.alerting.exit_below,
+                window=settings.window.length,
+            )
+        write(result, data, settings, detector, version, directory, found=found, neighbourhood=near, rebuilt=rebuilt)
+    return summary(result, data, settings, found)
+
+
+def run(
+    settings: Settings,
+    detector: Detector,
+    version: str,
+    data: DataSet,
+    *,
+    batch: int = _BATCH,
+    watch: Watch | None = None,
+) -> Backtest:
+    """Score every reading of `data` causally.
+
+    The scores are those the daemon gives for the same readings in the same order.
+
+    Args:
+        settings: Of the daemon.
+        detector: Scores.
+        version: Of its bundle.
+        data: Readings.
+        batch: Readings taken in at once.
+        watch: Called after each batch with the readings the stations took in, and the scores of all readings so far.
+    """
+    pipeline = Pipeline(settings, detector, version)
+    for name in data.names:
+        pipeline.streams.add(name)
+    score = np.full(len(data), np.nan, np.float32)
+    error = np.full(len(data), np.nan, np.float32)
+    settled = np.full(len(data), np.nan, np.float32)
+    admitted = np.zeros(len(data), np.bool_)
+    filled = np.full(len(data), np.nan, np.float32)
+    complete = data.admitted(settings.records)
+    alerts: list[Alert] = []
+    events: list[Event] = []
+    duplicates = late = 0
+    with progress("backtest", len(data)) as advance:
+        for readings in data.batches(batch):
+            given = readings.take(complete[readings.offset])
+            outcome = pipeline.process(given)
+            rows = outcome.readings.offset
+            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.settled
+            filled[rows], admitted[rows] = outcome.scores.filled, True
+            alerts += outcome.alerts
+            events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]
+            duplicates, late = duplicates + outcome.duplicates, late + outcome.late
+            if watch is not None:
+                watch(given, score)
+            advance(len(readings))
+    settled = _at_its_reading(settled, score, data)
+    return Backtest(score, error, settled, filled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
+
+
+def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
+    """Settled scores, each moved from the reading that settled it to its own, `DELAY` scores before."""
+    scored = Timeline.of(data.stream, data.time_ns, ~np.isnan(score)).rows
+    moved = np.full_like(settled, np.nan)
+    moved[scored[:-DELAY]] = settled[scored[DELAY:]]  # NaN where that is another stream's
+    return moved
+
+
+def find(result: Backtest, data: DataSet) -> Findings:
+    """Incidents of a run and, where the data have labels, what those say of them."""
+    timeline = Timeline.of(data.stream, data.time_ns, result.admitted)
+    incidents = findings.gather(result.alerts, result.events, timeline, result.score)
+    if data.label is None:
+        return Findings(timeline, incidents, None)
+    labelled = findings.runs(data.label, Timeline.of(data.stream, data.time_ns))
+    return Findings(timeline, incidents, findings.judge(labelled, incidents, timeline))
+
+
+def summary(result: Backtest, data: DataSet, settings: Settings, found: Findings | None = None) -> dict[str, float]:
+    """Figures of a run."""
+    found = found or find(result, data)
+    days = found.timeline.stream_days
+    budget = settings.alerting.budget_per_stream_per_week
+    weekly = 7 * len(found.incidents) / days if days else np.nan
+    figures = {} if found.verdict is None else found.verdict.figures()
+    false_weekly = figures.get("false_per_stream_week", weekly)
+    return {
+        "readings": len(data),
+        "streams": len(np.unique(data.stream)),
+        "stream_days": days,
+        "scored": int((~np.isnan(result.score)).sum()),
+        "incidents": len(found.incidents),
+        "incidents_per_stream_week": weekly,
+        "alerts": len(result.alerts),
+        "alerts_per_stream_day": len(result.alerts) / days if days else np.nan,
+        "silences": sum(event.kind == SILENCE and event.event == OPEN for event in result.events),
+        **figures,
+        "budget_per_stream_week": budget,
+        "rate_to_budget": false_weekly / budget,
+        "skipped": result.skipped,
+        "duplicates": result.duplicates,
+        "late": result.late,
+    }
+
+
+def write(
+    result: Backtest,
+    data: DataSet,
+    settings: Settings,
+    detector: Detector,
+    version: str,
+    directory: Path,
+    *,
+    found: Findings | None = None,
+    neighbourhood: Neighbourhood | None = None,
+    rebuilt: bool = False,
+) -> None:
+    """Write scores, alerts, the report, and what goes with labels and latents if there are any.
+
+    Raises:
+        DataError: The directory cannot be written.
+    """
+    found = found or find(result, data)
+    files = ["scores.csv", "alerts.jsonl"]
+    with _writable(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_scores(result, data, directory / "scores.csv", settings.records.missing)
+        with (directory / "alerts.jsonl").open("wb") as file:
+            file.writelines(alert.encode() + b"\n" for alert in result.alerts)
+        if found.verdict is not None:
+            _label_table(found.verdict, data).to_csv(directory / "labels.csv", index=False)
+            files.append("labels.csv")
+        if neighbourhood is not None:
+            neighbourhood.nearest.to_csv(directory / "nearest.csv", index=False, float_format="%.6g")
+            files += ["embeddings.parquet", "nearest.csv"]
+        if rebuilt:
+            files.append("rebuilt.parquet")
+        page = report.render(
+            report.Facts(
+                version=version,
+                settings=settings,
+                detector=detector,
+                data=data,
+                score=result.score,
+                timeline=found.timeline,
+                incidents=found.incidents,
+                verdict=found.verdict,
+                neighbourhood=neighbourhood,
+                figures=summary(result, data, settings, found),
+                files=files,
+            )
+        )
+        (directory / "report.html").write_text(page, encoding="utf-8")
+
+
+def _write_scores(result: Backtest, data: DataSet, path: Path, missing: str) -> None:
+    names = np.array(data.names, object)
+    for i in range(0, len(data), _CHUNK):
+        some = slice(i, i + _CHUNK)
+        table = pd.DataFrame(
+            {
+                "stream": names[data.stream[some]],
+                "timestamp": pd.to_datetime(pd.Series(data.time_ns[some]), utc=True),
+                "score": result.score[some],
+                "error": result.error[some],
+                "settled": result.settled[some],
+            }
+        )
+        if missing == "fill":
+            table["filled"] = result.filled[some]
+        table.to_csv(path, mode="a" if i else "w", header=not i, index=False, float_format="%.8g")
+
+
+def _label_table(verdict: Verdict, data: DataSet) -> pd.DataFrame:
+    """`labels.csv`: one row for each labelled incident."""
+    rows = [
+        (
+            data.names[one.stream],
+            pd.Timestamp(one.begin_ns, unit="ns", tz="UTC"),
+            pd.Timestamp(one.end_ns, unit="ns", tz="UTC"),
+            one.readings,
+            int(one.incident is not None),
+            one.delay_ns / 1e9 if one.incident else None,
+            one.delay_readings if one.incident else None,
+            one.incident.id if one.incident else None,
+        )
+        for one in verdict.labelled
+    ]
+    columns = ["stream", "begin", "end", "readings", "caught", "delay_s", "delay_readings", "incident_id"]
+    return pd.DataFrame(rows, columns=columns).astype({"delay_readings": "Int64"})
+
+
+@contextlib.contextmanager
+def _writable(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"--out: wanted a writable directory; {directory}: {error.strerror}") from None

@@ -1,0 +1,218 @@
+"""`streamer retrain`: fit a detector on files or on a topic's past, publish it as the current bundle.
+
+Not inside: the fitting itself (`models`), the files it reads (`datafiles`) and keeps meanwhile (`spool`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models import detector
+from models.detector import Detector, Learned
+from models.fitting.baseline import AlertBudget
+from models.fitting.distributed import ALONE, Ranks, join
+from models.fitting.training import EpochReport, TrainingOptions
+from models.store.registry import Registry
+from streamer.config import Settings
+from streamer.connectors import files as datafiles
+from streamer.connectors.files import DataSet
+from streamer.errors import ConfigError
+from streamer.offline.progress import progress
+from streamer.offline.training_store import Spool
+
+CURRENT = "current"  # in place of a version: the one in use
+
+log = logging.getLogger(__name__)
+
+
+def retrain_from_files(
+    settings: Settings,
+    paths: Sequence[Path],
+    where: Sequence[str] = (),
+    *,
+    promote: bool = True,
+    warm_start: str | None = None,
+) -> str:
+    """Train on files; the rest is as in `retrain`.
+
+    Raises:
+        DataError: A file cannot be used.
+    """
+    return retrain(settings, _read(settings, paths, where), promote=promote, warm_start=warm_start)
+
+
+def retrain(
+    settings: Settings,
+    data: DataSet | Iterable[DataSet],
+    *,
+    promote: bool = True,
+    warm_start: str | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> str:
+    """Train on readings and publish.
+
+    Args:
+        settings: Say what to train and where to publish.
+        data: The readings, or pieces of them; pieces are taken one at a time, and only by one
+            process of each machine.
+        promote: Make the new bundle the current one.
+        warm_start: Version of the bundle whose weights training begins with, or
+            `CURRENT`; None begins with random ones.
+        now: Clock for the bundle's version.
+
+    Returns:
+        The version; empty if `torchrun` started this process to help the one that publishes.
+
+    Raises:
+        DataError: No reading can be used, or there is no room on disk.
+        TrainingError: There are too few.
+        ArtifactError: The registry cannot be written, or holds no bundle for a warm start.
+        ConfigError: The bundle of a warm start is of another make than the settings want, or
+            there is no such device.
+    """
+    model, alerting = settings.model, settings.alerting
+    registry = Registry(model.directory)
+    start, start_version = None, None
+    if warm_start is not None:
+        start, manifest = registry.load(None if warm_start == CURRENT else warm_start)
+        start_version = str(manifest["version"])
+        _require_same(settings, start, start_version)
+    # The layers are small: two threads spend more on waiting for each other than they save.
+    torch.set_num_threads(model.threads)
+    ranks = join()
+    ranks.check(model.batch_size)
+    device = training_device(model.device, ranks)
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    with Spool(model.spool_directory or model.directory, len(settings.records.features), ranks) as spool:
+        spool.fill([data] if isinstance(data, DataSet) else data)
+        series = spool.series()
+        interval = datafiles.interval_s([times for times, _ in series.values()])
+        if ranks.first:
+            log.info(
+                "training on %d readings of %d streams, one every %g s%s%s",
+                len(spool),
+                len(series),
+                interval,
+                "" if device == "cpu" else f", on {device}",
+                "" if ranks.size == 1 else f", {ranks.size} processes",
+            )
+        learned = _learn(settings, {name: values for name, (_, values) in series.items()}, start, spool, device, ranks)
+        ranks.leave()
+        if not ranks.first:
+            return ""
+        fitted = detector.calibrate(
+            learned,
+            interval_s=interval,
+            budget=AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
+        )
+    if start_version is not None:
+        fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
+    version = registry.publish(fitted, created=now(), fingerprint=spool.fingerprint, promote=promote)
+    _tell(version, fitted.report, promote)
+    return version
+
+
+def _tell(version: str, report: dict[str, Any], promote: bool) -> None:
+    log.info(
+        "bundle %s: %d epochs, held-out loss %.4f; alert line for %g false incidents per stream and week, "
+        "fitted on %d clusters in %.1f stream-days; the held-out part would have had %d, the budget allows %.1f%s",
+        version,
+        report["epochs"],
+        report["held_out_loss"],
+        report["budget_per_stream_per_week"],
+        report["tail"]["clusters"],
+        report["tail"]["stream_days"],
+        report["incidents_in_held_out"],
+        report["incidents_allowed_in_held_out"],
+        "" if promote else "; not promoted",
+    )
+
+
+def training_device(wanted: str, ranks: Ranks = ALONE) -> str:
+    """Where to train: `cpu`, or the GPU of this process.
+
+    Raises:
+        ConfigError: `cuda` is wanted and there is none, not one for every process, or only some have one.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = "cpu" if wanted == "cpu" or (wanted == "auto" and not count) else f"cuda:{ranks.local}"
+    if device != "cpu" and ranks.local >= count:
+        raise ConfigError(
+            f"model.device: wanted a CUDA device for process {ranks.local + 1} of this machine; torch sees {count}: "
+            "start fewer processes, or set it to cpu"
+        )
+    if len({found.partition(":")[0] for found in ranks.gather(device)}) > 1:
+        raise ConfigError(
+            "model.device: wanted one kind of device for all processes; auto found CUDA for some: set it to cpu"
+        )
+    return device
+
+
+def _learn(
+    settings: Settings,
+    series: Mapping[str, NDArray[np.float32]],
+    start: Detector | None,
+    spool: Spool,
+    device: str,
+    ranks: Ranks,
+) -> Learned:
+    """Train, and show how far it is."""
+    model = settings.model
+    options = TrainingOptions(
+        epochs=model.epochs,
+        steps_per_epoch=model.steps_per_epoch,
+        patience=model.patience,
+        batch_size=model.batch_size,
+        learning_rate=model.learning_rate,
+        seed=model.seed,
+        device=device,
+        strength=model.strength,
+        target_activation=model.target_activation,
+    )
+    with progress("training, epochs", model.epochs, shown=ranks.first) as advance:
+
+        def on_step(done: int, most: int) -> None:
+            advance(model.epochs / most)
+
+        def on_epoch(report: EpochReport) -> None:
+            advance(0, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
+
+        return detector.learn(
+            series,
+            settings.records.features,
+            settings.architecture(),
+            options=options,
+            holdout=model.holdout,
+            on_epoch=on_epoch,
+            on_step=on_step,
+            start_from=start,
+            room=spool.room,
+            ranks=ranks,
+        )
+
+
+def _read(settings: Settings, paths: Sequence[Path], where: Sequence[str]) -> Iterator[DataSet]:
+    with progress("reading, MB", datafiles.size_of(paths) / 1e6) as advance:
+        yield from datafiles.pieces(paths, settings.records, where, lambda size: advance(size / 1e6))
+
+
+def _require_same(settings: Settings, start: Detector, version: str) -> None:
+    """Weights fit only the network they were made for: say so before the data is prepared."""
+    different = settings.architecture().differences(start.architecture)
+    if start.features != settings.records.features:
+        different.append(f"records.features {list(settings.records.features)}, not {list(start.features)}")
+    if different:
+        raise ConfigError(
+            f"--warm-start: wanted a bundle made like the settings say; {version} is not: {'; '.join(different)}; "
+            "change the settings back, or leave --warm-start out"
+        )

@@ -1,0 +1,97 @@
+"""`streamer simulate`: simulated machines as a file of history, or live into Kafka with faults now and then."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from streamer.config import Settings
+from streamer.connectors.files import DataSet
+from streamer.connectors.kafka import connect_producer
+from streamer.errors import BrokerError, ConfigError, DataError
+from streamer.offline.machines import FEATURES, READINGS_A_DAY, Fleet, random_fault
+from streamer.offline.replay import encode, send
+
+log = logging.getLogger(__name__)
+_FIRST_FAULT = 90  # readings before the first fault: every window has closed by then
+_FAULT_EVERY = 240  # readings between two faults, about
+
+
+def write_history(path: Path, *, machines: int, hours: float, interval_s: float, seed: int) -> None:
+    """Fault-free history that ends now.
+
+    Args:
+        path: `.csv` or Parquet.
+        machines: How many.
+        hours: Of the machines' own time, in which a reading is a minute.
+        interval_s: Seconds between the readings' time stamps; below 60 the machines' days pass faster.
+        seed: Same seed, same machines.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    steps = int(hours * 60)
+    start = pd.Timestamp.now("UTC").floor("s") - pd.Timedelta(seconds=steps * interval_s)
+    frame = Fleet(machines, seed=seed).history(steps, start, interval_s)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False)
+    except OSError as error:
+        raise DataError(f"--out: wanted a writable file; {path}: {error.strerror}") from None
+
+
+def feed(settings: Settings, *, machines: int, interval_s: float, seed: int, stop: threading.Event) -> None:
+    """Send readings as they are due until told to stop, with a fault every few minutes of readings.
+
+    The machines are those of `write_history` with the same seed. Time stamps are the
+    clock's, and the time of the machines' day follows from it, so a restart goes on.
+
+    Raises:
+        ConfigError: The configuration reads other features than the machines have.
+    """
+    if set(settings.records.features) != set(FEATURES):
+        raise ConfigError(
+            f"records.features: the simulated machines have {list(FEATURES)}; got {list(settings.records.features)}"
+        )
+    fleet, random = Fleet(machines, seed=seed), np.random.default_rng()
+    columns = [FEATURES.index(name) for name in settings.records.features]
+    producer = connect_producer(settings.kafka)
+    start_s, began = time.time(), time.monotonic()
+    first = int(start_s / interval_s) % READINGS_A_DAY
+    fleet.start(first)
+    next_fault, told_at = first + _FIRST_FAULT, 0.0
+    try:
+        while not stop.is_set():
+            number = fleet.step_number
+            if number >= next_fault:
+                fault = random_fault(random, machines, number + 5)
+                fleet.faults = [f for f in fleet.faults if f.end > number] + [fault]
+                log.info("fault: %s on %s in %d readings", fault.kind, fleet.names[fault.machine], fault.start - number)
+                next_fault = number + _FAULT_EVERY
+            values, sends = fleet.step()
+            at_ns = int((start_s + (number - first) * interval_s) * 1e6) * 1000
+            data = DataSet(
+                fleet.names,
+                np.flatnonzero(sends),
+                np.full(int(sends.sum()), at_ns, np.int64),
+                values[sends][:, columns],
+            )
+            try:
+                send(producer, settings.kafka.topic, encode(data, settings), settings)
+                if time.monotonic() - told_at > 10:
+                    producer.flush(settings.kafka.delivery_timeout_s)
+                    told_at = time.monotonic()
+                    log.info("%d readings a machine sent", number - first + 1)
+            except BrokerError as error:
+                log.warning("%s", error)
+            stop.wait(max(0.0, began + (fleet.step_number - first) * interval_s - time.monotonic()))
+    finally:
+        producer.close()

@@ -1,0 +1,213 @@
+"""Readings on disk for training: taken in as they come, given back stream by stream in time order.
+
+    arrived   one record after another, as the pieces came
+    ordered   times, then values, each stream in one run
+
+Both are mapped files without a name: they cannot outlive the processes that hold them. Memory
+is needed for a piece at a time, never for all. Not inside: where readings come from, what is learned of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fitting.distributed import ALONE, Ranks
+from streamer.connectors.files import DataSet
+from streamer.errors import DataError
+
+log = logging.getLogger(__name__)
+_AT_ONCE = 1 << 18  # rows moved at once
+
+
+class Spool:
+    """One process of each machine fills it (`fills`); all then read it.
+
+    Args:
+        directory: Where the files are, with room for 20 + 8 * features bytes a reading.
+        features: Values of a reading.
+        ranks: The processes that train together; those of a machine share the files.
+
+    Raises:
+        DataError: No file can be made there.
+    """
+
+    def __init__(self, directory: Path, features: int, ranks: Ranks = ALONE) -> None:
+        self.directory, self.features, self.ranks = directory, features, ranks
+        self.fills = ranks.local == 0
+        self.names: list[str] = []
+        self.fingerprint = ""  # digest of all readings
+        self._record = np.dtype([("time", "<i8"), ("stream", "<i4"), ("values", "<f4", (features,))])
+        self._counts = np.zeros(0, np.int64)  # rows of each stream
+        self._arrived, self._ordered = self._files()
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._arrived.close()
+        self._ordered.close()
+
+    def __len__(self) -> int:
+        return int(self._counts.sum())
+
+    def fill(self, pieces: Iterable[DataSet]) -> None:
+        """Take readings in and order them; on processes that do not fill it, wait for those that do.
+
+        Rows in which a value is no number are left out. Equal times of a stream stay in the order they came.
+
+        Raises:
+            DataError: The disk is full, no row was complete, or machines found different readings.
+        """
+        if self.fills:
+            left_out = sum(self._add(piece) for piece in pieces)
+            if left_out:
+                log.warning(
+                    "%d of %d rows hold values that are no numbers and are left out", left_out, left_out + len(self)
+                )
+            if not len(self):
+                raise DataError("no row is complete: every feature must be a finite number")
+            with _disk(self.directory):
+                self._arrived.flush()
+                _make_room(self._ordered, len(self) * (8 + 4 * self.features))
+            self._distribute()
+            self._sort()
+            self.fingerprint = self._digest()
+        mine = {"names": self.names, "counts": self._counts.tolist(), "fingerprint": self.fingerprint}
+        told = [json.loads(text) for text in self.ranks.gather(json.dumps(mine if self.fills else None))]
+        if len({each["fingerprint"] for each in told if each}) > 1:
+            raise DataError("wanted the same readings on every machine that trains; they found different ones")
+        self.names, self.fingerprint = told[0]["names"], told[0]["fingerprint"]
+        self._counts = np.array(told[0]["counts"], np.int64)
+
+    def series(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Times and values of each stream in time order, views of the mapped file."""
+        times, values = self._times(), self._values()
+        ends = np.cumsum(self._counts)
+        return {
+            name: (times[end - count : end], values[end - count : end])
+            for name, count, end in zip(self.names, self._counts.tolist(), ends.tolist(), strict=True)
+            if count
+        }
+
+    def room(self, rows: int, features: int) -> NDArray[np.float32]:
+        """An array in the place of what arrived, which has been ordered and is needed no more."""
+        return np.asarray(np.memmap(self._arrived, "<f4", "r+", 0, (rows, features)))
+
+    def _add(self, piece: DataSet) -> int:
+        """Take in a piece; returns how many rows were left out."""
+        complete = piece.complete
+        records = np.empty(int(complete.sum()), self._record)
+        records["time"] = piece.time_ns[complete]
+        records["stream"] = piece.stream[complete]
+        records["values"] = piece.values[complete]
+        self.names = list(piece.names)
+        counts = np.bincount(records["stream"], minlength=len(self.names))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+        with _disk(self.directory):
+            self._arrived.write(records.tobytes())
+        return len(piece) - len(records)
+
+    def _files(self) -> tuple[IO[bytes], IO[bytes]]:
+        """Two files, opened by every process of this machine, then unlinked."""
+        with _disk(self.directory):
+            paths = [_new_file(self.directory) for _ in range(2)] if self.fills else []
+            try:
+                told = [json.loads(text) for text in self.ranks.gather(json.dumps([str(path) for path in paths]))]
+                # Processes are numbered machine by machine: those of mine were made by the last maker up to me.
+                here = [each for each in told[: self.ranks.rank + 1] if each][-1]
+                one, other = (open(path, "r+b") for path in here)  # noqa: SIM115
+                self.ranks.gather("opened")
+            finally:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+        return one, other
+
+    def _times(self) -> NDArray[np.int64]:
+        return np.asarray(np.memmap(self._ordered, "<i8", "r+", 0, (len(self),)))
+
+    def _values(self) -> NDArray[np.float32]:
+        return np.asarray(np.memmap(self._ordered, "<f4", "r+", 8 * len(self), (len(self), self.features)))
+
+    def _distribute(self) -> None:
+        """Each record to its stream's run, in the order of arrival."""
+        times, values = self._times(), self._values()
+        free = np.cumsum(self._counts) - self._counts
+        self._arrived.seek(0)
+        while len(records := np.fromfile(self._arrived, self._record, _AT_ONCE)):
+            streams = records["stream"]
+            order = np.argsort(streams, kind="stable")
+            counts = np.bincount(streams, minlength=len(free))
+            before = np.cumsum(counts) - counts
+            to = (free - before)[streams[order]] + np.arange(len(order))
+            times[to] = records["time"][order]
+            values[to] = records["values"][order]
+            free += counts
+
+    def _sort(self) -> None:
+        """Put streams in time order that did not arrive so; equal times stay in order of arrival."""
+        times, values, ends = self._times(), self._values(), np.cumsum(self._counts)
+        late = [
+            some.start + np.flatnonzero(np.diff(times[some.start : some.stop + 1]) < 0) for some in _rows(len(self))
+        ]
+        where = np.concatenate(late) + 1
+        where = where[~np.isin(where, ends)]
+        for stream in np.unique(np.searchsorted(ends, where, side="right")):
+            run = slice(ends[stream] - self._counts[stream], ends[stream])
+            order = np.argsort(times[run], kind="stable")
+            times[run] = times[run][order]
+            # Through the other file: the values of one stream may be more than memory holds.
+            aside = self.room(len(order), self.features)
+            for some in _rows(len(order)):
+                aside[some] = values[run][order[some]]
+            for some in _rows(len(order)):
+                values[run][some] = aside[some]
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256(json.dumps([self.names, self._counts.tolist()]).encode())
+        for column in (self._times(), self._values()):
+            for some in _rows(len(self)):
+                digest.update(column[some].tobytes())
+        return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _disk(directory: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{directory}: training keeps its readings in a file there, and could not: {error.strerror or error}; "
+            "make room, or name another directory in model.spool_directory"
+        ) from None
+
+
+def _new_file(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".spool-", dir=directory)
+    os.close(handle)
+    return Path(name)
+
+
+def _make_room(file: IO[bytes], size: int) -> None:
+    """Take the blocks now: on a full disk, writing to a mapped hole kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
+def _rows(rows: int) -> Iterator[slice]:
+    return (slice(i, min(i + _AT_ONCE, rows)) for i in range(0, rows, _AT_ONCE))

@@ -1,0 +1,129 @@
+"""`Outbox` keeps every message, in order, whatever its client does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka.kafka_python_client import KafkaPythonProducer
+from streamer.connectors.kafka.outbox import Message, NotYet, Outbox
+from streamer.errors import BrokerError, DeliveryFailed
+
+
+class Scripted(Outbox):
+    """An outbox whose client does what the test says; `log` has what each client was given."""
+
+    def __init__(self, treat: Callable[[Message], None], **bounds: int) -> None:
+        super().__init__("127.0.0.1:1", stall_s=1e9, **bounds)
+        self.treat = treat
+        self.reachable = True
+        self.log: list[list[bytes | None]] = []
+
+    def _connect(self, timeout_s: float) -> None:
+        if not self.reachable:
+            raise BrokerError("nobody there")
+        self.log.append([])
+
+    def _transmit(self, message: Message) -> None:
+        self.treat(message)
+        self.log[-1].append(message.value)
+
+    def _wait(self, timeout_s: float) -> None:
+        pass
+
+    def _discard(self) -> None:
+        pass
+
+
+def send(outbox: Outbox, *values: bytes) -> None:
+    for value in values:
+        outbox.send("alerts", key=None, value=value)
+
+
+def test_after_one_refusal_a_new_client_gets_all_that_is_not_acknowledged_in_order() -> None:
+    def refuse_b(message: Message) -> None:
+        if message.value == b"b":
+            message.fail(RuntimeError("fenced"))
+        elif message.value == b"a":
+            message.acknowledge()
+
+    outbox = Scripted(refuse_b)
+    send(outbox, b"a", b"b", b"c")
+    with pytest.raises(DeliveryFailed, match=r"2 of 3 messages.*alerts: RuntimeError: fenced"):
+        outbox.flush(0)
+    send(outbox, b"d")
+    assert (outbox.pending, outbox.rebuilds) == (3, 1)
+
+    outbox.treat = Message.acknowledge
+    outbox.flush(0)
+
+    assert outbox.log == [[b"a", b"b", b"c"], [b"b", b"c", b"d"]]
+    assert outbox.pending == 0
+
+
+def test_nothing_overtakes_a_message_the_client_cannot_take_yet() -> None:
+    def not_a(message: Message) -> None:
+        if message.value == b"a":
+            raise NotYet("no metadata")
+        message.acknowledge()
+
+    outbox = Scripted(not_a)
+    send(outbox, b"a", b"b")
+    with pytest.raises(DeliveryFailed, match="2 of 2 messages"):
+        outbox.flush(0)
+    assert outbox.log == [[]]
+
+    outbox.treat = Message.acknowledge
+    outbox.flush(0)
+
+    assert outbox.log == [[b"a", b"b"]]
+
+
+def test_an_unreachable_broker_fails_the_flush_and_loses_nothing() -> None:
+    outbox = Scripted(Message.acknowledge)
+    outbox.reachable = False
+    send(outbox, b"a")
+
+    with pytest.raises(DeliveryFailed, match=r"1 of 1 messages.*no connection to 127.0.0.1:1: refused"):
+        outbox.flush(0)
+    assert outbox.pending == 1
+
+    outbox.reachable = True
+    outbox.flush(0)
+    assert outbox.log == [[b"a"]]
+
+
+def test_a_full_outbox_refuses_and_room_comes_with_acknowledgements() -> None:
+    outbox = Scripted(Message.acknowledge, max_pending=2)
+    send(outbox, b"a", b"b")
+
+    with pytest.raises(DeliveryFailed, match="outbox is full: 2 messages"):
+        send(outbox, b"c")
+    outbox.flush(0)
+    send(outbox, b"c")
+
+    assert outbox.log == [[b"a", b"b", b"c"]]
+
+
+def test_the_outbox_is_bounded_in_bytes_too() -> None:
+    outbox = Scripted(Message.acknowledge, max_pending_bytes=1_000)
+    send(outbox, b"x" * 700)
+
+    with pytest.raises(DeliveryFailed, match="outbox is full: 1 messages, 800 bytes"):
+        send(outbox, b"x" * 200)
+
+
+def test_a_timeout_that_kafka_python_cannot_put_into_words_is_not_a_refusal() -> None:
+    class Client:
+        def send(self, *_: object, **__: object) -> None:
+            raise TypeError("unsupported operand type(s) for /: 'str' and 'int'")
+
+    producer = KafkaPythonProducer(KafkaConfig())
+    producer._producer = Client()
+    message = Message("topic", None, b"value", ())
+
+    with pytest.raises(NotYet, match="no metadata for topic topic"):
+        producer._transmit(message)
+    assert message.error is None

@@ -1,0 +1,72 @@
+"""What waits for room in the producer is not told of until it is acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import Headers
+from streamer.connectors.sinks import KafkaSinks
+from streamer.errors import DeliveryFailed
+
+
+class Narrow:
+    """A producer with room for one message, acknowledged by `flush`."""
+
+    def __init__(self, *, acknowledges: bool = True) -> None:
+        self.acknowledges = acknowledges
+        self.held: list[bytes | None] = []
+        self.acknowledged: list[bytes | None] = []
+
+    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        if self.held:
+            raise DeliveryFailed("full")
+        self.held.append(key)
+
+    def flush(self, timeout_s: float) -> None:
+        if not self.acknowledges:
+            raise DeliveryFailed("the broker is away")
+        self.acknowledged += self.held
+        self.held.clear()
+
+    @property
+    def pending(self) -> int:
+        return len(self.held)
+
+    def close(self) -> None:
+        self.held.clear()
+
+
+def sinks(producer: Narrow) -> KafkaSinks:
+    return KafkaSinks(producer, KafkaConfig(scores_topic="scores"), max_value_bytes=1000)
+
+
+def publish(to: KafkaSinks, count: int) -> None:
+    import numpy as np
+
+    for i in range(count):
+        to.publish_scores(["s"], np.array([i]), np.array([0.5], np.float32), "v")
+
+
+def test_flush_waits_for_what_had_no_room_too() -> None:
+    producer = Narrow()
+    to = sinks(producer)
+    publish(to, 3)
+    assert to.stuck
+
+    to.flush(5.0)
+
+    assert len(producer.acknowledged) == 3
+    assert to.pending == 0
+    assert not to.stuck
+
+
+def test_flush_that_cannot_deliver_keeps_everything() -> None:
+    producer = Narrow(acknowledges=False)
+    to = sinks(producer)
+    publish(to, 3)
+
+    with pytest.raises(DeliveryFailed):
+        to.flush(0.1)
+
+    assert to.pending == 3

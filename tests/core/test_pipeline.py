@@ -1,0 +1,288 @@
+"""The whole street: the same scores and alerts however the readings come, and after a restart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.detector import Detector
+from models.errors import ModelError
+from models.scaling import RobustScaler
+from streamer.core.pipeline import Outcome, Pipeline, canary, check_fit
+from streamer.core.readings import Readings
+from streamer.errors import ConfigError, StateError
+from tests import tiny
+from tests.tiny import LENGTH, MINUTE_NS, VERSION
+
+SETTINGS = tiny.settings(
+    alerting={"open_after": 2, "open_within": 3, "resolve_after": 4, "silent_after": 8.0}, window={"max_gap_s": 1800}
+)
+STREAMS = ("a", "b", "stranger")
+
+
+def troubled() -> Readings:
+    """Two hours of three streams: a fault in `a`, a silence of `b`, a few readings twice and late."""
+    series = {code: tiny.wave(120, seed=20 + code, level=10.0 * code) for code in range(3)}
+    series[0][60:70, 1] += 8
+    whole = tiny.fleet(series)
+    minute = (whole.time_ns - tiny.START_NS) // MINUTE_NS
+    kept = whole.take(np.flatnonzero(~((whole.stream == 1) & (minute >= 80) & (minute < 100))))
+    order = np.arange(len(kept))
+    order = np.insert(order, [50, 200, 201], [49, 30, 199])  # a duplicate, a late one, a duplicate
+    again = kept.take(order)
+    return Readings(again.stream, again.time_ns, again.values, again.partition, np.arange(len(again)))
+
+
+WHOLE = troubled()
+
+
+def pipeline(detector: Detector, names: Iterable[str] = STREAMS) -> Pipeline:
+    made = Pipeline(SETTINGS, detector, VERSION)
+    for name in names:
+        made.streams.add(name)
+    return made
+
+
+def told(outcomes: Iterable[Outcome]) -> list[tuple[str, str, str, str]]:
+    return [(a.alert_id, a.stream, a.event, a.kind) for outcome in outcomes for a in outcome.alerts]
+
+
+def scores(outcomes: Iterable[Outcome]) -> NDArray[np.float32]:
+    return np.concatenate([outcome.scores.score for outcome in outcomes])
+
+
+def test_the_fault_and_the_silence_open_and_resolve(tiny_detector: Detector) -> None:
+    outcome = pipeline(tiny_detector).process(WHOLE)
+
+    anomaly = [event for _, stream, event, kind in told([outcome]) if (stream, kind) == ("a", "anomaly")]
+    silence = [event for _, stream, event, kind in told([outcome]) if (stream, kind) == ("b", "silence")]
+    assert (anomaly[0], anomaly[-1]) == ("open", "resolve")
+    assert silence == ["open", "resolve"]
+
+
+def test_every_reading_is_admitted_duplicate_or_late(tiny_detector: Detector) -> None:
+    outcome = pipeline(tiny_detector).process(WHOLE)
+
+    assert len(outcome.readings) + outcome.duplicates + outcome.late == len(WHOLE)
+    assert (outcome.duplicates, outcome.late) == (2, 1)
+    assert len(outcome.scores.score) == len(outcome.readings)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(1, len(WHOLE) - 1), max_size=12))
+def test_any_split_into_batches_gives_the_same_scores_and_alerts(tiny_detector: Detector, cuts: list[int]) -> None:
+    whole, parted = pipeline(tiny_detector), pipeline(tiny_detector)
+
+    together = whole.process(WHOLE)
+    apart = [parted.process(part) for part in tiny.split(WHOLE, cuts)]
+
+    assert scores(apart) == pytest.approx(together.scores.score, rel=1e-5, abs=1e-6, nan_ok=True)
+    assert sorted(told(apart)) == sorted(told([together]))
+    assert sum(o.duplicates for o in apart) == together.duplicates
+    assert sum(o.late for o in apart) == together.late
+    assert sum(o.resets for o in apart) == together.resets
+    assert parted.counts() == whole.counts()
+    assert sorted(t for o in apart for t in o.triggers) == sorted(together.triggers)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, len(WHOLE)))
+def test_a_thawed_pipeline_goes_on_as_the_frozen_one(tiny_detector: Detector, at: int) -> None:
+    one, other = pipeline(tiny_detector), pipeline(tiny_detector, ["somebody else"])
+    one.process(WHOLE.take(np.arange(at)))
+
+    other.thaw(0, *one.freeze(0))
+
+    # Codes differ between processes; names do not.
+    rest = WHOLE.take(np.arange(at, len(WHOLE)))
+    codes = np.array([other.streams.add(one.streams.names[code]) for code in rest.stream], np.int64)
+    here = one.process(rest)
+    there = other.process(Readings(codes, rest.time_ns, rest.values, rest.partition, rest.offset))
+    assert np.array_equal(there.scores.score, here.scores.score, equal_nan=True)
+    assert there.alerts == here.alerts
+    assert (there.duplicates, there.late) == (here.duplicates, here.late)
+    assert other.counts() == one.counts()
+
+
+def test_an_alert_has_shares_that_sum_to_one_and_a_resolve_repeats_what_was_told(tiny_detector: Detector) -> None:
+    anomalies = [a for a in pipeline(tiny_detector).process(WHOLE).alerts if a.kind == "anomaly" and a.stream == "a"]
+
+    for alert in anomalies:
+        assert sum(part.share for part in alert.features) == pytest.approx(1, abs=1e-5)
+        assert {part.name for part in alert.features} == {"heat", "current"}
+        assert alert.model_version == VERSION
+    assert anomalies[0].features[0].name == "current"
+    assert anomalies[-1].features == anomalies[-2].features
+
+
+def test_triggers_name_the_record_behind_each_alert(tiny_detector: Detector) -> None:
+    outcome = pipeline(tiny_detector).process(WHOLE)
+
+    for (partition, offset), event in zip(outcome.triggers, outcome.events, strict=True):
+        assert partition == 0
+        assert WHOLE.time_ns[offset] == event.at_ns
+
+
+def test_streams_are_warming_then_active(tiny_detector: Detector) -> None:
+    made = pipeline(tiny_detector)
+    calm = tiny.fleet({0: tiny.wave(LENGTH, seed=3)})
+
+    made.process(calm.take(np.arange(LENGTH - 1)))
+    assert made.counts() == {"warming": 1, "active": 0, "alerting": 0, "silent": 0}
+    made.process(calm.take(np.array([LENGTH - 1])))
+    assert made.counts() == {"warming": 0, "active": 1, "alerting": 0, "silent": 0}
+
+
+def test_a_forgotten_partition_warms_up_anew(tiny_detector: Detector) -> None:
+    made = pipeline(tiny_detector)
+    made.process(WHOLE)
+
+    made.forget(0)
+
+    assert sum(made.counts().values()) == 0
+    again = made.process(WHOLE)
+    assert np.array_equal(again.scores.score, pipeline(tiny_detector).process(WHOLE).scores.score, equal_nan=True)
+
+
+def test_partitions_are_frozen_and_forgotten_apart(tiny_detector: Detector) -> None:
+    made = pipeline(tiny_detector)
+    codes = [0, 1, 0, 1]
+    made.process(tiny.readings(codes, [MINUTE_NS * i for i in (1, 1, 2, 2)], partitions=codes))
+
+    made.forget(1)
+
+    assert made.held().tolist() == [0]
+    assert made.freeze(0)[1]["streams"] == ["a"]
+    assert made.freeze(1)[1]["streams"] == []
+
+
+def test_a_gap_resets_the_window_and_is_counted(tiny_detector: Detector) -> None:
+    values = tiny.wave(2 * LENGTH, seed=3)
+    times = [tiny.START_NS + (i + (60 if i >= LENGTH else 0)) * MINUTE_NS for i in range(2 * LENGTH)]
+
+    outcome = pipeline(tiny_detector).process(tiny.readings([0] * len(times), times, values))
+
+    # 16 readings | an hour | 16 readings: two windows, one before and one after
+    assert np.flatnonzero(~np.isnan(outcome.scores.score)).tolist() == [LENGTH - 1, 2 * LENGTH - 1]
+    assert outcome.resets == 1
+
+
+def test_a_snapshot_of_another_model_is_refused(tiny_detector: Detector) -> None:
+    one, other = pipeline(tiny_detector), Pipeline(SETTINGS, tiny_detector, "20260102T030405Z-ffffffff")
+    one.process(WHOLE)
+
+    with pytest.raises(StateError, match="snapshot is of model 20260102T030405Z-1a2b3c4d, the one in use is"):
+        other.thaw(0, *one.freeze(0))
+
+
+@pytest.mark.parametrize("station", ["frames", "windows", "adapted", "incidents", "silence"])
+def test_a_snapshot_without_a_station_is_refused(tiny_detector: Detector, station: str) -> None:
+    one = pipeline(tiny_detector)
+    one.process(WHOLE)
+    columns, rest = one.freeze(0)
+
+    with pytest.raises(StateError, match="does not fit"):
+        pipeline(tiny_detector).thaw(0, {k: v for k, v in columns.items() if not k.startswith(station)}, rest)
+
+
+def test_a_refused_snapshot_leaves_nothing_behind(tiny_detector: Detector) -> None:
+    one, other = pipeline(tiny_detector), pipeline(tiny_detector)
+    one.process(WHOLE)
+    columns, rest = one.freeze(0)
+    columns["windows.newest"] = columns["windows.newest"][:, 1:]
+
+    with pytest.raises(StateError):
+        other.thaw(0, columns, rest)
+
+    assert other.process(WHOLE).late == one_pass_late(tiny_detector)
+
+
+def one_pass_late(detector: Detector) -> int:
+    return pipeline(detector).process(WHOLE).late
+
+
+def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> None:
+    first, rest = (
+        WHOLE.take(WHOLE.time_ns < tiny.START_NS + 66 * MINUTE_NS),
+        WHOLE.take(WHOLE.time_ns >= tiny.START_NS + 66 * MINUTE_NS),
+    )
+    made = pipeline(tiny_detector)
+    before = made.process(first)
+    assert before.alerts[-1].event in ("open", "update")
+    held = made.counts()
+
+    made.swap(dataclasses.replace(tiny_detector), "20270101T000000Z-00000000")
+
+    assert made.counts() == held
+    after = made.process(rest)
+    steady = pipeline(tiny_detector)
+    steady.process(first)
+    steady.scorer.adapted.blank(np.arange(len(STREAMS)))  # slow drift is seen anew: the other may have learned it
+    assert after.scores.score == pytest.approx(steady.process(rest).scores.score, rel=1e-3, nan_ok=True)
+    assert {alert.model_version for alert in after.alerts} == {"20270101T000000Z-00000000"}
+
+
+def test_a_swap_to_what_does_not_fit_leaves_the_old_one(tiny_detector: Detector) -> None:
+    made = pipeline(tiny_detector)
+
+    with pytest.raises(ConfigError, match=r"records.features"):
+        made.swap(dataclasses.replace(tiny_detector, features=("x", "y")), "other")
+
+    assert made.scorer.version == VERSION
+
+
+def test_a_swap_measures_silence_in_the_new_detectors_intervals(tiny_detector: Detector) -> None:
+    faster = dataclasses.replace(tiny_detector, interval_s=tiny_detector.interval_s / 10)
+    swapped = pipeline(tiny_detector)
+
+    swapped.swap(faster, VERSION)
+
+    assert swapped.silence.after_ns == pipeline(faster).silence.after_ns
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        (
+            {"records": {"features": ["current", "heat"]}},
+            r"records\.features: the configuration says \['current', 'heat'\]",
+        ),
+        (
+            {"window": {"length": 32}},
+            r"window\.length: the configuration says 32, bundle v was trained with 16; retrain",
+        ),
+        ({"window": {"patch": 8}}, r"window\.patch: the configuration says 8, bundle v was trained with 4"),
+    ],
+)
+def test_a_bundle_that_does_not_serve_the_configuration_is_refused_by_key(
+    tiny_detector: Detector, sections: dict[str, dict[str, object]], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_fit(tiny.settings(**sections), tiny_detector, "v")
+
+
+def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector: Detector) -> None:
+    canary(tiny_detector)
+
+    for line in (np.nan, -np.inf):
+        with pytest.raises(ModelError):
+            canary(tiny.with_normal(tiny_detector, line=np.full_like(tiny_detector.normal.line, line)))
+
+
+def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None:
+    hundredth, scale = np.float32(0.01), tiny_detector.scaler
+    scaler = RobustScaler(scale.center * hundredth, scale.width * hundredth)
+    series = tiny.wave(3 * LENGTH, seed=3) / 100
+    series[2 * LENGTH :, 1] = np.finfo(np.float32).max
+
+    with np.errstate(over="ignore"):
+        made = pipeline(dataclasses.replace(tiny_detector, scaler=scaler))
+        outcome = made.process(tiny.fleet({0: series.astype(np.float32)}))
+
+    assert [alert.event for alert in outcome.alerts][:1] == ["open"]

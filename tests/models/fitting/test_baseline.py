@@ -1,0 +1,46 @@
+"""What is normal is found from a bounded number of windows, whatever the fleet and the width."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models import detector
+from models.fitting import baseline as normal
+from models.fitting.training import TrainingOptions
+from models.network.architecture import Architecture
+from models.scoring.errors import Scales
+from tests import tiny
+from tests.tiny import FEATURES, LENGTH, PATCH
+
+
+@pytest.mark.parametrize(("streams", "features"), [(1, 8), (1, 1024), (300, 38), (10_000, 8)])
+def test_the_windows_looked_at_are_bounded(streams: int, features: int) -> None:
+    a = Architecture(features=features)
+
+    each = normal.most_windows(streams, a)
+
+    assert each >= 2 * a.window
+    if each > 2 * a.window:
+        assert streams * each <= 200_000
+        assert streams * each * len(Scales.of(a)) * features <= 50_000_000
+
+
+def test_a_stream_has_a_line_of_its_own_as_far_as_its_history_reaches() -> None:
+    wild = tiny.wave(6000, seed=4)
+    random = np.random.default_rng(5)
+    wild[random.choice(6000, 150, replace=False)] += random.exponential(1.5, (150, 2)).astype(np.float32)
+    series = {f"calm-{i}": tiny.wave(6000, seed=i) for i in range(3)} | {"long": wild, "short": wild[-40:].copy()}
+
+    fitted = detector.fit(
+        series,
+        FEATURES,
+        Architecture(features=2, window=LENGTH, patch=PATCH, hidden=16, latent=4),
+        interval_s=60,
+        options=TrainingOptions(epochs=6, steps_per_epoch=30, batch_size=48, learning_rate=1e-2),
+    )
+
+    line = dict(zip(fitted.streams, fitted.normal.line[1:].tolist(), strict=True))
+    fleet = fitted.report["lines"]["fleet"]
+    assert abs(line["short"] - fleet) < 0.2 * abs(line["long"] - fleet)
+    assert line["short"] == pytest.approx(fleet, rel=0.05)

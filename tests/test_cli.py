@@ -1,0 +1,219 @@
+"""Exit codes and words of the commands; each runs in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import streamer
+from models.store.registry import Registry
+from streamer import cli
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("keep_logging")
+
+YAML = """\
+records: {features: [heat, current]}
+window: {length: 16, patch: 4}
+model: {epochs: 1, steps_per_epoch: 2, batch_size: 16, hidden: 4, latent: 2}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "streamer.yaml").write_text(YAML)
+    return str(tmp_path / "streamer.yaml")
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> str:
+    frame = pd.DataFrame(tiny.wave(200), columns=list(tiny.FEATURES))
+    frame.insert(0, "timestamp", pd.date_range("2024-01-01", periods=200, freq="min"))
+    frame["fault"] = (np.arange(200) // 20 == 8).astype(int)
+    frame["site"] = np.where(np.arange(200) < 150, "north", "south")
+    frame.to_csv(tmp_path / "pump-1.csv", index=False)
+    return str(tmp_path / "pump-1.csv")
+
+
+def run(*arguments: str) -> int:
+    """Exit code, also where argparse leaves by itself."""
+    try:
+        return cli.main(list(arguments))
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["run"], "--config"),
+        (["demo", "--seconds", "soon"], "--seconds"),
+        (["demo", "--seconds", "0"], "wanted a number above 0; got 0"),
+        (["demo", "--seconds", "nan"], "wanted a number above 0; got nan"),
+        (["retrain", "--config", "x"], "--data --from-kafka is required"),
+        (["retrain", "--config", "x", "--data", "y", "--from-kafka"], "not allowed with"),
+        (["backtest", "--config", "x", "--data", "y"], "--out"),
+        (["replay", "--config", "x", "--data", "y", "--speed", "-1"], "wanted a number above 0; got -1"),
+        (["models", "burn", "--config", "x"], "invalid choice: 'burn'"),
+    ],
+)
+def test_a_wrong_command_line_exits_64_and_says_why(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(*arguments) == 64
+
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check", "retrain", "backtest", "replay", "models"])
+def test_a_missing_configuration_exits_78(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    more = {
+        "retrain": ["--data", "x"],
+        "backtest": ["--data", "x", "--out", "y"],
+        "replay": ["--data", "x"],
+        "models": ["list"],
+    }.get(command, [])
+
+    assert run(command, *more, "--config", str(tmp_path / "no.yaml")) == 78
+
+    error = capsys.readouterr().err
+    assert error.startswith("streamer: --config: wanted a readable YAML file")
+    assert "Traceback" not in error
+
+
+def test_a_wrong_setting_exits_78_and_names_its_key(capsys: pytest.CaptureFixture[str], config: str) -> None:
+    Path(config).write_text(YAML + "http: {port: 99999}\n")
+
+    assert run("run", "--config", config) == 78
+
+    assert "http.port: wanted less than or equal to 65535; got 99999" in capsys.readouterr().err
+
+
+def test_a_missing_data_file_exits_65(capsys: pytest.CaptureFixture[str], config: str) -> None:
+    assert run("retrain", "--config", config, "--data", "no.csv") == 65
+
+    assert "no.csv: wanted a readable CSV or Parquet file" in capsys.readouterr().err
+
+
+def test_too_little_data_exits_65(capsys: pytest.CaptureFixture[str], config: str, csv: str) -> None:
+    lines = Path(csv).read_text().splitlines()[:12]
+    Path(csv).write_text("\n".join(lines))
+
+    assert run("retrain", "--config", config, "--data", csv) == 65
+
+    assert "training needs a stream of at least 19 readings" in capsys.readouterr().err
+
+
+def test_a_backtest_without_a_bundle_exits_78(
+    capsys: pytest.CaptureFixture[str], config: str, csv: str, tmp_path: Path
+) -> None:
+    assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "out")) == 78
+
+    assert "no bundle is current; run `streamer retrain` first" in capsys.readouterr().err
+
+
+def test_retrain_then_models_then_backtest(
+    capsys: pytest.CaptureFixture[str], config: str, csv: str, tmp_path: Path
+) -> None:
+    assert run("retrain", "--config", config, "--data", csv, "--where", "site=north") == 0
+    version = capsys.readouterr().out.strip()
+    assert Registry(tmp_path / "bundles").current() == version
+
+    assert run("models", "list", "--config", config) == 0
+    assert capsys.readouterr().out.startswith(f"* {version}  1 stream(s)")
+
+    assert run("models", "show", "--config", config) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == version
+
+    assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "out")) == 0
+    assert "readings                   200" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == 200
+
+    more = ["--labels", "fault", "--embeddings", "--rebuilt"]
+    assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "more"), *more) == 0
+    assert "labelled_incidents         1\n" in capsys.readouterr().out
+    written = {path.name for path in (tmp_path / "more").iterdir()}
+    assert written >= {"report.html", "labels.csv", "embeddings.parquet", "nearest.csv", "rebuilt.parquet"}
+
+    assert run("backtest", "--config", config, "--data", csv, "--out", str(tmp_path / "x"), "--labels", "heat") == 65
+    assert "streamer: --labels: wanted a column of its own" in capsys.readouterr().err
+
+
+def test_promote_and_rollback_move_the_current_bundle(
+    capsys: pytest.CaptureFixture[str], config: str, tmp_path: Path
+) -> None:
+    from datetime import UTC, datetime
+
+    registry = Registry(tmp_path / "bundles")
+    detector = tiny.fit(epochs=1)
+    first, second = (
+        registry.publish(detector, created=datetime(2026, 1, day, tzinfo=UTC), fingerprint="") for day in (1, 2)
+    )
+
+    assert run("models", "rollback", "--config", config) == 0
+    assert registry.current() == first
+    assert run("models", "promote", second, "--config", config) == 0
+    assert registry.current() == second
+    assert capsys.readouterr().out == f"current: {first}\ncurrent: {second}\n"
+
+
+@pytest.mark.parametrize("arguments", [["promote"], ["promote", "../../etc"], ["rollback"], ["show"], ["show", "x"]])
+def test_a_bundle_that_is_not_there_exits_78(
+    capsys: pytest.CaptureFixture[str], config: str, arguments: list[str]
+) -> None:
+    assert run("models", *arguments, "--config", config) == 78
+
+    assert capsys.readouterr().err.startswith("streamer: ")
+
+
+def test_a_wrong_duration_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
+    assert run("retrain", "--config", config, "--from-kafka", "--since", "1w") in (64, 78)
+
+    assert "wanted a duration such as 7d, 12h, 30m or 45s; got '1w'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_simulated_history_can_be_written(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "deep" / f"history.{suffix}"
+
+    assert run("simulate", "--out", str(path), "--hours", "0.5", "--machines", "2") == 0
+
+    table = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
+    assert len(table) == 60
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--machines", "0"], ["--machines", "-1"], ["--hours", "0.001"], ["--seed", "-1"]]
+)
+def test_simulating_nothing_is_a_wrong_command_line(tmp_path: Path, arguments: list[str]) -> None:
+    assert run("simulate", "--out", str(tmp_path / "x.csv"), "--hours", "1", *arguments) == 64
+
+
+def test_a_fault_of_ours_exits_70(monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("models.store.registry.Registry.versions", broken)
+
+    assert run("models", "list", "--config", config) == 70
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+
+    assert capsys.readouterr().out == f"streamer {streamer.__version__}\n"
+
+
+def test_help_lists_the_commands_and_ends_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+
+    text = capsys.readouterr().out
+    for command in ("demo", "run", "check", "retrain", "backtest", "replay", "simulate", "models"):
+        assert f"\n    {command}" in text
+    assert "streamer backtest --config streamer.yaml" in text
