@@ -41,3 +41,4 @@ class Event:
     score: float  # of that reading; 0 for silence
     peak: float  # highest score of the incident so far
     row: int  # the reading of the batch that led to this
+    expired: bool = False  # resolved because the stream has sent nothing for its time to live
