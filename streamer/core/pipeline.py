@@ -246,7 +246,7 @@ class Pipeline:
         if event.kind == ANOMALY:
             if event.row in scores.strange:
                 why = self.scorer.explain(scores.strange[event.row], event.code, self.streams.names)
-                self.parts[event.code] = alerts.feature_parts(
+                self.parts[event.code] = alerts.attribute(
                     self.settings.records.features, why.observed, why.expected, why.shares
                 )
             # When it resolves the window is normal again; what was last told stands.
@@ -257,7 +257,7 @@ class Pipeline:
             event,
             topic=self.settings.kafka.topic,
             stream=self.streams.names[event.code],
-            parts=parts,
+            attributions=parts,
             model_version=self.scorer.version,
             dashboard_url=self.settings.alerting.dashboard_url,
             filled=float(scores.filled[event.row]) if event.kind == ANOMALY else 0.0,
