@@ -34,7 +34,7 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 def _is_loopback(server: str) -> bool:
     host = server.strip().rpartition(":")[0].strip("[]")
-    if "localhost" in (host, server.strip()):
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -54,7 +54,7 @@ class KafkaConfig(Section):
     bootstrap_servers: str = "127.0.0.1:9092"  # host:port, several with commas
     topic: TopicName = "readings"  # where readings come from
     group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group; replicas share one
-    alerts_topic: TopicName = "streamer.core.alerts"  # where alerts go
+    alerts_topic: TopicName = "streamer.alerts"  # where alerts go
     dead_letter_topic: TopicName | None = None  # where records that are no readings go; none: "<topic>.dlq"
     scores_topic: TopicName | None = None  # where every score goes; none: nowhere
     client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, an extra of that name
@@ -79,6 +79,19 @@ class KafkaConfig(Section):
     @property
     def dlq_topic(self) -> str:
         return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _with_ports(cls, servers: str) -> str:
+        for server in map(str.strip, servers.split(",")):
+            host, _, port = server.rpartition(":")
+            if not host or server.endswith("]") or (":" in host and host[0] + host[-1] != "[]"):
+                raise ValueError(
+                    f"every bootstrap server needs its port, host:port; {server!r} has none: Kafka's is usually 9092"
+                )
+            if not (port.isdecimal() and 0 < int(port) < 65_536):
+                raise ValueError(f"the port of a bootstrap server is a number from 1 to 65535; got {server!r}")
+        return servers
 
     @model_validator(mode="after")
     def _consistent(self) -> KafkaConfig:
