@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from streamer.config import RecordsConfig
@@ -35,10 +34,8 @@ from streamer.formats.rejects import (
     Limits,
     Reject,
 )
+from streamer.formats.timestamps import times_of
 
-_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_LATEST_NS = 7_258_118_400_000_000_000  # 2200
-_CLOCK_WORDS = frozenset({"now", "today"})
 _OPTIONAL = float | None
 
 
@@ -209,21 +206,7 @@ class JsonDecoder:
 
     def _times(self, decoded: list[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Event times in ns, 0 where they cannot be read or lie outside 1970 to 2200, and which those are."""
-        raw = list(map(self._time_of, decoded))
-        if self._unit == "iso8601":
-            return _iso_times(raw)
-        per = _NS[self._unit]
-        kinds = set(map(type, raw))
-        if kinds <= {int}:
-            try:
-                whole = np.fromiter(raw, np.int64, len(raw))
-            except OverflowError:
-                return _mixed_times(raw, per)
-            bad = (whole < 0) | (whole >= _LATEST_NS // per)
-            return np.where(bad, 0, whole) * per, bad
-        if kinds == {float}:
-            return _float_times(np.array(raw), per)
-        return _mixed_times(raw, per)
+        return times_of(list(map(self._time_of, decoded)), self._unit)
 
     def _codes(
         self, decoded: list[Any], keys: list[bytes | None] | None, sound: NDArray[np.bool_]
@@ -263,37 +246,6 @@ class JsonDecoder:
         if self._unit == "iso8601":
             return f"wanted ISO 8601 between 1970 and 2200; got {got}"
         return f"wanted {self._unit} since 1970, before 2200; got {got}: is records.timestamp_unit right?"
-
-
-def _iso_times(raw: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    stamps = pd.to_datetime(pd.Series(raw, dtype=object), format="ISO8601", utc=True, errors="coerce")
-    found = stamps.dt.tz_localize(None).to_numpy()  # datetime64 of the unit the text needs
-    bad = ~((found >= np.datetime64("1970-01-01")) & (found < np.datetime64("2200-01-01")))
-    if not _CLOCK_WORDS.isdisjoint(raw):
-        # pandas reads them as the wall clock, which a replay would read anew.
-        bad |= np.array([text in _CLOCK_WORDS for text in raw])
-    kept = np.where(bad, np.datetime64(0, "s"), found).astype("datetime64[ns]")
-    return kept.astype(np.int64), bad
-
-
-def _float_times(numbers: NDArray[np.float64], per: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    bad = ~((numbers >= 0) & (numbers < _LATEST_NS / per))
-    # Rounded to the microsecond: a float of seconds since 1970 holds no more.
-    return np.round(np.where(bad, 0.0, numbers) * (per / 1000.0)).astype(np.int64) * 1000, bad
-
-
-def _mixed_times(raw: list[Any], per: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Integers and floats in one batch, or integers of any size: one by one, so that neighbours do not matter."""
-    times, bad = np.zeros(len(raw), np.int64), np.zeros(len(raw), bool)
-    for i, number in enumerate(raw):
-        if type(number) is float:
-            one, wrong = _float_times(np.array([number]), per)
-            times[i], bad[i] = one[0], wrong[0]
-        elif 0 <= number < _LATEST_NS // per:
-            times[i] = number * per
-        else:
-            bad[i] = True
-    return times, bad
 
 
 class _Refused(Exception):
