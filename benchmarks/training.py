@@ -20,7 +20,8 @@ import time
 import numpy as np
 import torch
 
-from models.fitting.training import Runs, TrainingOptions, train
+from models.fitting.training import TrainingOptions, train
+from models.fitting.windows import Runs
 from models.network.architecture import Architecture
 
 ROWS, FEATURES = 100_000, 8

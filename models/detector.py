@@ -21,7 +21,8 @@ from models.fitting import baseline as normality
 from models.fitting.baseline import AlertBudget
 from models.fitting.distributed import ALONE, Ranks
 from models.fitting.regularisers import REGULARISERS
-from models.fitting.training import EpochReport, OnEpoch, OnStep, Runs, TrainingOptions, train
+from models.fitting.training import EpochReport, OnEpoch, OnStep, TrainingOptions, train
+from models.fitting.windows import Runs, held_out_count, runs_of, split
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
@@ -314,7 +315,7 @@ class Learned:
     streams: tuple[str, ...]
     scaler: RobustScaler
     readings: torch.Tensor  # (rows, features) model units, one stream after another
-    seen: Runs  # first rows of the windows learned from, a run for each stream
+    seen: Runs  # first rows of the windows learned from, of every stream
     held_out: Runs  # and of those held out
     reports: list[EpochReport]
 
@@ -328,6 +329,7 @@ def fit(
     options: TrainingOptions | None = None,
     budget: AlertBudget | None = None,
     holdout: float = 0.15,
+    breaks: Mapping[str, Rows] | None = None,
     on_epoch: OnEpoch = lambda report: None,
     start_from: Detector | None = None,
 ) -> Detector:
@@ -342,17 +344,26 @@ def fit(
         budget: Sets the alert line.
         holdout: Newest part of each stream that trains nothing: it stops the training
             early and calibrates the line.
+        breaks: For each stream the rows at which it begins anew, rising, above 0: no window
+            straddles one. A stream without an entry is unbroken.
         on_epoch: Called after every epoch.
         start_from: Training begins with this detector's weights (warm start). Scaler and
             calibration are fitted anew, on these readings alone.
 
     Raises:
-        ShapeError: Wrong width, values that are not finite, or `start_from` has another
-            architecture or other features.
+        ShapeError: Wrong width, values that are not finite, breaks that do not rise or lie outside
+            the stream, or `start_from` has another architecture or other features.
         TrainingError: No stream is long enough; says how long the longest is.
     """
     learned = learn(
-        series, features, architecture, options=options, holdout=holdout, on_epoch=on_epoch, start_from=start_from
+        series,
+        features,
+        architecture,
+        options=options,
+        holdout=holdout,
+        breaks=breaks,
+        on_epoch=on_epoch,
+        start_from=start_from,
     )
     return calibrate(learned, interval_s=interval_s, budget=budget)
 
@@ -364,6 +375,7 @@ def learn(
     *,
     options: TrainingOptions | None = None,
     holdout: float = 0.15,
+    breaks: Mapping[str, Rows] | None = None,
     on_epoch: OnEpoch = lambda report: None,
     on_step: OnStep = lambda done, most: None,
     start_from: Detector | None = None,
@@ -390,28 +402,26 @@ def learn(
             raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
         if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), len(features))):
             raise ShapeError(f"stream {name!r}: readings must be finite; fill or drop the others first")
-    # Both parts of a stream must hold at least one window.
-    usable = {name: v for name, v in series.items() if int(len(v) * holdout) >= 1 and len(v) * (1 - holdout) >= length}
-    if not usable:
-        longest = max((len(v) for v in series.values()), default=0)
-        raise TrainingError(
-            f"training needs a stream of at least {int(length / (1 - holdout)) + 1} readings (window.length {length} "
-            f"before the held-out {holdout:.0%}); the longest of {len(series)} has {longest}"
-        )
-    names = sorted(usable)
-    sizes = np.array([len(usable[name]) for name in names])
-    cuts = sizes - np.maximum(1, (sizes * holdout).astype(np.int64))
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    scaler = RobustScaler.fit([usable[name][:cut] for name, cut in zip(names, cuts, strict=True)])
+    breaks = breaks or {}
+    cut = {name: runs_of(len(v), _checked_breaks(name, breaks, len(v)), length) for name, v in series.items()}
+    counts = {name: int((ends - begins).sum()) for name, (begins, ends) in cut.items()}
+    kept = {name: held_out_count(count, length, holdout) for name, count in counts.items()}
+    names = sorted(name for name, count in kept.items() if count)
+    if not names:
+        raise TrainingError(_too_short(series, breaks, length, holdout))
+    offsets = np.concatenate([[0], np.cumsum([len(series[name]) for name in names])])
+    shifted = [(cut[name][0] + begin, cut[name][1] + begin) for name, begin in zip(names, offsets, strict=False)]
+    seen, held_out = split(shifted, [kept[name] for name in names])
+    # A held-out window ends in the tail; it may begin before it, as a live one would.
+    first_kept = held_out.begins[held_out.first_runs()]
+    tails = first_kept + length - 1 - offsets[:-1]
+    scaler = RobustScaler.fit([series[name][:tail] for name, tail in zip(names, tails, strict=True)])
     scaled = room(int(offsets[-1]), len(features))
     for row, (name, begin) in enumerate(zip(names, offsets, strict=False), start=1):
-        for some in _pieces(len(usable[name]), len(features)):
-            values = usable[name][some].astype(np.float32, copy=False)
+        for some in _pieces(len(series[name]), len(features)):
+            values = series[name][some].astype(np.float32, copy=False)
             scaled[begin:][some] = scaler.transform(values, np.full(len(values), row))
     readings = torch.from_numpy(scaled)
-    seen = Runs(offsets[:-1], offsets[:-1] + cuts - length + 1)
-    # A held-out window ends in the tail; it may begin before it, as a live one would.
-    held_out = Runs(seen.ends, offsets[1:] - length + 1)
     first = None if start_from is None else start_from.network
     network, reports = train(
         architecture, readings, seen, held_out, options, on_epoch, first, on_step=on_step, ranks=ranks
@@ -440,6 +450,29 @@ def calibrate(learned: Learned, *, interval_s: float, budget: AlertBudget | None
         **calibrated,
     }
     return Detector(learned.network, learned.features, learned.streams, learned.scaler, normal, interval_s, report)
+
+
+def _checked_breaks(name: str, breaks: Mapping[str, Rows], rows: int) -> Rows:
+    found = np.asarray(breaks.get(name, ()), np.int64)
+    if len(found) and not (found[0] > 0 and found[-1] < rows and (np.diff(found) > 0).all()):
+        raise ShapeError(f"stream {name!r}: breaks must rise and lie between 1 and {rows - 1}; got {found[:5]}...")
+    return found
+
+
+def _too_short(series: Mapping[str, Float32], breaks: Mapping[str, Rows], length: int, holdout: float) -> str:
+    longest = max((len(v) for v in series.values()), default=0)
+    says = (
+        f"training needs a stream of at least {int(length / (1 - holdout)) + 1} readings (window.length {length} "
+        f"before the held-out {holdout:.0%}); the longest of {len(series)} has {longest}"
+    )
+    if not any(len(breaks.get(name, ())) for name in series):
+        return says
+    edges = (np.concatenate([[0], breaks.get(name, ()), [len(v)]]) for name, v in series.items())
+    unbroken = int(max(np.diff(edge).max() for edge in edges))
+    return (
+        f"{says}, at most {unbroken} of them without a gap in between: no window reaches across a gap, so take a "
+        "shorter window.length, or a larger window.max_gap_s if readings so far apart belong together"
+    )
 
 
 def _pieces(rows: int, width: int) -> Iterator[slice]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from models.errors import ShapeError, TrainingError
 from models.fitting.distributed import ALONE, Ranks
 from models.fitting.regularisers import REGULARISERS, Regulariser
+from models.fitting.windows import Runs
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 
@@ -28,32 +29,6 @@ Starts = NDArray[np.int64]
 # rises. Measured on 20 series of some hundred windows each: the area under precision and recall rose from .37 to .43.
 _FEWEST_STEPS = 30
 _DEVICE_SHARE = 0.5  # of a GPU's free memory that readings may take; the rest is the network's
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """First rows of windows as runs of consecutive rows: some bytes a stream, not 8 a window.
-
-    >>> Runs(np.array([0, 10]), np.array([3, 12]))[np.array([0, 2, 3, 4])]
-    array([ 0,  2, 10, 11])
-    """
-
-    begins: Starts  # (runs,)
-    ends: Starts  # (runs,), exclusive
-
-    def __len__(self) -> int:
-        return int((self.ends - self.begins).sum())
-
-    def __getitem__(self, which: Starts) -> Starts:
-        before = np.cumsum(self.ends - self.begins)
-        run = np.searchsorted(before, which, side="right")
-        starts: Starts = which - before[run] + self.ends[run]
-        return starts
-
-    def newest(self, most: int) -> list[Starts]:
-        """The last rows of each run, at most so many, written out."""
-        begins = np.maximum(self.begins, self.ends - most)
-        return [np.arange(begin, end) for begin, end in zip(begins, self.ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

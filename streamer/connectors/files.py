@@ -16,8 +16,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from streamer.config import RecordsConfig
-from streamer.core.keyed_state import STREAM_NAME
 from streamer.core.readings import Readings, admissible
+from streamer.core.stream_names import refusal, valid_stream_name
 from streamer.errors import DataError
 
 _AT_ONCE = 1 << 21  # values in one piece of a file
@@ -186,8 +186,8 @@ def _piece(
         streams = pd.Series([path.stem] * len(frame))
     kinds = pd.factorize(streams)
     for name in kinds[1]:
-        if name not in names and not STREAM_NAME.fullmatch(str(name)):
-            raise DataError(f"{path}: a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name!r}")
+        if name not in names and not valid_stream_name(str(name)):
+            raise DataError(f"{path}: {refusal(str(name))}")
     codes = np.array([names.setdefault(str(name), len(names)) for name in kinds[1]], np.int64)
     return DataSet(
         list(names),

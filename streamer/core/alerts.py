@@ -1,7 +1,7 @@
-"""What an alert says: the message about one event of one incident.
+"""The text of an alert: the message about one event of one incident.
 
-Inside: the shape of the message and its one plain sentence. Pure. Not inside: when to
-tell (`incidents`), where it goes (`sinks`).
+Inside: the message schema and its summary sentence. Pure. Not inside: when an alert is
+due (`incidents`, `silence`), where it is sent (`sinks`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamer.core.events import OPEN, RESOLVE, SILENCE, Event, alert_id, incide
 
 
 class Attribution(msgspec.Struct, frozen=True):
-    """How one feature took part, at its most deviant reading of the window."""
+    """How much one feature contributed, shown at the reading where it deviates most."""
 
     name: str
     share: float  # of the error; all features sum to 1
@@ -39,11 +39,11 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     time: str
     score: float
     peak_score: float
-    features: list[Attribution]  # of which the window holds a value
+    features: list[Attribution]  # largest share first; only features with a value in the window
     model_version: str
     summary: str
     dashboard: str | None
-    filled: float = 0.0  # part of the window's values that were missing and filled in
+    filled: float = 0.0  # fraction of the window's values that were missing and filled in
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -54,7 +54,7 @@ def build(
     *,
     topic: str,
     stream: str,
-    parts: Sequence[Attribution],
+    attributions: Sequence[Attribution],
     model_version: str,
     dashboard_url: str | None,
     filled: float = 0.0,
@@ -65,10 +65,10 @@ def build(
         event: What happened.
         topic: Input topic, part of the incident's identity.
         stream: Name of the stream.
-        parts: From `feature_parts`, largest share first; empty for silence.
-        model_version: Bundle that scored.
+        attributions: From `attribute`, largest share first; empty for silence.
+        model_version: Bundle that scored the window.
         dashboard_url: Drill-down page; the stream and the time range are added.
-        filled: Part of the window's values that were missing.
+        filled: Fraction of the window's values that were missing.
     """
     incident = incident_id(topic, stream, event.kind, event.onset_ns)
     return Alert(
@@ -82,21 +82,21 @@ def build(
         time=iso(event.at_ns),
         score=round(event.score, 6),
         peak_score=round(event.peak, 6),
-        features=list(parts),
+        features=list(attributions),
         model_version=model_version,
-        summary=_sentence(event, stream, parts, filled),
+        summary=_summary(event, stream, attributions, filled),
         dashboard=_link(dashboard_url, stream, event) if dashboard_url else None,
         filled=round(filled, 4),
     )
 
 
-def feature_parts(
+def attribute(
     names: Sequence[str],
     observed: NDArray[np.float32],
     expected: NDArray[np.float32],
     shares: NDArray[np.float32],
 ) -> list[Attribution]:
-    """Parts of the features, largest share first; one of which nothing was observed has none.
+    """Attribution of the error to features, largest share first; features never observed in the window are left out.
 
     Args:
         names: `(features,)`.
@@ -104,13 +104,13 @@ def feature_parts(
         expected: Same, without NaN.
         shares: `(features,)`.
     """
-    there = ~np.isnan(observed)
-    worst = np.where(there, np.abs(observed - expected), -1.0).argmax(0)
-    parts = [
+    present = ~np.isnan(observed)
+    worst = np.where(present, np.abs(observed - expected), -1.0).argmax(0)
+    attributions = [
         Attribution(names[f], round(float(shares[f]), 6), _six(observed[worst[f], f]), _six(expected[worst[f], f]))
-        for f in np.flatnonzero(there.any(0)).tolist()
+        for f in np.flatnonzero(present.any(0)).tolist()
     ]
-    return sorted(parts, key=lambda part: -part.share)
+    return sorted(attributions, key=lambda attribution: -attribution.share)
 
 
 def iso(time_ns: int) -> str:
@@ -120,7 +120,7 @@ def iso(time_ns: int) -> str:
 
 
 def duration(ns: int) -> str:
-    """A length of time for people: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
+    """A human-readable length of time: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
 
     >>> duration(12_000_000_000_000)
     '3 h 20 min'
@@ -134,27 +134,28 @@ def duration(ns: int) -> str:
     return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-def _sentence(event: Event, stream: str, parts: Sequence[Attribution], filled: float) -> str:
+def _summary(event: Event, stream: str, attributions: Sequence[Attribution], filled: float) -> str:
+    """What the operator reads first: which stream, since when, how far above the line, which feature."""
     lasted = duration(event.at_ns - event.onset_ns)
     if event.kind == SILENCE:
         if event.event == RESOLVE:
-            return f"{stream} sends again after {lasted} of silence."
-        return f"{stream} has sent nothing since {_say(event.onset_ns)}, while other streams go on."
+            return f"{stream} is sending again after {lasted} of silence."
+        return f"{stream} has been silent since {_say(event.onset_ns)} while other streams keep sending."
     if event.event == RESOLVE:
-        return f"{stream} is back to normal after {lasted}; the peak was {_times(event.peak)} the alert line."
-    first = "has been" if event.event == OPEN else "is still, and more,"
-    text = f"{stream} {first} unusual since {_say(event.onset_ns)}: {_times(event.peak)} the alert line"
-    if parts:
-        top = parts[0]
-        text += f"; most of it in {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
+        return f"{stream} is back to normal after {lasted}; {_peak(event.peak)}."
+    state = "has been anomalous" if event.event == OPEN else "is worsening; anomalous"
+    text = f"{stream} {state} since {_say(event.onset_ns)}: {_peak(event.peak)}"
+    if attributions:
+        top = attributions[0]
+        text += f"; main feature {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"
     if filled:
-        text += f" ({max(filled, 0.01):.0%} of the window was missing and filled in)"
+        text += f" ({max(filled, 0.01):.0%} of the window's values were missing and filled in)"
     return text + "."
 
 
-def _times(peak: float) -> str:
-    """How many times as high; beyond a thousand the figure says no more than that."""
-    return f"{peak:.1f} times" if peak < 1000 else "more than 1,000 times"
+def _peak(peak: float) -> str:
+    """The peak score beside the line; above a thousand the exact figure means nothing more."""
+    return f"peak score {f'{peak:.1f}' if peak < 1000 else 'above 1,000'} (alert line 1.0)"
 
 
 def _say(time_ns: int) -> str:

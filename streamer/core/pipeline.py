@@ -140,7 +140,7 @@ class Pipeline:
             place = int(np.searchsorted(some.anomalous, event.row))
             if place < len(some.anomalous) and some.anomalous[place] == event.row:
                 why = self.scorer.explain(some.windows[event.row], some.shares[place], event.code)
-                self.attributions[event.code] = alerts.attributions(
+                self.attributions[event.code] = alerts.attribute(
                     self.options.features, why.observed, why.expected, why.shares
                 )
             alert = self._alert(event, some.filled)
@@ -257,7 +257,7 @@ class Pipeline:
             event,
             topic=self.options.topic,
             stream=self.keys.names[event.code],
-            parts=attributions,
+            attributions=attributions,
             model_version=self.scorer.version,
             dashboard_url=self.options.dashboard_url,
             filled=float(filled[event.row]) if scored else 0.0,

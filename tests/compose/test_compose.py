@@ -214,7 +214,7 @@ def test_a_fault_of_a_machine_fires_in_alertmanager(stack: Stack) -> None:
 def test_the_alert_is_on_the_alerts_topic(stack: Stack) -> None:
     told = stack.compose(
         "exec", "-T", "kafka", "/opt/kafka/bin/kafka-console-consumer.sh", "--bootstrap-server", "localhost:9092",
-        "--topic", "streamer.core.alerts", "--from-beginning", "--max-messages", "1", "--timeout-ms", "20000",
+        "--topic", "streamer.alerts", "--from-beginning", "--max-messages", "1", "--timeout-ms", "20000",
     )  # fmt: skip
 
     alert = json.loads(told.strip().splitlines()[0])

@@ -123,7 +123,7 @@ def test_a_value_beyond_the_models_floats_is_incomplete(tmp_path: Path) -> None:
         ("timestamp,a,b\n2024-01-01,one,2\n", [], r"wanted numbers in \['a', 'b'\]; .*one"),
         ("timestamp,a,b\nsoon,1,2\n", [], "wanted times in 'timestamp'; .*soon"),
         ("timestamp,a,b\n2024-01-01,1,2\n,1,2\n", [], "wanted a time in every row of 'timestamp'; 1 have none"),
-        ("timestamp,stream,a,b\n2024-01-01,bad name,1,2\n", [], "stream name.*got 'bad name'"),
+        ("timestamp,stream,a,b\n2024-01-01,bad\x07name,1,2\n", [], r"stream name.*got 'bad\\x07name'"),
         ("timestamp,a,b\n", [], "wanted at least one row"),
         ("", [], "wanted CSV or Parquet"),
         (CSV, ["stream"], "--where: wanted COLUMN=VALUE with a column of .*; got 'stream'"),

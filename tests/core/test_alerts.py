@@ -1,4 +1,4 @@
-"""What an alert says, word for word."""
+"""The text of an alert, word for word."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamer.core.events import ANOMALY, OPEN, RESOLVE, SILENCE, UPDATE, Event
 
 MINUTE = 60_000_000_000
 ONSET = 1_704_067_200_000_000_000  # 2024-01-01T00:00:00Z
-PARTS = [Attribution("heat", 0.75, 31.5, 20.0), Attribution("current", 0.25, 4.0, 5.0)]
+ATTRIBUTIONS = [Attribution("heat", 0.75, 31.5, 20.0), Attribution("current", 0.25, 4.0, 5.0)]
 
 
 def build(event: str = OPEN, kind: str = ANOMALY, *, url: str | None = None, peak: float = 2.0) -> Alert:
@@ -24,7 +24,7 @@ def build(event: str = OPEN, kind: str = ANOMALY, *, url: str | None = None, pea
         Event(event, kind, 0, ONSET, ONSET + 12 * MINUTE, 1.7, peak, 0),
         topic="readings",
         stream="pump-1",
-        parts=PARTS if kind == ANOMALY else [],
+        attributions=ATTRIBUTIONS if kind == ANOMALY else [],
         model_version="v",
         dashboard_url=url,
     )
@@ -36,21 +36,27 @@ def build(event: str = OPEN, kind: str = ANOMALY, *, url: str | None = None, pea
         (
             OPEN,
             ANOMALY,
-            "pump-1 has been unusual since 2024-01-01 00:00:00 UTC: 2.0 times the alert line; "
-            "most of it in heat (75%), observed 31.5, expected 20.",
+            "pump-1 has been anomalous since 2024-01-01 00:00:00 UTC: peak score 2.0 (alert line 1.0); "
+            "main feature heat (75%), observed 31.5, expected 20.",
         ),
-        (RESOLVE, ANOMALY, "pump-1 is back to normal after 12 min; the peak was 2.0 times the alert line."),
-        (OPEN, SILENCE, "pump-1 has sent nothing since 2024-01-01 00:00:00 UTC, while other streams go on."),
-        (RESOLVE, SILENCE, "pump-1 sends again after 12 min of silence."),
+        (
+            UPDATE,
+            ANOMALY,
+            "pump-1 is worsening; anomalous since 2024-01-01 00:00:00 UTC: peak score 2.0 (alert line 1.0); "
+            "main feature heat (75%), observed 31.5, expected 20.",
+        ),
+        (RESOLVE, ANOMALY, "pump-1 is back to normal after 12 min; peak score 2.0 (alert line 1.0)."),
+        (OPEN, SILENCE, "pump-1 has been silent since 2024-01-01 00:00:00 UTC while other streams keep sending."),
+        (RESOLVE, SILENCE, "pump-1 is sending again after 12 min of silence."),
     ],
 )
-def test_an_alert_is_one_plain_sentence(event: str, kind: str, sentence: str) -> None:
+def test_an_alert_is_summarised_in_one_sentence(event: str, kind: str, sentence: str) -> None:
     assert build(event, kind).summary == sentence
 
 
-def test_a_peak_beyond_a_thousand_is_told_in_words() -> None:
-    assert "999.9 times the alert line" in build(peak=999.9).summary
-    assert "more than 1,000 times the alert line" in build(peak=2.4e8).summary
+def test_a_peak_above_a_thousand_is_not_printed_to_the_digit() -> None:
+    assert "peak score 999.9 (alert line 1.0)" in build(peak=999.9).summary
+    assert "peak score above 1,000 (alert line 1.0)" in build(peak=2.4e8).summary
     assert build(peak=2.4e8).peak_score == 2.4e8
 
 
@@ -92,10 +98,10 @@ def test_a_feature_shows_the_reading_at_which_it_deviates_most() -> None:
     observed = np.array([[1, 5], [9, 5], [2, 5.5]], np.float32)
     expected = np.array([[1, 5], [2, 5], [2, 5]], np.float32)
 
-    parts = alerts.feature_parts(("a", "b"), observed, expected, np.array([0.2, 0.8], np.float32))
+    found = alerts.attribute(("a", "b"), observed, expected, np.array([0.2, 0.8], np.float32))
 
-    assert [(p.name, p.observed, p.expected) for p in parts] == [("b", 5.5, 5), ("a", 9, 2)]
-    assert sum(p.share for p in parts) == pytest.approx(1, abs=1e-5)
+    assert [(p.name, p.observed, p.expected) for p in found] == [("b", 5.5, 5), ("a", 9, 2)]
+    assert sum(p.share for p in found) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_feature_never_shows_a_value_that_was_missing() -> None:
@@ -103,20 +109,22 @@ def test_a_feature_never_shows_a_value_that_was_missing() -> None:
     observed = np.array([[1, nan, 5], [nan, nan, 5], [2, nan, nan]], np.float32)
     expected = np.array([[1, 1, 5], [9, 1, 4], [2.5, 1, 99]], np.float32)
 
-    parts = alerts.feature_parts(("a", "b", "c"), observed, expected, np.array([0.6, 0, 0.4], np.float32))
+    found = alerts.attribute(("a", "b", "c"), observed, expected, np.array([0.6, 0, 0.4], np.float32))
 
-    assert [(p.name, p.observed, p.expected) for p in parts] == [("a", 2, 2.5), ("c", 5, 4)]
+    assert [(p.name, p.observed, p.expected) for p in found] == [("a", 2, 2.5), ("c", 5, 4)]
 
 
 @pytest.mark.parametrize(("filled", "said"), [(0.0, ""), (0.001, "1%"), (0.1234, "12%"), (0.5, "50%")])
-def test_the_sentence_says_how_much_was_filled(filled: float, said: str) -> None:
+def test_the_summary_says_how_much_was_filled(filled: float, said: str) -> None:
     alert = alerts.build(
         Event(OPEN, ANOMALY, 0, ONSET, ONSET, 1.7, 2.0, 0),
-        topic="readings", stream="s", parts=PARTS, model_version="v", dashboard_url=None, filled=filled,
+        topic="readings", stream="s", attributions=ATTRIBUTIONS, model_version="v", dashboard_url=None, filled=filled,
     )  # fmt: skip
 
     assert alert.filled == filled
-    assert alert.summary.endswith(f"expected 20 ({said} of the window was missing and filled in)." if said else "20.")
+    assert alert.summary.endswith(
+        f"expected 20 ({said} of the window's values were missing and filled in)." if said else "20."
+    )
 
 
 @given(st.integers(0, 7_258_118_400_000_000_000 - 1))
@@ -130,5 +138,5 @@ def test_times_are_iso_to_the_millisecond(time_ns: int) -> None:
     ("seconds", "text"),
     [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (12_000, "3 h 20 min"), (187_200, "2 d 4 h")],
 )
-def test_a_length_of_time_is_for_people(seconds: int, text: str) -> None:
+def test_a_length_of_time_is_human_readable(seconds: int, text: str) -> None:
     assert alerts.duration(seconds * 10**9) == text

@@ -256,12 +256,16 @@ class Outbox(ABC):
         return None
 
     def _forget_acknowledged(self) -> None:
-        done = sum(message.size for message in self._sent if message.acknowledged)
-        if done or not self._sent:
+        # Each flag is read once: a client's thread may set more of them meanwhile, and those count the next time.
+        kept: deque[Message] = deque()
+        for message in self._sent:
+            if message.acknowledged:
+                self._bytes -= message.size
+            else:
+                kept.append(message)
+        if len(kept) < len(self._sent) or not kept:
             self._progress_s = time.monotonic()
-        if done:
-            self._bytes -= done
-            self._sent = deque(message for message in self._sent if not message.acknowledged)
+        self._sent = kept
 
     def _start_over(self) -> None:
         self._open = False

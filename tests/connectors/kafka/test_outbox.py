@@ -115,6 +115,34 @@ def test_the_outbox_is_bounded_in_bytes_too() -> None:
         send(outbox, b"x" * 200)
 
 
+def test_room_comes_back_whole_though_acknowledgements_arrive_while_it_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class AcknowledgedAtTheSecondLook(Message):
+        """A client's thread acknowledges it just after somebody looked."""
+
+        __slots__ = ("looks",)
+
+        @property
+        def acknowledged(self) -> bool:
+            self.looks = getattr(self, "looks", 0) + 1
+            return self.looks > (0 if self.value == b"early" else 1)
+
+        @acknowledged.setter
+        def acknowledged(self, value: bool) -> None:
+            pass
+
+    monkeypatch.setattr("streamer.connectors.kafka.outbox.Message", AcknowledgedAtTheSecondLook)
+    outbox = Scripted(lambda message: None, max_pending_bytes=1_000)
+
+    for _ in range(100):
+        send(outbox, b"early", b"late")
+        outbox.flush(0.1)
+
+    assert outbox.pending == 0
+    send(outbox, b"x" * 900)  # all the room there is
+
+
 def test_a_timeout_that_kafka_python_cannot_put_into_words_is_not_a_refusal() -> None:
     class Client:
         def send(self, *_: object, **__: object) -> None:

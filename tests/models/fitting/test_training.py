@@ -14,7 +14,8 @@ from models.errors import TrainingError
 from models.fitting import training
 from models.fitting.distributed import Ranks
 from models.fitting.regularisers import REGULARISERS
-from models.fitting.training import EpochReport, Runs, TrainingOptions
+from models.fitting.training import EpochReport, TrainingOptions
+from models.fitting.windows import Runs
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 from tests import tiny

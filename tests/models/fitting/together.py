@@ -11,7 +11,8 @@ import torch
 
 from models.fitting import training
 from models.fitting.distributed import Ranks, join
-from models.fitting.training import Runs, TrainingOptions
+from models.fitting.training import TrainingOptions
+from models.fitting.windows import Runs
 from models.network.architecture import Architecture
 from tests import tiny
 

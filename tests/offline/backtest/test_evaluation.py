@@ -112,7 +112,7 @@ def test_false_incidents_are_counted_against_time_without_labels() -> None:
 
 
 def alert(event: Event, *parts: Attribution) -> Alert:
-    return tell(event, topic="t", stream=f"s{event.code}", parts=parts, model_version="v", dashboard_url=None)
+    return tell(event, topic="t", stream=f"s{event.code}", attributions=parts, model_version="v", dashboard_url=None)
 
 
 def test_an_incident_is_gathered_from_what_was_told_of_it() -> None:
@@ -136,7 +136,7 @@ def test_an_incident_is_gathered_from_what_was_told_of_it() -> None:
     assert (first.resolved, first.peak, first.peak_row, first.severity) == (True, 4.0, 3, "critical")
     assert [at // MINUTE_NS for at, _ in first.told] == [2, 3]
     assert first.parts == parts[::-1]
-    assert "4.0 times" in first.summary
+    assert "peak score 4.0" in first.summary
     assert (second.resolved, second.end_ns // MINUTE_NS, second.parts) == (False, 9, ())
 
 

@@ -290,6 +290,27 @@ def test_loopback_may_be_unencrypted(path: Path, servers: str) -> None:
     assert load(path, f"kafka: {{bootstrap_servers: '{servers}'}}").kafka.bootstrap_servers == servers
 
 
+@pytest.mark.parametrize(
+    "servers", ["127.0.0.1", "localhost", "::1", "[::1]", "kafka", "127.0.0.1:9092, kafka", ":9092"]
+)
+def test_a_bootstrap_server_without_its_port_is_told_so(path: Path, servers: str) -> None:
+    message = refusal(path, f"kafka: {{bootstrap_servers: '{servers}', allow_insecure: true}}")
+
+    assert "needs its port, host:port" in message
+    assert "loopback" not in message
+
+
+@pytest.mark.parametrize("servers", ["kafka:", "kafka:http", "kafka:0", "kafka:65536"])
+def test_a_port_is_a_number(path: Path, servers: str) -> None:
+    assert "is a number from 1 to 65535" in refusal(path, f"kafka: {{bootstrap_servers: '{servers}'}}")
+
+
+def test_the_default_topics_are_those_of_the_documentation(path: Path) -> None:
+    kafka = load(path, "").kafka
+
+    assert (kafka.topic, kafka.alerts_topic, kafka.dlq_topic) == ("readings", "streamer.alerts", "readings.dlq")
+
+
 # ------------------------------------------------------------------- settings that pass here and break a station later
 
 

@@ -1,29 +1,22 @@
-"""Settings: read once, frozen, handed in.
+"""Every setting with its default and bound, and the rules between settings.
 
-Inside: every setting with its default and bound, the reading of one YAML file,
-environment variables and `*_FILE` secrets, and the wording of what is wrong.
-This is the only module that reads `os.environ`. Not inside: anything that acts
-on a setting.
-
-Order, strongest first: environment (`STREAMER_KAFKA__TOPIC=...`), environment
-files (`STREAMER_KAFKA__SASL_PASSWORD_FILE=/run/secrets/...`), the YAML file,
-defaults. Secrets are refused in the YAML file.
+Frozen, handed in, never read from here by name. The README's reference is generated from
+this module: `tools/config_reference.py` takes the words from the comment beside each
+field. Not inside: where values come from (`loading`), how a fault is worded (`wording`),
+and anything that acts on a setting.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from models.network.architecture import Architecture
-from streamer.errors import ConfigError
+from streamer.formats.json_objects import JsonOptions
 
-ENV_PREFIX = "STREAMER_"
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
@@ -34,7 +27,7 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 def _is_loopback(server: str) -> bool:
     host = server.strip().rpartition(":")[0].strip("[]")
-    if "localhost" in (host, server.strip()):
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -54,7 +47,7 @@ class KafkaConfig(Section):
     bootstrap_servers: str = "127.0.0.1:9092"  # host:port, several with commas
     topic: TopicName = "readings"  # where readings come from
     group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group; replicas share one
-    alerts_topic: TopicName = "streamer.core.alerts"  # where alerts go
+    alerts_topic: TopicName = "streamer.alerts"  # where alerts go
     dead_letter_topic: TopicName | None = None  # where records that are no readings go; none: "<topic>.dlq"
     scores_topic: TopicName | None = None  # where every score goes; none: nowhere
     client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, an extra of that name
@@ -79,6 +72,19 @@ class KafkaConfig(Section):
     @property
     def dlq_topic(self) -> str:
         return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _with_ports(cls, servers: str) -> str:
+        for server in map(str.strip, servers.split(",")):
+            host, _, port = server.rpartition(":")
+            if not host or server.endswith("]") or (":" in host and host[0] + host[-1] != "[]"):
+                raise ValueError(
+                    f"every bootstrap server needs its port, host:port; {server!r} has none: Kafka's is usually 9092"
+                )
+            if not (port.isdecimal() and 0 < int(port) < 65_536):
+                raise ValueError(f"the port of a bootstrap server is a number from 1 to 65535; got {server!r}")
+        return servers
 
     @model_validator(mode="after")
     def _consistent(self) -> KafkaConfig:
@@ -130,6 +136,19 @@ class RecordsConfig(Section):
                 if name == other or other.startswith(name + "."):
                     raise ValueError(f"stream, timestamp and features must be fields apart; got {name!r} and {other!r}")
         return self
+
+    def json_options(self) -> JsonOptions:
+        """What the decoder of messages needs."""
+        return JsonOptions(
+            features=self.features,
+            stream=self.stream,
+            timestamp=self.timestamp,
+            timestamp_unit=self.timestamp_unit,
+            missing=self.missing,
+            max_record_bytes=self.max_record_bytes,
+            max_streams=self.max_streams,
+            max_future_ns=int(self.max_future_s * 1e9),
+        )
 
 
 class WindowConfig(Section):
@@ -264,133 +283,3 @@ class Settings(Section):
             backbone=self.model.backbone,
             regulariser=self.model.regulariser,
         )
-
-
-def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
-    """Read, merge and check the settings.
-
-    Args:
-        path: YAML file, or None for environment and defaults alone. Relative
-            directories inside it are relative to the file.
-        environ: Environment; `os.environ` when None.
-
-    Raises:
-        ConfigError: Unreadable file, unknown key, value out of bounds, a secret
-            in the file. One line for each fault: key, wanted, got, where from.
-    """
-    environ = dict(os.environ) if environ is None else environ
-    from_file = _read_yaml(path) if path else {}
-    for section, key in SECRET_KEYS:
-        if isinstance(from_file.get(section), dict) and key in from_file[section]:
-            variable = f"{ENV_PREFIX}{section}__{key}".upper()
-            raise ConfigError(
-                f"{section}.{key}: secrets do not belong in {path}; set {variable}_FILE to a file that holds it, "
-                f"or {variable}"
-            )
-    from_env, sources = _read_environment(environ)
-    merged = _merge(from_file, from_env)
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(fault, path, sources) for fault in error.errors())) from None
-    return _resolve_paths(settings, path.parent if path else Path())
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--config: wanted a readable YAML file; {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--config: wanted UTF-8 text; {path}: {error.reason} at byte {error.start}") from None
-    try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        # Only where and what kind: the text itself may hold a secret.
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            f"--config: wanted valid YAML; {path}{where}: {getattr(error, 'problem', None) or 'not readable'}"
-        ) from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"--config: wanted sections such as 'kafka:'; {path} holds a {type(data).__name__}")
-    return {section: {} if value is None else value for section, value in data.items()}
-
-
-def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings in `STREAMER_SECTION__KEY[_FILE]`, and which variable each came from."""
-    found: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    # Plain variables come after files, so that they win.
-    for name in sorted(environ, key=lambda name: (not name.endswith("_FILE"), name)):
-        section, separator, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
-        if not name.startswith(ENV_PREFIX) or not separator:
-            continue
-        text: Any = environ[name]
-        if key.endswith("_file"):
-            key = key.removesuffix("_file")
-            try:
-                text = Path(text).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                # Not what stands there: it may be the secret itself, put in the wrong variable.
-                why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-                raise ConfigError(f"{section}.{key}: wanted the name of a readable file in {name}; {why}") from None
-        value: Any = text
-        if (section, key) == ("records", "features"):
-            value = [part.strip() for part in text.split(",")]
-        elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
-            value = None
-        found.setdefault(section, {})[key] = value
-        sources[f"{section}.{key}"] = name
-    return found, sources
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        inside = merged.get(key)
-        merged[key] = _merge(inside, value) if isinstance(inside, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _explain(fault: Any, path: Path | None, sources: dict[str, str]) -> str:
-    """One sentence from one pydantic fault; never prints the value of a secret."""
-    keys = [str(part) for part in fault["loc"]]
-    name = ".".join(keys) or "settings"
-    source = _source(keys, path, sources)
-    if fault["type"] == "missing":
-        return f"{name}: wanted a value; got nothing in {source}"
-    if fault["type"] == "extra_forbidden":
-        return f"{name}: no such setting (from {source}); see the configuration reference in the README"
-    wanted = fault["msg"].removeprefix("Value error, ").replace("Input should be", "wanted")
-    got = fault["input"]
-    if tuple(keys[:2]) in SECRET_KEYS or isinstance(got, (dict, BaseModel)):
-        return f"{name}: {wanted} (from {source})"
-    # A whole section that is no mapping may hold a secret: only its kind is said.
-    said = repr(got) if len(keys) > 1 else f"a {type(got).__name__}"
-    return f"{name}: {wanted}; got {said} from {source}"
-
-
-def _source(keys: list[str], path: Path | None, sources: dict[str, str]) -> str:
-    """Where a setting came from; for a rule over a whole section, every place that set a part of it."""
-    if len(keys) > 1 and ".".join(keys[:2]) in sources:
-        return sources[".".join(keys[:2])]
-    variables = [] if len(keys) > 1 else sorted(v for k, v in sources.items() if k.split(".")[0] == keys[0])
-    if keys and keys[0] not in Settings.model_fields and variables:
-        return ", ".join(variables)
-    return ", ".join([str(path) if path else "the defaults", *variables])
-
-
-def _resolve_paths(settings: Settings, base: Path) -> Settings:
-    """Make relative directories relative to the configuration file, wherever the process was started."""
-    model = settings.model.model_copy(update={"directory": base / settings.model.directory})
-    if model.spool_directory is not None:
-        model = model.model_copy(update={"spool_directory": base / model.spool_directory})
-    state = settings.state
-    if state.directory is not None:
-        state = state.model_copy(update={"directory": base / state.directory})
-    files = {key: getattr(settings.kafka, key) for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
-    kafka = settings.kafka.model_copy(update={key: base / file for key, file in files.items() if file is not None})
-    return settings.model_copy(update={"kafka": kafka, "model": model, "state": state})
