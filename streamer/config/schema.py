@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from models.network.architecture import Architecture
+from streamer.core.incidents import Rule
+from streamer.core.options import PipelineOptions
 from streamer.formats.json_objects import JsonOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
@@ -209,8 +211,8 @@ class AlertingConfig(Section):
     """When a score becomes an incident."""
 
     budget_per_stream_per_week: Positive = 1.0  # false incidents the line is set to allow
-    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # scores at or above 1.0 that open an incident ...
-    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among so many newest
+    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # readings at or above the alert line that open an incident ...
+    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among so many newest; a score counts for `window.stride`
     exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: quiet means below this
     resolve_after: Annotated[int, Field(ge=1)] = 32  # quiet readings in a row
     update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # a peak so many times the last one told is told again
@@ -282,4 +284,25 @@ class Settings(Section):
             layers=self.model.layers,
             backbone=self.model.backbone,
             regulariser=self.model.regulariser,
+        )
+
+    def pipeline_options(self) -> PipelineOptions:
+        """What the stations between decoding and publishing need."""
+        window, alerting = self.window, self.alerting
+        return PipelineOptions(
+            topic=self.kafka.topic,
+            features=self.records.features,
+            window=window.length,
+            patch=window.patch,
+            stride=window.stride,
+            max_gap_ns=None if window.max_gap_s is None else int(window.max_gap_s * 1e9),
+            rule=Rule(
+                open_after=alerting.open_after,
+                open_within=alerting.open_within,
+                exit_below=alerting.exit_below,
+                resolve_after=alerting.resolve_after,
+                update_factor=alerting.update_factor,
+            ),
+            silent_after=alerting.silent_after,
+            dashboard_url=alerting.dashboard_url,
         )

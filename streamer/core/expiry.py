@@ -1,8 +1,8 @@
 """Streams that have sent nothing for their time to live: found, so that what is remembered of them can go.
 
-Each partition has a clock that moves with its newest event time, by at most a quarter of the time to live at once: after
-a pause of the whole partition no stream has expired. Event time only, so a replay in any batches agrees. Pure. Not
-inside: forgetting them (`keyed_state`), resolving their incidents (`incidents`, `silence`).
+Each partition has a clock that moves with its newest event time, by at most a quarter of the time to live at
+once: after a pause of the whole partition no stream has expired. Event time only, so a replay in any batches
+agrees. Pure. Not inside: forgetting them (`keyed_state`), resolving their incidents (`incidents`, `silence`).
 """
 
 from __future__ import annotations

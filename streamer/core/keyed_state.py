@@ -148,6 +148,7 @@ class KeyedState:
 
     def assign(self, codes: Ints, partition: int) -> None:
         """Note which partition brought the newest reading of some streams."""
+        self.reach(codes)
         self.partition[codes] = partition
 
     def held(self) -> Ints:

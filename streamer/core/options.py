@@ -5,7 +5,7 @@ Made by `config` from the settings; nothing here reads a file or the environment
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamer.core.incidents import Rule
 
@@ -20,7 +20,7 @@ class PipelineOptions:
     patch: int  # readings
     stride: int = 1  # readings between two windows of a stream
     max_gap_ns: int | None = None  # a longer step resets a stream's window; None: never
-    rule: Rule = Rule()
+    rule: Rule = field(default_factory=Rule)
     silent_after: float | None = 30.0  # typical intervals without a reading; None: silence is not watched
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None

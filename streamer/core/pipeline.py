@@ -10,7 +10,7 @@ goes on exactly where this one stopped. Not inside: decoding, publishing, storin
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -226,7 +226,8 @@ class Pipeline:
             StateError: It was exported with another detector than given, or does not fit; nothing of it is kept.
         """
         theirs = state.values.get("model_version")
-        columns, leave_out = state.columns, ()
+        columns = state.columns
+        leave_out: tuple[str, ...] = ()
         try:
             if theirs != self.scorer.version:
                 if made_with is None:
@@ -266,18 +267,16 @@ class Pipeline:
 
 def _joined(one: Outcome, other: Outcome) -> Outcome:
     """The outcome of two batches as that of one."""
-    n = len(one.readings)
-
-    def both(get: Callable[[Outcome], NDArray[np.generic]]) -> NDArray[np.generic]:
-        return np.concatenate([get(one), get(other)])
-
-    columns = ("score", "error", "filled", "settled")
+    n, mine, theirs = len(one.readings), one.scores, other.scores
     return Outcome(
         readings=Readings.concatenate([one.readings, other.readings]),
         scores=Scores(
-            *(both(lambda outcome, name=name: getattr(outcome.scores, name)) for name in columns),
-            one.scores.failures + other.scores.failures,
-            one.scores.sparse + other.scores.sparse,
+            score=np.concatenate([mine.score, theirs.score]),
+            error=np.concatenate([mine.error, theirs.error]),
+            filled=np.concatenate([mine.filled, theirs.filled]),
+            settled=np.concatenate([mine.settled, theirs.settled]),
+            failures=mine.failures + theirs.failures,
+            sparse=mine.sparse + theirs.sparse,
         ),
         alerts=one.alerts + other.alerts,
         events=one.events + [dataclasses.replace(event, row=event.row + n) for event in other.events],

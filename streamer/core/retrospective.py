@@ -42,9 +42,7 @@ class Retrospective:
     def __init__(self, state: KeyedState, stride: int = 1) -> None:
         self.delay = delay_in_scores(stride)
         self._state = state
-        self._columns = state.register(
-            "retrospective", {"recent": (np.float32, (self.delay,), np.nan)}, put=self._put
-        )
+        self._columns = state.register("retrospective", {"recent": (np.float32, (self.delay,), np.nan)}, put=self._put)
 
     def step(self, codes: Ints, score: Float32, fresh: NDArray[np.bool_]) -> Float32:
         """Take in causal scores.

@@ -118,9 +118,7 @@ class Scorer:
         error[unscored] = np.nan
         sparse = int((filled[unscored] > imputation.MOST).sum())
         failures = int(unscored.sum()) - sparse
-        return Scored(
-            closed, score, error, filled, windows, sound[judged.strange], judged.shares, failures, sparse
-        )
+        return Scored(closed, score, error, filled, windows, sound[judged.strange], judged.shares, failures, sparse)
 
     def _measure(self, windows: Float32, rows: Ints) -> tuple[Float32, Float32, Float32]:
         """`Detector.measure`, NaN for a window too sparse; and the part of each window that is missing."""
@@ -154,6 +152,7 @@ class Scorer:
                 f"wanted a bundle for window {old.architecture.window} and features {list(old.features)}; "
                 f"got window {new.architecture.window} and {list(new.features)}"
             )
+        self._state.reach(np.empty(0, np.int64))
         strips, names = self.windower.strips, self._state.names
         for begin in range(0, len(names), 1000):  # a slab may be larger than memory has room for twice
             some = strips[begin : begin + 1000]

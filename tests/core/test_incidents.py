@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamer.core.events import Event
 from streamer.core.incidents import Incidents, Rule
-from streamer.core.silence import SilenceWatch
+from streamer.core.keyed_state import KeyedState
 
 RULE = Rule(open_after=2, open_within=3, exit_below=0.8, resolve_after=3, update_factor=1.5)
 # A picture: one letter a reading. Low, between exit and line, and three heights of strange.
@@ -23,7 +22,7 @@ SCORES = {".": 0.1, "-": 0.9, "x": 1.2, "X": 2.0, "#": 10.0, " ": np.nan}
 def play(picture: str, rule: Rule = RULE, incidents: Incidents | None = None, first: int = 0) -> list[Event]:
     """Events of one stream, one reading a nanosecond."""
     n = len(picture)
-    return (incidents or Incidents(rule)).step(
+    return (incidents or Incidents(KeyedState(), rule)).step(
         np.zeros(n, np.int64), np.arange(first, first + n), np.array([SCORES[c] for c in picture], np.float32)
     )
 
@@ -58,7 +57,7 @@ def drawn(picture: str, rule: Rule = RULE) -> str:
 )
 def test_an_incident_opens_updates_and_resolves_as_drawn(picture: str, events: str) -> None:
     assert drawn(picture) == events
-    alone = Incidents(RULE)
+    alone = Incidents(KeyedState(), RULE)
     one_by_one = [event for i, c in enumerate(picture) for event in play(c, incidents=alone, first=i)]
     assert [(e.event, e.at_ns, e.onset_ns) for e in one_by_one] == [
         (e.event, e.at_ns, e.onset_ns) for e in play(picture)
@@ -94,7 +93,7 @@ def test_one_strange_reading_can_be_enough() -> None:
 
 
 def test_a_score_at_the_line_is_strange_and_one_at_the_exit_is_not_quiet() -> None:
-    incidents = Incidents(Rule(1, 1, 0.5, 1, 1.5))
+    incidents = Incidents(KeyedState(), Rule(1, 1, 0.5, 1, 1.5))
 
     events = incidents.step(np.zeros(3, np.int64), np.arange(3), np.array([1.0, 0.5, 0.49], np.float32))
 
@@ -130,7 +129,7 @@ def test_any_split_into_batches_gives_the_same_events(
     rule = Rule(n, n + extra, 0.8, resolve_after, 1.5)
     codes = np.array([code for code, _ in arrivals], np.int64)
     scores = np.array([SCORES[c] for _, c in arrivals], np.float32)
-    whole, parted = Incidents(rule), Incidents(rule)
+    whole, parted = Incidents(KeyedState(), rule), Incidents(KeyedState(), rule)
 
     together = whole.step(codes, np.arange(len(codes)), scores)
 
@@ -145,11 +144,12 @@ def test_any_split_into_batches_gives_the_same_events(
 
 
 @given(st.text(".-xX# ", max_size=60), st.integers(0, 60))
-def test_a_thawed_stream_goes_on_as_the_frozen_one(picture: str, at: int) -> None:
-    one, other = Incidents(RULE), Incidents(RULE)
+def test_a_restored_stream_goes_on_as_the_exported_one(picture: str, at: int) -> None:
+    here, there = KeyedState(["a"]), KeyedState()
+    one, other = Incidents(here, RULE), Incidents(there, RULE)
     play(picture[:at], incidents=one)
 
-    other.table.put(np.array([0]), one.table.take(np.array([0])))
+    there.restore(here.export(np.array([0])))
 
     assert play(picture[at:], incidents=other) == play(picture[at:], incidents=one)
 
@@ -165,101 +165,3 @@ def test_events_of_a_stream_alternate_and_name_their_incident(picture: str) -> N
         assert event.onset_ns <= event.at_ns
         if event.event == "resolve":
             onset = None
-
-
-# ---------------------------------------------------------------------------------------------------------- silence
-
-Heard = list[tuple[str, int, int, int]]
-
-
-def hear(watch: SilenceWatch, arrivals: Sequence[tuple[int, int]], partition: int = 0) -> Heard:
-    """Events as (event, stream, onset, moment) of arrivals (stream, time)."""
-    codes, times = (np.array(column, np.int64) for column in zip(*arrivals, strict=True))
-    events = watch.step(codes, times, np.full(len(codes), partition, np.int64))
-    return [(event.event, event.code, event.onset_ns, event.at_ns) for event in events]
-
-
-def steadily(code: int, first: int, last: int) -> list[tuple[int, int]]:
-    return [(code, at) for at in range(first, last + 1)]
-
-
-def test_a_stream_that_stops_while_others_go_on_is_silent_until_it_sends_again() -> None:
-    watch = SilenceWatch(after_ns=8)
-
-    # stream 0   0                     12
-    # stream 1   0 1 2 ...  8 9 10 11 12
-    #            |-----8-----| silent from the first reading beyond
-    assert hear(watch, [(0, 0), *steadily(1, 0, 8)]) == []
-    assert hear(watch, [(1, 9)]) == [("open", 0, 0, 9)]
-    assert watch.silent_count == 1
-    assert hear(watch, steadily(1, 10, 11)) == []
-    assert hear(watch, [(0, 12), (1, 12)]) == [("resolve", 0, 0, 12)]
-    assert watch.silent_count == 0
-
-
-def test_when_the_whole_partition_pauses_none_is_silent() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, [(0, 0), (1, 0)])
-
-    assert hear(watch, [(1, 10_000), (0, 10_000)]) == []
-
-
-def test_one_reading_from_the_future_silences_nobody() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, [(0, 0), (1, 0), (2, 0)])
-
-    assert hear(watch, [(2, 3600), (0, 1), (1, 1), (0, 2), (1, 2)]) == []
-
-
-def test_partitions_have_clocks_of_their_own() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, [(0, 0)], partition=0)
-
-    assert hear(watch, steadily(1, 0, 100), partition=1) == []
-
-
-def test_silence_can_be_off() -> None:
-    watch = SilenceWatch(None)
-
-    assert hear(watch, [(0, 0), *steadily(1, 0, 100)]) == []
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60),
-    st.integers(1, 12),
-    st.lists(st.integers(1, 59), max_size=8),
-)
-def test_silence_does_not_depend_on_the_batches(steps: list[tuple[int, int]], after_ns: int, cuts: list[int]) -> None:
-    times = np.cumsum([step for _, step in steps]).tolist()
-    arrivals = [(code, at) for (code, _), at in zip(steps, times, strict=True)]
-    edges = sorted({0, len(arrivals), *(cut for cut in cuts if cut < len(arrivals))})
-
-    together = hear(SilenceWatch(after_ns), arrivals)
-    watch = SilenceWatch(after_ns)
-    apart = [event for a, b in itertools.pairwise(edges) for event in hear(watch, arrivals[a:b])]
-
-    assert sorted(together) == sorted(apart)
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=80), st.integers(1, 9))
-def test_a_silence_opens_before_it_resolves(steps: list[tuple[int, int]], after_ns: int) -> None:
-    times = np.cumsum([step for _, step in steps]).tolist()
-    silent: dict[int, int] = {}
-    watch = SilenceWatch(after_ns)
-    for event, code, onset, at in hear(watch, [(code, at) for (code, _), at in zip(steps, times, strict=True)]):
-        if event == "open":
-            assert code not in silent
-            assert at - onset > after_ns
-            silent[code] = onset
-        else:
-            assert silent.pop(code) == onset
-    assert watch.silent_count == len(silent)
-
-
-def test_a_stream_that_changes_its_partition_was_not_silent() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, steadily(1, 0, 1000), partition=1)
-    hear(watch, steadily(0, 990, 1000), partition=0)
-
-    # partitions were added: stream 0 goes on in another, a nanosecond later
-    assert hear(watch, [(0, 1001)], partition=1) == []

@@ -1,4 +1,4 @@
-"""Missing values through the whole street: filled, flagged, and never a reason to alert."""
+"""Missing values through the whole pipeline: filled, flagged, and never a reason to alert."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ROWS = 400
 
 
 def pipeline(detector: Detector) -> Pipeline:
-    made = Pipeline(SETTINGS, detector, VERSION)
+    made = Pipeline(SETTINGS.pipeline_options(), detector, VERSION)
     for name in tiny.STREAMS:
-        made.streams.add(name)
+        made.keys.add(name)
     return made
 
 
@@ -160,7 +160,7 @@ def test_holes_survive_a_restart(tiny_detector: Detector, at: int) -> None:
     before, after = pipeline(tiny_detector), pipeline(tiny_detector)
     before.process(WHOLE.take(np.arange(at)))
 
-    after.thaw(0, *before.freeze(0))
+    after.restore(before.export_partition(0))
 
     rest = WHOLE.take(np.arange(at, len(WHOLE)))
     here, there = before.process(rest), after.process(rest)

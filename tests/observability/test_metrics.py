@@ -187,10 +187,10 @@ def daemon(tiny_detector: Detector) -> Daemon:
     """One that has read: streams 0..5 in partition 0, 6 in partition 1; stream 4 has an open incident."""
     settings = tiny.settings(http={"max_stream_series": 3}, alerting={"open_after": 1, "open_within": 1})
     made: Any = Daemon(settings, registry=CollectorRegistry())
-    made._pipeline = Pipeline(settings, tiny_detector, VERSION)
+    made._pipeline = Pipeline(settings.pipeline_options(), tiny_detector, VERSION)
     made._consumer = made._sinks = Nothing()
     for i in range(7):
-        made._pipeline.streams.add(f"s{i}")
+        made._pipeline.keys.add(f"s{i}")
     values = np.stack([tiny.wave(tiny.LENGTH)] * 7, 1)
     values[-2:, 4] += 50
     n = tiny.LENGTH * 7

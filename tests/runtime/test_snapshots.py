@@ -71,11 +71,11 @@ def test_without_a_snapshot_there_is_nothing_to_say(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_goes_on_from_the_disk(tiny_detector: Detector, tmp_path: Path) -> None:
-    made = [Pipeline(tiny.settings(), tiny_detector, "v") for _ in range(2)]
+    made = [Pipeline(tiny.settings().pipeline_options(), tiny_detector, "v") for _ in range(2)]
     whole = tiny.fleet({0: tiny.wave(40), 1: tiny.wave(40, seed=1, level=10)})
     for one in made:
-        one.streams.add("a")
-        one.streams.add("b")
+        one.keys.add("a")
+        one.keys.add("b")
     made[0].process(whole.take(np.arange(50)))
 
     store(tmp_path).write(0, Snapshot(50, *made[0].freeze(0)))

@@ -14,7 +14,7 @@ import numpy as np
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import Consumer, RecordBatch, connect_consumer
-from streamer.core.keyed_state import StreamTable
+from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import Readings
 from streamer.errors import BrokerError, DataError
 from streamer.formats.json_objects import JsonDecoder
@@ -32,7 +32,7 @@ def read_topic(settings: Settings, since_s: float | None) -> Iterator[DataSet]:
         DataError: It holds no readings.
     """
     kafka = settings.kafka.model_copy(update={"group": f"{settings.kafka.group}.retrain", "start": "earliest"})
-    streams = StreamTable()
+    streams = KeyedState()
     decoder = JsonDecoder.of(settings.records, streams)
     after_ms = 0 if since_s is None else int((time.time() - since_s) * 1000)
     firsts: dict[int, int] = {}

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from models.detector import BATCH, Detector
 from streamer.config import Settings
 from streamer.core.grouping import Ints
+from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Ordering
 from streamer.core.readings import Readings
 from streamer.core.windows import Windower
@@ -49,8 +50,9 @@ class LatentWriter:
     def __init__(self, path: Path, settings: Settings, detector: Detector, names: Sequence[str]) -> None:
         a, gap = detector.architecture, settings.window.max_gap_s
         self._detector, self._rows = detector, detector.rows(names)
-        self._frames = Ordering(None if gap is None else int(gap * 1e9))
-        self._windower = Windower(a.window, settings.window.stride, a.features)
+        state = KeyedState()
+        self._frames = Ordering(state, None if gap is None else int(gap * 1e9))
+        self._windower = Windower(state, a.window, settings.window.stride, a.features)
         self._streams = pa.array(names, pa.string())
         self._names = latent_names(a.latent)
         types = [("stream", pa.dictionary(pa.int32(), pa.string())), ("timestamp", pa.timestamp("ns", "UTC"))]

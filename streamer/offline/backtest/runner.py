@@ -143,9 +143,9 @@ def run(
         batch: Readings taken in at once.
         watch: Called after each batch with the readings the stations took in, and the scores of all readings so far.
     """
-    pipeline = Pipeline(settings, detector, version)
+    pipeline = Pipeline(settings.pipeline_options(), detector, version)
     for name in data.names:
-        pipeline.streams.add(name)
+        pipeline.keys.add(name)
     score = np.full(len(data), np.nan, np.float32)
     error = np.full(len(data), np.nan, np.float32)
     settled = np.full(len(data), np.nan, np.float32)
@@ -160,7 +160,7 @@ def run(
             given = readings.take(complete[readings.offset])
             outcome = pipeline.process(given)
             rows = outcome.readings.offset
-            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.settled
+            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.scores.settled
             filled[rows], admitted[rows] = outcome.scores.filled, True
             alerts += outcome.alerts
             events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]

@@ -35,9 +35,9 @@ def data(rows: int = 200) -> DataSet:
 
 def test_a_backtest_scores_as_the_stations_of_the_daemon_do(tiny_detector: Detector) -> None:
     some = data()
-    pipeline = Pipeline(tiny.settings(), tiny_detector, VERSION)
-    pipeline.streams.add("a")
-    pipeline.streams.add("b")
+    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
+    pipeline.keys.add("a")
+    pipeline.keys.add("b")
 
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
 
