@@ -11,6 +11,7 @@ settings that shape the state). No pickle. Not inside: what is in a snapshot
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_columns
 from safetensors.numpy import save as save_columns
 
+from streamer.config import Settings
 from streamer.errors import StateError
 
 FORMAT = 2
@@ -40,6 +42,20 @@ class Snapshot:
     columns: dict[str, NDArray[Any]]
     rest: dict[str, Any]
     committed: int | None = None  # the group's offset when this was written
+
+
+def shape_of(settings: Settings) -> str:
+    """Digest of the settings that the meaning of a snapshot depends on."""
+    records = settings.records.model_dump(mode="json", include={"stream", "timestamp", "timestamp_unit", "features"})
+    parts = [settings.kafka.group, records, settings.window.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_store(settings: Settings) -> SnapshotStore | None:
+    """The snapshots of the input topic; None without `state.directory`."""
+    if settings.state.directory is None:
+        return None
+    return SnapshotStore(settings.state.directory, settings.kafka.topic, shape_of(settings))
 
 
 class SnapshotStore:
