@@ -54,8 +54,8 @@ class KafkaConfig(Section):
     client_id: str = "streamer"  # name shown in the broker's logs
     start: Literal["earliest", "latest"] = "earliest"  # where a consumer group without committed offsets starts
     create_topics: bool = False  # create missing topics at start-up (demo, compose)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # security protocol
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # SASL mechanism
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method
     sasl_username: str | None = None  # required with SASL
     sasl_password: SecretStr | None = None  # environment or file only
     ssl_cafile: Path | None = None  # trusted CA certificates, PEM; none: the system's
