@@ -10,11 +10,8 @@ settings that shape the state). No pickle. Not inside: what is in a snapshot
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_columns
 from safetensors.numpy import save as save_columns
 
+from models.store.files import write_atomically
 from streamer.config import Settings
 from streamer.errors import StateError
 
@@ -91,27 +89,11 @@ class SnapshotStore:
                 "crc32": zlib.crc32(body),
             }
         ).encode()
-        # Of this process alone: a replica that was put out of the group may still be writing its last.
-        aside = path.with_suffix(f".incoming-{secrets.token_hex(4)}")
+        preamble = _MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                file.write(_MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big"))
-                file.write(header)
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists():
-                path.replace(path.with_name(path.name + ".1"))
-            aside.replace(path)
-            handle = os.open(self.directory, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            write_atomically(path, [preamble, header, body], keep_as=path.with_name(path.name + ".1"))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise StateError(f"{path}: could not write a snapshot; {error.strerror}") from None
 
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
