@@ -92,7 +92,7 @@ def test_a_wrong_setting_exits_78_and_names_its_key(capsys: pytest.CaptureFixtur
 
     assert run("run", "--config", config) == 78
 
-    assert "http.port: wanted less than or equal to 65535; got 99999" in capsys.readouterr().err
+    assert "http.port: wanted at most 65535; got 99999" in capsys.readouterr().err
 
 
 def test_a_missing_data_file_exits_65(capsys: pytest.CaptureFixture[str], config: str) -> None:

@@ -10,11 +10,21 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from models.network.architecture import Architecture
+from streamer.core.durations import parse_duration
 from streamer.formats.json_objects import JsonOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
@@ -23,6 +33,23 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Regulariser = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def seconds(value: Any) -> Any:
+    """Seconds of a duration such as `7d`; numbers stand for seconds.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, (int, float)):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return parse_duration(str(value))
+
+
+Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def _is_loopback(server: str) -> bool:
@@ -39,6 +66,20 @@ class Section(BaseModel):
     """Frozen, and an unknown key is an error rather than a silent typo."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_a_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads yes and on as true, and true would be taken for 1.
+        if isinstance(value, bool) and {int, float} & _kinds(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"wanted a number; got {str(value).lower()}")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types of an annotation: `{float, NoneType}` of an optional number with bounds."""
+    inside = get_args(annotation)
+    return set[Any]().union(*map(_kinds, inside)) if inside else {annotation}
 
 
 class KafkaConfig(Section):
@@ -116,6 +157,7 @@ class RecordsConfig(Section):
     missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
     max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead-lettered
     max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of more are rejected
+    stream_ttl: Duration = 604_800.0  # event time without readings, then a stream is forgotten: 7d, 12h; 0: never
     max_future_s: Positive = 3600.0  # a reading further ahead of the broker's clock is dead-lettered
 
     @field_validator("features")
@@ -130,11 +172,13 @@ class RecordsConfig(Section):
         names = [self.timestamp, *self.features] + ([] if self.stream == "@key" else [self.stream])
         for name in names:
             if not all(name.split(".")):
-                raise ValueError(f"a field is a name, or names joined by single dots; got {name!r}")
+                raise ValueError(f"wanted names of fields, or several joined by single dots (a.b); got {name!r}")
         for i, name in enumerate(names):
             for other in names[:i] + names[i + 1 :]:
                 if name == other or other.startswith(name + "."):
-                    raise ValueError(f"stream, timestamp and features must be fields apart; got {name!r} and {other!r}")
+                    raise ValueError(
+                        f"stream, timestamp and features must be different fields; got {name!r} and {other!r}"
+                    )
         return self
 
     def json_options(self) -> JsonOptions:
