@@ -12,9 +12,6 @@ is any good.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from typing import Any
 from models.detector import Detector
 from models.errors import ArtifactError
 from models.store import bundle
+from models.store.files import remove_stale, sync_directory, temporary_directory, write_atomically
 
 _CURRENT = "current"
 
@@ -38,23 +36,23 @@ class Registry:
         Raises:
             ArtifactError: The directory cannot be written.
         """
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.directory))
-        except OSError as error:
-            raise ArtifactError(f"{self.directory}: wanted a writable directory; {error.strerror}") from None
-        try:
-            version = bundle.save(detector, aside, created=created, fingerprint=fingerprint)
-            aside.chmod(0o755)
-            with contextlib.suppress(FileExistsError):
-                # The same second and the same content: it is here already.
-                if not (self.directory / version).exists():
-                    aside.rename(self.directory / version)
-            _sync_directory(self.directory)
-        except OSError as error:
-            raise ArtifactError(f"{self.directory}: could not write a bundle; {error.strerror}") from None
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                remove_stale(self.directory)
+                aside = stack.enter_context(temporary_directory(self.directory))
+            except OSError as error:
+                raise ArtifactError(f"{self.directory}: wanted a writable directory; {error.strerror}") from None
+            try:
+                version = bundle.save(detector, aside, created=created, fingerprint=fingerprint)
+                aside.chmod(0o755)
+                with contextlib.suppress(FileExistsError):
+                    # The same second and the same content: it is here already.
+                    if not (self.directory / version).exists():
+                        aside.rename(self.directory / version)
+                sync_directory(self.directory)
+            except OSError as error:
+                raise ArtifactError(f"{self.directory}: could not write a bundle; {error.strerror}") from None
         if promote:
             self.promote(version)
         return version
@@ -90,14 +88,7 @@ class Registry:
         """
         bundle.read_manifest(self._path(version))
         try:
-            handle, name = tempfile.mkstemp(prefix=".current-", dir=self.directory)
-            with os.fdopen(handle, "w") as file:
-                file.write(version + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(self.directory / _CURRENT)
-            _sync_directory(self.directory)
+            write_atomically(self.directory / _CURRENT, [version.encode() + b"\n"], mode=0o644)
         except OSError as error:
             raise ArtifactError(f"{self.directory}: could not move `current`; {error.strerror}") from None
 
@@ -130,11 +121,3 @@ class Registry:
             known = ", ".join(self.versions()[-5:]) or "none"
             raise ArtifactError(f"{self.directory}: no bundle {version!r}; the newest are: {known}")
         return self.directory / version
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

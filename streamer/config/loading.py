@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from streamer.config.schema import SECRET_KEYS, Settings
-from streamer.config.wording import explain
+from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
@@ -47,8 +47,23 @@ def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(fault, path, sources) for fault in error.errors())) from None
+        raise ConfigError(explain_all(error.errors(), path, sources)) from None
     return _resolve_paths(settings, path.parent if path else Path())
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only; a key given twice is an error, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value!r} stands here twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -59,18 +74,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config: wanted UTF-8 text; {path}: {error.reason} at byte {error.start}") from None
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
         # Only where and what kind: the text itself may hold a secret.
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            f"--config: wanted valid YAML; {path}{where}: {getattr(error, 'problem', None) or 'not readable'}"
-        ) from None
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        hint = "; indent with spaces, not tabs" if "'\\t'" in problem else ""
+        raise ConfigError(f"--config: wanted valid YAML; {path}{where}: {problem}{hint}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"--config: wanted sections such as 'kafka:'; {path} holds a {type(data).__name__}")
+        raise ConfigError(f"--config: wanted sections such as `records:`; {path} holds {kind_of(data)}")
     return {section: {} if value is None else value for section, value in data.items()}
 
 

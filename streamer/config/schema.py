@@ -10,11 +10,21 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from models.network.architecture import Architecture
+from streamer.core.durations import parse_duration
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
 from streamer.formats.json_objects import JsonOptions
@@ -25,6 +35,23 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Regulariser = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def seconds(value: Any) -> Any:
+    """Seconds of a duration such as `7d`; numbers stand for seconds.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, (int, float)):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return parse_duration(str(value))
+
+
+Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def _is_loopback(server: str) -> bool:
@@ -42,34 +69,48 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_a_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads yes and on as true, and true would be taken for 1.
+        if isinstance(value, bool) and {int, float} & _kinds(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"wanted a number; got {str(value).lower()}")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types of an annotation: `{float, NoneType}` of an optional number with bounds."""
+    inside = get_args(annotation)
+    return set[Any]().union(*map(_kinds, inside)) if inside else {annotation}
+
 
 class KafkaConfig(Section):
     """Where readings come from and where alerts and dead letters go."""
 
-    bootstrap_servers: str = "127.0.0.1:9092"  # host:port, several with commas
-    topic: TopicName = "readings"  # where readings come from
-    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group; replicas share one
-    alerts_topic: TopicName = "streamer.alerts"  # where alerts go
-    dead_letter_topic: TopicName | None = None  # where records that are no readings go; none: "<topic>.dlq"
-    scores_topic: TopicName | None = None  # where every score goes; none: nowhere
-    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, an extra of that name
-    client_id: str = "streamer"  # name in the broker's logs
-    start: Literal["earliest", "latest"] = "earliest"  # where a group without offsets begins
+    bootstrap_servers: str = "127.0.0.1:9092"  # comma-separated host:port list
+    topic: TopicName = "readings"  # input topic
+    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group, shared by all replicas
+    alerts_topic: TopicName = "streamer.alerts"  # output topic of alerts
+    dead_letter_topic: TopicName | None = None  # topic of rejected records; none: "<topic>.dlq"
+    scores_topic: TopicName | None = None  # output topic of all scores; none: scores are not published
+    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, needs streamer[confluent]
+    client_id: str = "streamer"  # name shown in the broker's logs
+    start: Literal["earliest", "latest"] = "earliest"  # where a consumer group without committed offsets starts
     create_topics: bool = False  # create missing topics at start-up (demo, compose)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # how to connect
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # how to log in
-    sasl_username: str | None = None  # needed with SASL
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method
+    sasl_username: str | None = None  # required with SASL
     sasl_password: SecretStr | None = None  # environment or file only
-    ssl_cafile: Path | None = None  # certificates to trust, PEM; none: the system's
-    ssl_certfile: Path | None = None  # our certificate, PEM
-    ssl_keyfile: Path | None = None  # its key, PEM
+    ssl_cafile: Path | None = None  # trusted CA certificates, PEM; none: the system's
+    ssl_certfile: Path | None = None  # client certificate, PEM
+    ssl_keyfile: Path | None = None  # client key, PEM
     ssl_key_password: SecretStr | None = None  # environment or file only
-    allow_insecure: bool = False  # permit an unencrypted connection off loopback
-    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000  # largest batch
-    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000  # then the group goes on without us
-    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000  # one request to the broker
-    delivery_timeout_s: Positive = 30.0  # one flush of alerts and dead letters
-    probe_timeout_s: Positive = 15.0  # start-up proof of connection and rights
+    allow_insecure: bool = False  # permit unencrypted connections other than loopback
+    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000  # records per poll at most
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000  # silent this long, a replica is evicted
+    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000  # timeout of one request to the broker
+    delivery_timeout_s: Positive = 30.0  # timeout for delivering alerts and dead letters
+    probe_timeout_s: Positive = 15.0  # timeout of the start-up check of connection and ACLs
 
     @property
     def dlq_topic(self) -> str:
@@ -109,16 +150,17 @@ class KafkaConfig(Section):
 
 
 class RecordsConfig(Section):
-    """What one message looks like: a JSON object, one reading of one stream."""
+    """Format of one message: a JSON object, one reading of one stream."""
 
-    stream: str = "stream"  # field that names the stream; "@key" takes the message key
+    stream: str = "stream"  # field with the stream's name; "@key" uses the message key
     timestamp: str = "timestamp"  # field with the event time
-    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"  # numbers count from 1970
-    features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # fields, dots reach into objects
-    missing: Literal["refuse", "fill"] = "refuse"  # a feature that is null or absent: a dead letter, or filled in
-    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead letters
-    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # further ones are refused and counted
-    max_future_s: Positive = 3600.0  # an event time further ahead of the broker's clock is refused
+    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"  # numbers are Unix time
+    features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # dots address nested fields
+    missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
+    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead-lettered
+    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of more are rejected
+    stream_ttl: Duration = 604_800.0  # event time without readings, then a stream is forgotten: 7d, 12h; 0: never
+    max_future_s: Positive = 3600.0  # a reading further ahead of the broker's clock is dead-lettered
 
     @field_validator("features")
     @classmethod
@@ -132,11 +174,13 @@ class RecordsConfig(Section):
         names = [self.timestamp, *self.features] + ([] if self.stream == "@key" else [self.stream])
         for name in names:
             if not all(name.split(".")):
-                raise ValueError(f"a field is a name, or names joined by single dots; got {name!r}")
+                raise ValueError(f"wanted names of fields, or several joined by single dots (a.b); got {name!r}")
         for i, name in enumerate(names):
             for other in names[:i] + names[i + 1 :]:
                 if name == other or other.startswith(name + "."):
-                    raise ValueError(f"stream, timestamp and features must be fields apart; got {name!r} and {other!r}")
+                    raise ValueError(
+                        f"stream, timestamp and features must be different fields; got {name!r} and {other!r}"
+                    )
         return self
 
     def json_options(self) -> JsonOptions:
@@ -154,12 +198,12 @@ class RecordsConfig(Section):
 
 
 class WindowConfig(Section):
-    """How each stream is cut; counts are readings."""
+    """How each stream is cut into windows; lengths are in readings."""
 
-    length: Annotated[int, Field(ge=8, le=4096)] = 64  # readings in a window
-    patch: Annotated[int, Field(ge=1, le=512)] = 8  # readings that enter the LSTM as one step
+    length: Annotated[int, Field(ge=8, le=4096)] = 64  # readings per window
+    patch: Annotated[int, Field(ge=1, le=512)] = 8  # readings per LSTM step
     stride: Annotated[int, Field(ge=1)] = 1  # readings between two windows of a stream
-    max_gap_s: Positive | None = None  # seconds; a longer silence starts the window afresh; none: never
+    max_gap_s: Positive | None = None  # a gap longer than this resets the stream's window, seconds; none: never
 
     @model_validator(mode="after")
     def _divides(self) -> WindowConfig:
@@ -175,23 +219,23 @@ class ModelConfig(Section):
 
     directory: Path = Path("bundles")  # the registry of bundles
     backbone: Literal["lstm", "gru", "dense", "conv"] = "lstm"  # kind of encoder and decoder
-    regulariser: Regulariser = "plain"  # what keeps it from learning by heart
-    strength: Annotated[float, Field(gt=0, le=100)] | None = None  # of the regulariser; its unit is in docs/models.md
-    target_activation: Annotated[float, Field(gt=0, lt=1)] | None = None  # of sparse-kl; none: 0.05
-    hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units of a layer
+    regulariser: Regulariser = "plain"  # regularisation against overfitting
+    strength: Annotated[float, Field(gt=0, le=100)] | None = None  # of the regulariser; unit in docs/models.md
+    target_activation: Annotated[float, Field(gt=0, lt=1)] | None = None  # for sparse-kl; none: 0.05
+    hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units per layer
     latent: Annotated[int, Field(ge=1, le=4096)] = 16  # width of the bottleneck
     layers: Annotated[int, Field(ge=1, le=8)] = 1  # layers in encoder and in decoder
-    epochs: Annotated[int, Field(ge=1)] = 24  # at most
-    steps_per_epoch: Annotated[int, Field(ge=1)] = 50  # at most; fewer when the data has fewer windows
-    patience: Annotated[int, Field(ge=1)] = 5  # epochs without a better held-out loss, in the second half
-    batch_size: Annotated[int, Field(ge=1)] = 256  # windows in one step of training
-    learning_rate: Positive = 3e-3  # highest, of a one-cycle schedule
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # to train on; auto: a GPU if there is one
-    holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # tail of each stream kept for calibration
-    seed: int = 0  # same seed, same bundle (on a CPU)
-    spool_directory: Path | None = None  # where training keeps its readings meanwhile; none: model.directory
-    threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so training and scores repeat
-    poll_s: Positive = 5.0  # how often the daemon looks for a newer bundle
+    epochs: Annotated[int, Field(ge=1)] = 24  # maximum
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 50  # maximum; fewer if the data has fewer windows
+    patience: Annotated[int, Field(ge=1)] = 5  # early stopping: epochs without improvement, in the second half
+    batch_size: Annotated[int, Field(ge=1)] = 256  # windows per training step
+    learning_rate: Positive = 3e-3  # maximum of a one-cycle schedule
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # training device; auto: a GPU if available
+    holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # newest fraction of each stream, for calibration
+    seed: int = 0  # the same seed gives the same bundle (on a CPU)
+    spool_directory: Path | None = None  # directory of the temporary training store; none: model.directory
+    threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so that training and scores are reproducible
+    poll_s: Positive = 5.0  # seconds between checks for a newer bundle
 
     @model_validator(mode="after")
     def _has_effect(self) -> ModelConfig:
@@ -210,13 +254,13 @@ class ModelConfig(Section):
 class AlertingConfig(Section):
     """When a score becomes an incident."""
 
-    budget_per_stream_per_week: Positive = 1.0  # false incidents the line is set to allow
-    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # readings at or above the alert line that open an incident ...
-    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among so many newest; a score counts for `window.stride`
-    exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: quiet means below this
-    resolve_after: Annotated[int, Field(ge=1)] = 32  # quiet readings in a row
-    update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # a peak so many times the last one told is told again
-    silent_after: Intervals | None = 30.0  # usual intervals without a reading; none: off
+    budget_per_stream_per_week: Positive = 1.0  # false incidents that the alert line allows
+    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # readings scored at or above 1.0 that open an incident ...
+    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among this many newest; a score counts for its stride
+    exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: a score below this is quiet
+    resolve_after: Annotated[int, Field(ge=1)] = 32  # an incident resolves after this many quiet readings in a row
+    update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # growth of the peak that sends an update
+    silent_after: Intervals | None = 30.0  # typical intervals without a reading until a stream is silent; none: off
     dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
 
     @model_validator(mode="after")
@@ -230,26 +274,26 @@ class AlertingConfig(Section):
 
 
 class StateConfig(Section):
-    """Snapshots of windows and incidents, so that a restart goes on where it stopped."""
+    """Snapshots of windows and incidents, from which a restart resumes."""
 
-    directory: Path | None = Path("state")  # none: every start is cold
+    directory: Path | None = Path("state")  # directory of snapshots; none: every start is cold
     checkpoint_s: Positive = 5.0  # seconds between checkpoints
-    replay_records: Annotated[int, Field(ge=0)] = 20_000  # per partition, read again to warm up without a snapshot
+    replay_records: Annotated[int, Field(ge=0)] = 20_000  # records per partition, to warm up without a snapshot
 
 
 class HttpConfig(Section):
     """`/metrics`, `/healthz`, `/readyz`."""
 
-    host: str = "127.0.0.1"  # address to listen on
-    port: Annotated[int, Field(ge=0, le=65535)] = 9108  # 0: any free port, logged at start
-    max_stream_series: Annotated[int, Field(ge=0)] = 500  # streams with series of their own on /metrics
+    host: str = "127.0.0.1"  # listen address
+    port: Annotated[int, Field(ge=0, le=65535)] = 9108  # listen port; 0: any free port, logged at start
+    max_stream_series: Annotated[int, Field(ge=0)] = 500  # maximum number of streams with series on /metrics
 
 
 class LogConfig(Section):
-    """Log lines, to standard error."""
+    """Logging, to standard error."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # what is logged
-    format: Literal["text", "json"] = "text"  # how
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # minimum level
+    format: Literal["text", "json"] = "text"  # output format
 
 
 class Settings(Section):
@@ -304,5 +348,6 @@ class Settings(Section):
                 update_factor=alerting.update_factor,
             ),
             silent_after=alerting.silent_after,
+            stream_ttl_ns=int(self.records.stream_ttl * 1e9) or None,
             dashboard_url=alerting.dashboard_url,
         )

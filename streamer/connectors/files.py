@@ -21,7 +21,6 @@ from streamer.core.stream_names import refusal, valid_stream_name
 from streamer.errors import DataError
 
 _AT_ONCE = 1 << 21  # values in one piece of a file
-_STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
 
 Done = Callable[[int], None]
 
@@ -149,15 +148,6 @@ def pieces(
 def size_of(paths: Sequence[Path]) -> int:
     """Bytes of all files, for `pieces` to count down."""
     return sum(part.stat().st_size for path in paths for part in _parts(path) if part.is_file())
-
-
-def interval_s(times: Sequence[NDArray[np.int64]]) -> float:
-    """Usual seconds between readings: the median over streams of each one's median step."""
-    steps = [float(np.median(np.diff(t[-_STEPS:]))) for t in times if len(t) > 1]
-    usual = float(np.median(steps)) / 1e9 if steps else 0.0
-    if usual <= 0:
-        raise DataError("wanted readings at different times; every stream has a single one")
-    return usual
 
 
 def _piece(

@@ -79,6 +79,9 @@ class Metrics:
         self.windows_scored = counter("windows_scored_total", "Windows scored.")
         self.scoring_failures = counter("scoring_failures_total", "Windows whose score was not a number.")
         self.window_resets = counter("window_resets_total", "Windows begun anew.", ["reason"])
+        self.streams_expired = counter(
+            "streams_expired_total", "Streams forgotten after records.stream_ttl without readings."
+        )
         self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])

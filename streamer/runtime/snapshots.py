@@ -10,24 +10,23 @@ settings that shape the state). No pickle. Not inside: what is in a snapshot
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-import os
-import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
-from numpy.typing import NDArray
 from safetensors.numpy import load as load_columns
 from safetensors.numpy import save as save_columns
 
+from models.store.files import write_atomically
+from streamer.config import Settings
+from streamer.core.keyed_state import ExportedState
 from streamer.errors import StateError
 
-FORMAT = 2
+FORMAT = 3
 _MAGIC = b"streamer snapshot\n"
 _MAX_HEADER_BYTES = 1 << 30
 
@@ -37,9 +36,23 @@ class Snapshot:
     """What was known when all records before `offset` had been dealt with."""
 
     offset: int
-    columns: dict[str, NDArray[Any]]
-    rest: dict[str, Any]
+    state: ExportedState  # of the partition's streams
     committed: int | None = None  # the group's offset when this was written
+
+
+def shape_of(settings: Settings) -> str:
+    """Digest of the settings that the meaning of a snapshot depends on."""
+    records = settings.records.model_dump(mode="json", include={"stream", "timestamp", "timestamp_unit", "features"})
+    window = settings.window.model_dump(mode="json", include={"length", "patch"})
+    parts = [settings.kafka.group, records, window]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_store(settings: Settings) -> SnapshotStore | None:
+    """The snapshots of the input topic; None without `state.directory`."""
+    if settings.state.directory is None:
+        return None
+    return SnapshotStore(settings.state.directory, settings.kafka.topic, shape_of(settings))
 
 
 class SnapshotStore:
@@ -62,7 +75,7 @@ class SnapshotStore:
         """
         path = self._path(partition)
         # Booleans are stored as bytes: not every reader of the format knows them.
-        body = save_columns({name: np.ascontiguousarray(column) for name, column in snapshot.columns.items()})
+        body = save_columns({name: np.ascontiguousarray(column) for name, column in snapshot.state.columns.items()})
         header = json.dumps(
             {
                 "format": FORMAT,
@@ -71,31 +84,15 @@ class SnapshotStore:
                 "offset": snapshot.offset,
                 "shape": self.shape,
                 "committed": snapshot.committed,
-                "rest": snapshot.rest,
+                "values": snapshot.state.values,
                 "crc32": zlib.crc32(body),
             }
         ).encode()
-        # Of this process alone: a replica that was put out of the group may still be writing its last.
-        aside = path.with_suffix(f".incoming-{secrets.token_hex(4)}")
+        preamble = _MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                file.write(_MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big"))
-                file.write(header)
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists():
-                path.replace(path.with_name(path.name + ".1"))
-            aside.replace(path)
-            handle = os.open(self.directory, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            write_atomically(path, [preamble, header, body], keep_as=path.with_name(path.name + ".1"))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise StateError(f"{path}: could not write a snapshot; {error.strerror}") from None
 
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
@@ -136,4 +133,5 @@ class SnapshotStore:
         except (safetensors.SafetensorError, ValueError) as error:
             raise StateError(f"{path}: {error}") from None
         committed = meta.get("committed")
-        return Snapshot(int(meta["offset"]), columns, meta["rest"], None if committed is None else int(committed))
+        state = ExportedState(columns, meta["values"])
+        return Snapshot(int(meta["offset"]), state, None if committed is None else int(committed))

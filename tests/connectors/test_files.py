@@ -174,18 +174,6 @@ def test_streams_apart_are_in_time_order(tmp_path: Path) -> None:
     assert {name: values[:, 0].tolist() for name, (_, values) in apart.items()} == {"x": [1, 2], "y": [9]}
 
 
-def test_the_interval_is_the_median_of_the_streams() -> None:
-    slow, fast, gappy = (np.array(t) * 10**9 for t in ([0, 60, 120], [0, 10, 20], [0, 60, 120, 9000]))
-
-    assert datafiles.interval_s([slow, fast, gappy]) == 60
-
-
-@pytest.mark.parametrize("times", [[], [np.array([5])], [np.array([5, 5])]])
-def test_without_two_times_there_is_no_interval(times: list[Any]) -> None:
-    with pytest.raises(DataError, match="wanted readings at different times"):
-        datafiles.interval_s(times)
-
-
 def test_a_file_read_in_pieces_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = "".join(f"2024-01-0{1 + i % 9},{i % 3},{i}{'.5' * (i > 6)},{'' if i == 8 else i}\n" for i in range(20))
     csv = write(tmp_path / "f.csv", "timestamp,stream,a,b\n" + rows)

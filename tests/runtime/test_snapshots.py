@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.detector import Detector
+from streamer.core.keyed_state import ExportedState
 from streamer.core.pipeline import Pipeline
 from streamer.errors import StateError
 from streamer.runtime.snapshots import Snapshot, SnapshotStore
@@ -34,7 +35,7 @@ def snapshot(offset: int) -> Snapshot:
         "when": np.array([np.iinfo(np.int64).min]),
         "empty": np.empty((0, 3, 2), np.float32),
     }
-    return Snapshot(offset, columns, {"streams": ["a", "é"], "clock": None, "nested": {"x": [1.5]}})
+    return Snapshot(offset, ExportedState(columns, {"streams": ["a", "é"], "clock": None, "nested": {"x": [1.5]}}))
 
 
 def offset_of(some: SnapshotStore, partition: int = 0) -> int | None:
@@ -49,11 +50,11 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Path) -> None:
 
     found, refused = store(tmp_path).read(3)
     assert found is not None
-    assert (found.offset, found.rest, refused) == (5, written.rest, [])
-    assert set(found.columns) == set(written.columns)
-    for name, column in written.columns.items():
-        assert found.columns[name].dtype == column.dtype
-        assert np.array_equal(found.columns[name], column)
+    assert (found.offset, found.state.values, refused) == (5, written.state.values, [])
+    assert set(found.state.columns) == set(written.state.columns)
+    for name, column in written.state.columns.items():
+        assert found.state.columns[name].dtype == column.dtype
+        assert np.array_equal(found.state.columns[name], column)
 
 
 def test_columns_read_back_can_be_written_to(tmp_path: Path) -> None:
@@ -61,9 +62,9 @@ def test_columns_read_back_can_be_written_to(tmp_path: Path) -> None:
     found, _ = store(tmp_path).read(0)
     assert found is not None
 
-    found.columns["wide"][0] = 7
+    found.state.columns["wide"][0] = 7
 
-    assert found.columns["wide"][0, 0] == 7
+    assert found.state.columns["wide"][0, 0] == 7
 
 
 def test_without_a_snapshot_there_is_nothing_to_say(tmp_path: Path) -> None:
@@ -78,10 +79,10 @@ def test_a_pipeline_goes_on_from_the_disk(tiny_detector: Detector, tmp_path: Pat
         one.keys.add("b")
     made[0].process(whole.take(np.arange(50)))
 
-    store(tmp_path).write(0, Snapshot(50, *made[0].freeze(0)))
+    store(tmp_path).write(0, Snapshot(50, made[0].export_partition(0)))
     found, _ = store(tmp_path).read(0)
     assert found is not None
-    made[1].thaw(0, found.columns, found.rest)
+    made[1].restore(found.state)
 
     rest = whole.take(np.arange(50, 80))
     here, there = (some.process(rest).scores.score for some in made)
@@ -220,9 +221,7 @@ def test_a_full_disk_leaves_the_old_ones_and_no_rubbish(
             if not device.exists():
                 pytest.skip("no /dev/full here")
             real = Path.open
-            patch.setattr(
-                Path, "open", lambda path, *a, **k: real(device if "incoming" in path.name else path, *a, **k)
-            )
+            patch.setattr(Path, "open", lambda path, mode: real(device, "wb") if mode == "xb" else real(path, mode))
         with pytest.raises(StateError, match="could not write a snapshot; No space left on device"):
             some.write(0, snapshot(3))
 
