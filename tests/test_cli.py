@@ -163,6 +163,31 @@ def test_promote_and_rollback_move_the_current_bundle(
     assert capsys.readouterr().out == f"current: {first}\ncurrent: {second}\n"
 
 
+def test_the_list_shows_what_is_current_what_was_and_what_never_was(
+    capsys: pytest.CaptureFixture[str], config: str, tmp_path: Path
+) -> None:
+    from datetime import UTC, datetime
+
+    registry = Registry(tmp_path / "bundles")
+    assert run("models", "list", "--config", config) == 0
+    assert f"no bundles in {registry.directory}; `streamer retrain` makes one" in capsys.readouterr().err
+    detector = tiny.fit(epochs=1)
+    when = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
+    first, second, third, _ = (registry.publish(detector, created=day, fingerprint="", promote=False) for day in when)
+    for version in (first, second, third):
+        registry.promote(version, at=when[3])
+    registry.rollback(at=when[3])
+    (registry.directory / first / "manifest.json").write_text("{")
+
+    assert run("models", "list", "--config", config) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == [" ", "*", " ", " "]
+    assert "cannot be read" in lines[0]
+    ends = ["promoted 2026-01-04T00:00:00Z", "current since 2026-01-04T00:00:00Z", "withdrawn 2026-01-04T00:00:00Z"]
+    assert [line.split("  ")[-1] for line in lines] == [*ends, "never promoted"]
+
+
 @pytest.mark.parametrize("arguments", [["promote"], ["promote", "../../etc"], ["rollback"], ["show"], ["show", "x"]])
 def test_a_bundle_that_is_not_there_exits_78(
     capsys: pytest.CaptureFixture[str], config: str, arguments: list[str]

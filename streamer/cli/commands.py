@@ -8,15 +8,20 @@ once. Not inside: what can be typed (`arguments`) and which error means which ex
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK
 from streamer.errors import ConfigError
 from streamer.observability import logs
+
+if TYPE_CHECKING:
+    from models.store.registry import Registry
 
 
 def demo(options: Namespace) -> int:
@@ -149,15 +154,13 @@ def models(options: Namespace) -> int:
 
     registry = Registry(settings.model.directory)
     if options.action == "list":
-        current = registry.current()
-        for version in registry.versions():
-            about = registry.manifest(version)
-            mark = "*" if version == current else " "
-            print(f"{mark} {version}  {about['streams']} stream(s)  held-out loss {about['fit']['held_out_loss']:.4f}")
+        _list_models(registry)
     elif options.action == "show":
         chosen = options.version or registry.current()
         if chosen is None:
-            raise ConfigError(f"models show: no bundle is current in {registry.directory}; name a version")
+            raise ConfigError(
+                f"models show: no bundle is current in {registry.directory}; name one that `streamer models list` shows"
+            )
         print(json.dumps(registry.manifest(chosen), indent=2))
     elif options.action == "promote":
         registry.promote(options.version)
@@ -165,6 +168,30 @@ def models(options: Namespace) -> int:
     else:
         print(f"current: {registry.rollback()}")
     return EXIT_OK
+
+
+def _list_models(registry: Registry) -> None:
+    """One line for each bundle, the current one marked, with what is known of its promotion."""
+    from models.errors import ArtifactError
+
+    current, versions = registry.current(), registry.versions()
+    if not versions:
+        print(f"no bundles in {registry.directory}; `streamer retrain` makes one", file=sys.stderr)
+    latest = {entry.version: entry for entry in registry.history()}
+    for version in versions:
+        known = latest.get(version)
+        state = "never promoted"
+        if version == current:
+            state = f"current since {known.promoted}" if known and known.promoted else "current"
+        elif known:
+            state = f"withdrawn {known.withdrawn}" if known.withdrawn else f"promoted {known.promoted or 'earlier'}"
+        mark = "*" if version == current else " "
+        try:
+            about = registry.manifest(version)
+            what = f"{about['streams']} stream(s)  held-out loss {about['fit']['held_out_loss']:.4f}"
+        except ArtifactError as error:
+            what = f"cannot be read: {error}"
+        print(f"{mark} {version}  {what}  {state}")
 
 
 COMMANDS: Mapping[str, Callable[[Namespace], int]] = {

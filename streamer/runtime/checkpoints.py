@@ -23,6 +23,7 @@ from streamer.errors import CommitFailed, DeliveryFailed, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.snapshots import Snapshot, SnapshotStore
+from streamer.runtime.status import Status
 
 FLUSH_PART_S = 2.0  # how long a flush before the last one may overlook the signal to stop
 
@@ -39,6 +40,7 @@ class Checkpoints:
         store: Where snapshots go; None: nowhere.
         consumer: Commits.
         metrics: Counts.
+        status: Told that the loop is alive while it waits.
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
     """
@@ -52,12 +54,13 @@ class Checkpoints:
         store: SnapshotStore | None,
         consumer: Consumer,
         metrics: Metrics,
+        status: Status,
         stop: threading.Event,
         clock: Callable[[], float],
     ) -> None:
         self.save_s = 0.0  # how long the newest snapshots took
         self._positions, self._pipeline, self._sinks, self._store = positions, pipeline, sinks, store
-        self._consumer, self._metrics, self._stop, self._clock = consumer, metrics, stop, clock
+        self._consumer, self._metrics, self._status, self._stop, self._clock = consumer, metrics, status, stop, clock
         self._last = False
 
     def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
@@ -84,6 +87,7 @@ class Checkpoints:
         deadline_s = time.monotonic() + timeout_s
         try:
             while True:
+                self._status.beat()
                 began_s = time.monotonic()
                 part_s = max(0.0, min(FLUSH_PART_S, deadline_s - began_s))
                 try:
@@ -106,6 +110,7 @@ class Checkpoints:
         began_s = time.monotonic()
         try:
             for partition in partitions:
+                self._status.beat()
                 state = self._pipeline.export_partition(partition)
                 position = self._positions[partition]
                 self._store.write(partition, Snapshot(position.next_offset, state, position.committed))
@@ -119,6 +124,7 @@ class Checkpoints:
     def _commit(self, partitions: Sequence[int]) -> bool:
         # While a partition is only catching up on its past, the commit stays where it is.
         offsets = {p: max(self._positions[p].next_offset, self._positions[p].publish_from) for p in partitions}
+        self._status.beat()
         try:
             self._consumer.commit(offsets)
         except CommitFailed as error:

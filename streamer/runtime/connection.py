@@ -24,6 +24,7 @@ from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
 from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Connection:
         store: Where snapshots are; None: nowhere.
         models: Bundles that snapshots were written with.
         gauges: Metrics.
+        status: Told that the loop is alive.
         poison: Batches that could not be read over earlier connections.
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
@@ -53,6 +55,7 @@ class Connection:
         store: SnapshotStore | None,
         models: Registry,
         gauges: Gauges,
+        status: Status,
         poison: Poison,
         stop: threading.Event,
         clock: Callable[[], float],
@@ -78,6 +81,7 @@ class Connection:
             store=store,
             consumer=self.consumer,
             metrics=metrics,
+            status=status,
             stop=stop,
             clock=clock,
         )
@@ -91,6 +95,7 @@ class Connection:
             checkpoints=self.checkpoints,
             poison=poison,
             metrics=metrics,
+            status=status,
         )
         publisher = Publisher(
             self.sinks,

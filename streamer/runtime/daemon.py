@@ -110,8 +110,10 @@ class Daemon:
             http.host, http.port, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
         )
         log.info("metrics at %s/metrics", self._web.address)
+        if self._store is not None and (removed := self._store.remove_stale()):
+            log.info("removed %d unfinished snapshots of processes that are gone", len(removed))
         while not stop.is_set():
-            status.beat()
+            status.turn()
             if (loaded := load_current(self._models)) is not None:
                 self._pipeline = Pipeline(self.settings.pipeline_options(), *loaded)
                 self._model_watch = ModelWatch(self._pipeline, self._models, self.metrics)
@@ -123,7 +125,7 @@ class Daemon:
 
     def tick(self, connection: Connection) -> None:
         """One turn: poll, decode, process, publish; then what is due."""
-        self._status.beat()
+        self._status.turn()
         if connection.sinks.stuck:
             # Nothing more is read than can be told of. The heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
@@ -141,6 +143,7 @@ class Daemon:
             pause_s = max(self.settings.state.checkpoint_s, 10 * connection.checkpoints.save_s)
             self._checkpoint_at = self._clock() + pause_s
         if now >= self._model_check_at:
+            self._status.beat()
             self._model_watch.look()
             self._model_check_at = now + self.settings.model.poll_s
         if now >= self._view_at:
@@ -159,10 +162,11 @@ class Daemon:
 
     def _verify_broker(self, stop: threading.Event) -> bool:
         """Ask until the broker grants everything; True when it does, False when told to stop."""
-        wait_s = 1.0
+        kafka, wait_s = self.settings.kafka, 1.0
         while not stop.is_set():
-            self._status.beat()
-            report = probe(self.settings.kafka, create_missing=self.settings.kafka.create_topics)
+            self._status.turn()
+            self._status.beat(kafka.probe_timeout_s)
+            report = probe(kafka, create_missing=kafka.create_topics)
             for step in report.steps:
                 log.log(logging.WARNING if step.ok is not True else logging.DEBUG, "%s: %s", step.name, step.detail)
             if report.ok:
@@ -206,6 +210,7 @@ class Daemon:
             store=self._store,
             models=self._models,
             gauges=self._gauges,
+            status=self._status,
             poison=self._poison,
             stop=stop,
             clock=self._clock,

@@ -20,6 +20,7 @@ from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.status import Status
 
 POISONED_AFTER = 3  # times a batch cannot be read until its partition is paused
 REVOKE_FLUSH_S = 10.0  # the group waits for us meanwhile
@@ -42,6 +43,7 @@ class Partitions:
         checkpoints: Taken before a partition leaves.
         poison: Batches that could not be read so far.
         metrics: Counts.
+        status: Told that the loop is alive between two partitions.
     """
 
     def __init__(
@@ -56,19 +58,25 @@ class Partitions:
         checkpoints: Checkpoints,
         poison: Poison,
         metrics: Metrics,
+        status: Status,
     ) -> None:
         self._positions, self._pipeline, self._store, self._models = positions, pipeline, store, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
         self._start, self._replay_records = settings.kafka.start, settings.state.replay_records
+        self._status = status
+        # The broker may take as long for each of two questions about a partition.
+        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
 
     # What the consumer calls.
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """Partitions just gained: restore each, and read from where its state stands."""
+        earlier = _EarlierBundles(self._models)
         for partition in partitions:
+            self._status.beat(self._ask_s)
             self._drop(partition)  # still here if the group put us out without a word
-            position = self._begin(partition)
+            position = self._begin(partition, earlier)
             self._consumer.seek(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
@@ -111,12 +119,12 @@ class Partitions:
 
     # Where reading begins.
 
-    def _begin(self, partition: int) -> Position:
+    def _begin(self, partition: int, earlier: _EarlierBundles) -> Position:
         """Restore a partition and say where it stands then."""
         committed = self._consumer.committed(partition)
         first, end = self._consumer.bounds(partition)
         begin = publish_from = self._first_offset(partition, committed, first, end)
-        restored = self._restore(partition, committed, first, end)
+        restored = self._restore(partition, committed, first, end, earlier)
         if restored is not None:
             begin, publish_from = restored, max(restored, committed or 0)
         elif committed is not None and begin == committed:
@@ -138,7 +146,9 @@ class Partitions:
         )  # fmt: skip
         return first
 
-    def _restore(self, partition: int, committed: int | None, first: int, end: int) -> int | None:
+    def _restore(
+        self, partition: int, committed: int | None, first: int, end: int, earlier: _EarlierBundles
+    ) -> int | None:
         """Offset of the snapshot taken over, or None."""
         if self._store is None:
             return None
@@ -164,13 +174,30 @@ class Partitions:
             log.warning("snapshot of partition %d is %d records behind the group; warming up anew", partition, behind)
             return None
         try:
-            made_with = self._detector_of(str(snapshot.state.values.get("model_version")))
+            version = str(snapshot.state.values.get("model_version"))
+            made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
             self._pipeline.restore(snapshot.state, made_with)
         except (StateError, ArtifactError) as error:
             log.warning("snapshot of partition %d passed over: %s", partition, error)
             return None
         return snapshot.offset
 
-    def _detector_of(self, version: str) -> Detector | None:
-        """The detector a snapshot was written with, if it is not the one in use."""
-        return None if version == self._pipeline.scorer.version else self._models.load(version)[0]
+
+class _EarlierBundles:
+    """Bundles that snapshots were written with; each is loaded once while partitions are being assigned."""
+
+    def __init__(self, models: Registry) -> None:
+        self._models = models
+        self._loaded: dict[str, Detector | ArtifactError] = {}
+
+    def detector(self, version: str) -> Detector:
+        """Raises `ArtifactError` if the bundle is gone or cannot be trusted."""
+        if version not in self._loaded:
+            try:
+                self._loaded[version] = self._models.load(version)[0]
+            except ArtifactError as error:
+                self._loaded[version] = error
+        found = self._loaded[version]
+        if isinstance(found, ArtifactError):
+            raise found
+        return found

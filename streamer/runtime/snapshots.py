@@ -21,12 +21,13 @@ import safetensors
 from safetensors.numpy import load as load_columns
 from safetensors.numpy import save as save_columns
 
-from models.store.files import write_atomically
+from models.store.files import remove_stale, write_atomically
 from streamer.config import Settings
 from streamer.core.keyed_state import ExportedState
 from streamer.errors import StateError
 
 FORMAT = 3
+UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
 _MAGIC = b"streamer snapshot\n"
 _MAX_HEADER_BYTES = 1 << 30
 
@@ -94,6 +95,10 @@ class SnapshotStore:
             write_atomically(path, [preamble, header, body], keep_as=path.with_name(path.name + ".1"))
         except OSError as error:
             raise StateError(f"{path}: could not write a snapshot; {error.strerror}") from None
+
+    def remove_stale(self) -> list[Path]:
+        """Remove the unfinished files of processes that are gone; those of living replicas stay."""
+        return remove_stale(self.directory, untouched_s=UNTOUCHED_S)
 
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
         """The newest snapshot that is whole and fits, and why others were passed over."""

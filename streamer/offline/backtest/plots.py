@@ -7,6 +7,7 @@ pixels: the lowest and the highest value in each, so that no spike is lost.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -219,7 +220,9 @@ def _draw_shares(axis: Axes, told: Told, span: Span, colors: Mapping[str, str]) 
     axis.set_ylim(0, 1)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.set_ylabel("share in\nthe error")
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7, handlelength=1)
+    legend = axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7, handlelength=1)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _mark(axes: Sequence[Axes], incidents: Sequence[Span], labelled: Sequence[Span]) -> None:
@@ -238,7 +241,7 @@ def _mark(axes: Sequence[Axes], incidents: Sequence[Span], labelled: Sequence[Sp
 
 def _name(axis: Axes, feature: str) -> None:
     """The feature's name beside its axis; a long one is cut."""
-    axis.set_ylabel(feature if len(feature) <= 16 else feature[:15] + "…", fontsize=9)
+    axis.set_ylabel(feature if len(feature) <= 16 else feature[:15] + "…", fontsize=9, parse_math=False)
     axis.ticklabel_format(axis="y", useOffset=False)
 
 
@@ -268,7 +271,8 @@ def _figure(rows: int, title: str, *, height: float = 1.4, beside: float = 0.3) 
         },
     )[:, 0]
     if title:
-        figure.suptitle(title, fontsize=12, y=1 - 0.2 / (above + high + below), va="center")
+        # Names of streams and features are shown as they are; `$...$` in them is no formula.
+        figure.suptitle(title, fontsize=12, y=1 - 0.2 / (above + high + below), va="center", parse_math=False)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
@@ -282,5 +286,8 @@ def _figure(rows: int, title: str, *, height: float = 1.4, beside: float = 0.3) 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the page has it in letters.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
