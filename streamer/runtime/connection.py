@@ -101,6 +101,7 @@ class Connection:
             self.positions,
             pipeline=pipeline,
             newest=gauges.newest,
+            topic=kafka.topic,
             scores=kafka.scores_topic is not None,
             metrics=metrics,
             clock=clock,

@@ -6,6 +6,7 @@ Not inside: how messages are delivered (`connectors`), when they must be (`check
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from streamer.observability.metrics import Metrics
 from streamer.observability.stream_series import NewestScores
 from streamer.runtime.positions import Positions
 
+ALERTS_LOGGED = 20  # of one poll: a fault of the whole fleet must not drown the log
+
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +33,7 @@ class Publisher:
         positions: Alerts of records before `publish_from` were published already.
         pipeline: Knows streams by name, and the version that scored.
         newest: Keeps the newest scores for `/metrics`.
+        topic: Input topic, for the log.
         scores: Whether every score is published too.
         metrics: Counts.
         clock: Seconds since 1970, for metrics.
@@ -42,11 +46,13 @@ class Publisher:
         *,
         pipeline: Pipeline,
         newest: NewestScores,
+        topic: str,
         scores: bool,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._sinks, self._positions, self._pipeline = sinks, positions, pipeline
+        self._topic = topic
         self._newest, self._scores, self._metrics, self._clock = newest, scores, metrics, clock
 
     def publish(self, outcome: Outcome) -> None:
@@ -70,6 +76,7 @@ class Publisher:
             log.debug(
                 "%s[%d]@%d: %s: %s",
                 batch.topic, batch.partition, batch.offsets[reject.row], reject.reason, reject.detail,
+                extra={"topic": batch.topic, "partition": batch.partition, "offset": int(batch.offsets[reject.row])},
             )  # fmt: skip
             if reject.reason == STREAM_LIMIT:
                 # A copy of every record of streams nobody asked for would be a second flood.
@@ -79,7 +86,7 @@ class Publisher:
                 self._metrics.records_dead_lettered.labels(reject.reason).inc()
 
     def _publish_alerts(self, outcome: Outcome) -> None:
-        metrics = self._metrics
+        metrics, published, unlogged = self._metrics, Counter[str](), Counter[str]()
         for alert, event, (partition, offset) in zip(outcome.alerts, outcome.events, outcome.triggers, strict=True):
             if offset < self._positions[partition].publish_from:
                 continue
@@ -89,7 +96,31 @@ class Publisher:
                 metrics.incidents_opened.labels(event.kind, alert.severity).inc()
             elif event.event == RESOLVE:
                 metrics.incidents_resolved.labels(event.kind).inc()
-            log.info("%s %s: %s", event.event, alert.incident_id[:8], alert.summary)
+            if published.total() < ALERTS_LOGGED:
+                log.info(
+                    "%s %s: %s", event.event, alert.incident_id[:8], alert.summary,
+                    extra={
+                        "event": event.event,
+                        "stream": alert.stream,
+                        "incident_id": alert.incident_id,
+                        "alert_id": alert.alert_id,
+                        "kind": event.kind,
+                        "severity": alert.severity,
+                        "topic": self._topic,
+                        "partition": partition,
+                        "offset": offset,
+                        "model_version": alert.model_version,
+                    },
+                )  # fmt: skip
+            else:
+                unlogged[event.event] += 1
+            published[event.event] += 1
+        if unlogged:
+            counts = ", ".join(f"{count} {event}" for event, count in sorted(unlogged.items()))
+            log.info(
+                "%d more alerts published in this poll (%s); all of them are on the alerts topic",
+                unlogged.total(), counts, extra={"topic": self._topic},
+            )  # fmt: skip
 
     def _publish_scores(self, outcome: Outcome) -> None:
         readings, scores = outcome.readings, outcome.scores
