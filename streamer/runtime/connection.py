@@ -101,6 +101,7 @@ class Connection:
             self.sinks,
             self.positions,
             pipeline=pipeline,
+            topic=kafka.topic,
             scores=kafka.scores_topic is not None,
             metrics=metrics,
             clock=clock,

@@ -127,7 +127,7 @@ class Daemon:
         """One turn: poll, decode, process, publish; then what is due."""
         self._status.turn()
         if connection.sinks.stuck:
-            # Nothing more is read than can be told of. The heartbeat goes on by itself.
+            # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
         else:
             polled = connection.consumer.poll(POLL_S)
@@ -156,7 +156,7 @@ class Daemon:
 
     def shutdown(self, connection: Connection) -> None:
         """Last checkpoint; what it could not save is not committed on leaving the group either."""
-        log.info("stopping: last checkpoint")
+        log.info("stopping: final checkpoint")
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
 
@@ -191,7 +191,7 @@ class Daemon:
             if isinstance(error, PoisonedBatch):
                 self._poison[error.partition, error.offset] += 1
             self._status.set_ready(f"broker: {error}")
-            log.error("connection given up, making a new one: %s", error)
+            log.error("connection reset, reconnecting: %s", error)
             self.metrics.broker_errors.inc()
             stop.wait(1.0)
         except BaseException:

@@ -6,6 +6,7 @@ Not inside: how messages are delivered (`connectors`), when they must be (`check
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ from streamer.formats.rejects import STREAM_LIMIT, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 
+ALERTS_LOGGED = 20  # of one poll: a fault of the whole fleet must not drown the log
+
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +31,7 @@ class Publisher:
         sinks: Where alerts, scores and dead letters go.
         positions: Alerts of records before `publish_from` were published already.
         pipeline: Knows streams by name, and the version that scored.
+        topic: Input topic, for the log.
         scores: Whether every score is published too.
         metrics: Counts.
         clock: Seconds since 1970, for metrics.
@@ -39,11 +43,13 @@ class Publisher:
         positions: Positions,
         *,
         pipeline: Pipeline,
+        topic: str,
         scores: bool,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._sinks, self._positions, self._pipeline = sinks, positions, pipeline
+        self._topic = topic
         self._scores, self._metrics, self._clock = scores, metrics, clock
 
     def publish(self, outcome: Outcome) -> None:
@@ -68,6 +74,7 @@ class Publisher:
             log.debug(
                 "%s[%d]@%d: %s: %s",
                 batch.topic, batch.partition, batch.offsets[reject.row], reject.reason, reject.detail,
+                extra={"topic": batch.topic, "partition": batch.partition, "offset": int(batch.offsets[reject.row])},
             )  # fmt: skip
             if reject.reason == STREAM_LIMIT:
                 # A copy of every record of streams nobody asked for would be a second flood.
@@ -77,7 +84,7 @@ class Publisher:
                 self._metrics.records_dead_lettered.labels(reject.reason).inc()
 
     def _publish_alerts(self, outcome: Outcome) -> None:
-        metrics = self._metrics
+        metrics, published, unlogged = self._metrics, Counter[str](), Counter[str]()
         for alert, event, (partition, offset) in zip(outcome.alerts, outcome.events, outcome.triggers, strict=True):
             if offset < self._positions[partition].publish_from:
                 continue
@@ -87,7 +94,31 @@ class Publisher:
                 metrics.incidents_opened.labels(event.kind, alert.severity).inc()
             elif event.event == RESOLVE:
                 metrics.incidents_resolved.labels(event.kind).inc()
-            log.info("%s %s: %s", event.event, alert.incident_id[:8], alert.summary)
+            if published.total() < ALERTS_LOGGED:
+                log.info(
+                    "%s %s: %s", event.event, alert.incident_id[:8], alert.summary,
+                    extra={
+                        "event": event.event,
+                        "stream": alert.stream,
+                        "incident_id": alert.incident_id,
+                        "alert_id": alert.alert_id,
+                        "kind": event.kind,
+                        "severity": alert.severity,
+                        "topic": self._topic,
+                        "partition": partition,
+                        "offset": offset,
+                        "model_version": alert.model_version,
+                    },
+                )  # fmt: skip
+            else:
+                unlogged[event.event] += 1
+            published[event.event] += 1
+        if unlogged:
+            counts = ", ".join(f"{count} {event}" for event, count in sorted(unlogged.items()))
+            log.info(
+                "%d more alerts published in this poll (%s); all of them are on the alerts topic",
+                unlogged.total(), counts, extra={"topic": self._topic},
+            )  # fmt: skip
 
     def _publish_scores(self, outcome: Outcome) -> None:
         readings, scores = outcome.readings, outcome.scores
