@@ -113,6 +113,7 @@ class Pipeline:
             score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
             failures, sparse = failures + some.failures, sparse + some.sparse
             told += self._judge(some, kept)
+            del some  # its windows go before the next are cut
         told.sort(key=lambda each: each[0].row)
         settled = self.retrospective.step(kept.stream, score, fresh)
         self._show(kept.stream, fresh, score, settled, error)

@@ -24,7 +24,7 @@ Float32 = NDArray[np.float32]
 _UNKNOWN = -1
 # Windows are kept until they are scored, so that anomalous ones can be explained. Those of a whole poll would be
 # 1.3 GB at 1,024 features.
-_KEPT_BYTES = 32 << 20
+_KEPT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,15 @@ class Scorer:
             held += len(some[0])
             if held >= most:
                 yield self._score(cut, codes, rows)
-                cut, held = [], 0
+                held = 0
         if cut:
             yield self._score(cut, codes, rows)
 
     def _score(self, cut: list[tuple[Ints, Float32]], codes: Ints, rows: Ints) -> Scored:
-        """Score batches of windows, each with the readings that closed them."""
+        """Score batches of windows, each with the readings that closed them; `cut` is empty afterwards."""
         measured = [self._measure(windows, rows[which]) for which, windows in cut]
         closed, windows = _join(cut)
+        cut.clear()  # frees the copies
         log_errors, error, filled = (np.concatenate(parts) for parts in zip(*measured, strict=True))
         # Windows too sparse to be scored, and those at which the model itself failed; the others must not suffer.
         sound = np.flatnonzero((log_errors < np.inf).all((1, 2)))

@@ -165,3 +165,35 @@ def test_events_of_a_stream_alternate_and_name_their_incident(picture: str) -> N
         assert event.onset_ns <= event.at_ns
         if event.event == "resolve":
             onset = None
+
+
+@pytest.mark.parametrize(
+    ("stride", "picture", "events"),
+    [
+        # A score stands for `stride` readings: 3 of 5 readings are 3 of 5 scores, 1 of 2, 1 of 1.
+        (1, "..xxx.........", "    o    r"),
+        (4, "..x...........", "  o r"),
+        (16, "..x...........", "  or"),
+    ],
+)
+def test_n_of_m_is_counted_in_readings_whatever_the_stride(stride: int, picture: str, events: str) -> None:
+    rule = Rule(open_after=3, open_within=5, resolve_after=5)
+    incidents = Incidents(KeyedState(), rule, stride)
+
+    line = [" "] * len(picture)
+    for event in play(picture, incidents=incidents):
+        line[event.at_ns] = event.event[0]
+
+    assert "".join(line).rstrip() == events
+
+
+@pytest.mark.parametrize(("before", "after"), [((3, 5), (2, 3)), ((2, 3), (3, 5)), ((1, 1), (4, 8))])
+def test_n_of_m_can_change_while_an_incident_is_open(before: tuple[int, int], after: tuple[int, int]) -> None:
+    here, there = KeyedState(["a"]), KeyedState()
+    one, other = Incidents(here, Rule(*before)), Incidents(there, Rule(*after))
+    (opened,) = play("..xxx", incidents=one)
+
+    there.restore(here.export(np.array([0])))
+
+    (resolved,) = play("." * 32, incidents=other, first=5)
+    assert (resolved.event, resolved.onset_ns) == ("resolve", opened.onset_ns)

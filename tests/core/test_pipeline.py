@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,10 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models import detector as detectors
 from models.detector import Detector
 from models.errors import ModelError
+from models.fitting.training import TrainingOptions
+from models.network.architecture import Architecture
 from models.scaling import RobustScaler
 from streamer.core.keyed_state import ExportedState
+from streamer.core.options import PipelineOptions
 from streamer.core.pipeline import Outcome, Pipeline, canary, check_fit
 from streamer.core.readings import Readings
 from streamer.errors import ConfigError, StateError
@@ -296,3 +301,105 @@ def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None
         outcome = made.process(tiny.fleet({0: series.astype(np.float32)}))
 
     assert [alert.event for alert in outcome.alerts][:1] == ["open"]
+
+
+def hourly(code: int, first: int, last: int) -> list[tuple[int, int]]:
+    """A stream that sends every hour: (code, event time)."""
+    return [(code, tiny.START_NS + hour * 60 * MINUTE_NS) for hour in range(first, last)]
+
+
+def sent(arrivals: list[tuple[int, int]], values: NDArray[np.float32] | None = None) -> Readings:
+    order = sorted(range(len(arrivals)), key=lambda i: (arrivals[i][1], arrivals[i][0]))
+    codes, times = zip(*(arrivals[i] for i in order), strict=True)
+    return tiny.readings(codes, times, None if values is None else values[order])
+
+
+TTL = tiny.settings(
+    records={"stream_ttl": "7d"},
+    alerting={"open_after": 1, "open_within": 1, "resolve_after": 50, "silent_after": 5000.0},
+)
+
+
+def test_a_stream_gone_for_its_time_to_live_is_forgotten_and_its_incidents_resolve(tiny_detector: Detector) -> None:
+    made = Pipeline(TTL.pipeline_options(), tiny_detector, VERSION)
+    a, b = made.keys.add("a"), made.keys.add("b")
+    values = np.concatenate([tiny.wave(LENGTH), tiny.wave(400)])
+    values[LENGTH - 1] += 50  # a ends in the middle of an incident
+
+    outcome = made.process(sent([*hourly(a, 0, LENGTH), *hourly(b, 0, 400)], values))
+
+    assert [(alert.stream, alert.kind, alert.event) for alert in outcome.alerts if alert.stream == "a"] == [
+        ("a", "anomaly", "open"),
+        ("a", "silence", "open"),
+        ("a", "anomaly", "resolve"),
+        ("a", "silence", "resolve"),
+    ]
+    gone_ns = tiny.START_NS + (LENGTH - 1 + 7 * 24 + 1) * 60 * MINUTE_NS  # the first reading beyond seven days
+    assert {event.at_ns for event in outcome.events if event.expired} == {gone_ns}
+    assert outcome.expired == 1
+    made.sweep()
+    assert made.keys.codes == {"b": b}
+    assert sum(made.counts().values()) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 100, 184, 185, 186, 200, 300])
+def test_a_stream_that_comes_back_after_its_time_to_live_warms_up_again_in_any_batches(
+    tiny_detector: Detector, cut: int
+) -> None:
+    arrivals = [*hourly(0, 0, LENGTH), *hourly(1, 0, 400), *hourly(0, 300, 330)]
+    whole = sent(arrivals, tiny.wave(len(arrivals)))
+    one, other = (Pipeline(TTL.pipeline_options(), tiny_detector, VERSION) for _ in range(2))
+    for made in (one, other):
+        made.keys.add("a")
+        made.keys.add("b")
+
+    together = one.process(whole)
+    apart = [other.process(part) for part in tiny.split(whole, [cut])]
+
+    scored = ~np.isnan(together.scores.score[together.readings.stream == 0])
+    assert scored.tolist() == [False] * (LENGTH - 1) + [True] + [False] * (LENGTH - 1) + [True] * (30 - LENGTH + 1)
+    assert np.array_equal(scores(apart), together.scores.score, equal_nan=True)
+    assert told(apart) == told([together])
+
+
+def test_names_that_come_and_go_for_weeks_leave_nothing_behind(tiny_detector: Detector) -> None:
+    made = Pipeline(TTL.pipeline_options(), tiny_detector, VERSION)
+    rows = []
+    for day in range(60):
+        made.sweep()
+        codes = [made.keys.add(f"pod-{day}-{i}") for i in range(50)] + [made.keys.add("steady")]
+        at = [tiny.START_NS + day * 1440 * MINUTE_NS] * 51
+        made.process(tiny.readings(codes, at, tiny.wave(51)))
+        rows.append(len(made.keys.names))
+
+    assert max(rows[10:]) == rows[10], "after the time to live the codes of others are used again"
+    assert len(made.keys) <= 51 * 10
+
+
+def test_a_poll_of_wide_windows_is_not_kept_whole() -> None:
+    features = 128
+    history = np.random.default_rng(0).normal(size=(200, features)).astype(np.float32)
+    detector = detectors.fit(
+        {"a": history},
+        [f"f{i}" for i in range(features)],
+        Architecture(features=features, window=64, patch=8, hidden=4, latent=2),
+        interval_s=60,
+        options=TrainingOptions(epochs=1, steps_per_epoch=2, batch_size=8),
+        holdout=0.25,
+    )
+    options = PipelineOptions("readings", detector.features, window=64, patch=8)
+    made = Pipeline(options, detector, VERSION)
+    streams = 40
+    code = np.tile([made.keys.add(str(i)) for i in range(streams)], 164)
+    time_ns = np.repeat(np.arange(164), streams) * MINUTE_NS
+    poll = tiny.readings(code.tolist(), time_ns.tolist(), np.tile(history[:164], (streams, 1)))
+    made.process(poll.take(np.arange(64 * streams)))
+
+    tracemalloc.start()
+    made.process(poll.take(np.arange(64 * streams, len(poll))))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    every_window = 100 * streams * 64 * features * 4
+    assert every_window > 130e6
+    assert peak < every_window / 2
