@@ -51,7 +51,7 @@ def made(detector: Detector, store: SnapshotStore, broker: Broker, positions: Po
     ours: Any = broker
     return Checkpoints(
         positions,
-        pipeline=Pipeline(tiny.settings(), detector, VERSION),
+        pipeline=Pipeline(tiny.settings().pipeline_options(), detector, VERSION),
         sinks=ours,
         store=store,
         consumer=ours,

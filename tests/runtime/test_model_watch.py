@@ -48,7 +48,7 @@ def bundles(tiny_detector: Detector) -> Bundles:
 
 @pytest.fixture
 def pipeline(tiny_detector: Detector) -> Pipeline:
-    return Pipeline(tiny.settings(), tiny_detector, VERSION)
+    return Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
 
 
 def failures(metrics: Metrics) -> float:
