@@ -34,7 +34,7 @@ from streamer.connectors.kafka.embedded import EmbeddedBroker
 from streamer.core.alerts import Alert, duration, iso
 from streamer.core.events import OPEN, RESOLVE, SILENCE
 from streamer.errors import BrokerError, DataError
-from streamer.offline.backtest import plots as picture
+from streamer.offline.backtest import plots
 from streamer.offline.backtest import runner as backtest
 from streamer.offline.machines import FAULT_LENGTH, FEATURES, INTERVAL_S, KINDS, Fault, Fleet
 from streamer.offline.replay import encode, send
@@ -100,7 +100,7 @@ def run_demo(make_daemon: Callable[[Settings], LiveDaemon], *, seconds: float, o
     Args:
         make_daemon: The daemon as it runs in production, not started.
         seconds: Length of the live part; set-up and training come on top.
-        out: Directory of the picture.
+        out: Directory of the plots.
         seed: Of machines and faults.
 
     Returns:
@@ -339,14 +339,14 @@ def _draw(settings: Settings, version: str, feed: _Feed, alerts: Sequence[Alert]
     scores = backtest.run(settings, detector, version, data).score
     mine = data.stream == data.names.index(top.stream)
     time_ns, values, score = data.time_ns[mine], data.values[mine].astype(np.float32), scores[mine]
-    expected, error = picture.expected_series(detector, values, int(detector.rows([top.stream])[0]))
+    expected, error = plots.expected_series(detector, values, int(detector.rows([top.stream])[0]))
     onset = pd.Timestamp(top.onset).value
     ends = [pd.Timestamp(a.time).value for a in alerts if a.incident_id == top.incident_id]
     hour = 3_600_000_000_000
     shown = (time_ns >= onset - 2 * hour) & (time_ns <= max(ends) + hour)
     order = [FEATURES.index(part.name) for part in top.features][:3]
     path.write_bytes(
-        picture.draw_incident(
+        plots.draw_incident(
             f"{top.stream}, {top.onset[:16].replace('T', ' ')} UTC: peak {top.peak_score:.1f} times the alert line",
             time_ns[shown],
             values[shown],

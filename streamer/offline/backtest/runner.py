@@ -33,11 +33,9 @@ from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.core.retrospective import DELAY
 from streamer.errors import DataError
-from streamer.offline.backtest import embeddings as latents
-from streamer.offline.backtest import evaluation as findings
-from streamer.offline.backtest import report
-from streamer.offline.backtest.denoised import write_rebuilt
-from streamer.offline.backtest.embeddings import LatentWriter, Neighbourhood
+from streamer.offline.backtest import evaluation, report
+from streamer.offline.backtest.denoised import write_reconstruction
+from streamer.offline.backtest.embeddings import LatentWriter, Neighbourhood, neighbourhood
 from streamer.offline.backtest.evaluation import Incident, Timeline, Verdict
 from streamer.offline.progress import progress
 
@@ -99,7 +97,7 @@ def carry_out(
                 result = run(settings, detector, version, data, watch=writer.push)
         found = find(result, data)
         if rebuilt:
-            write_rebuilt(
+            write_reconstruction(
                 directory / "rebuilt.parquet",
                 detector,
                 data,
@@ -109,7 +107,7 @@ def carry_out(
             )
         near = None
         if embeddings:
-            near = latents.neighbourhood(
+            near = neighbourhood(
                 directory / "embeddings.parquet",
                 found.incidents,
                 found.timeline,
@@ -183,11 +181,11 @@ def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
 def find(result: Backtest, data: DataSet) -> Findings:
     """Incidents of a run and, where the data have labels, what those say of them."""
     timeline = Timeline.of(data.stream, data.time_ns, result.admitted)
-    incidents = findings.gather(result.alerts, result.events, timeline, result.score)
+    incidents = evaluation.gather(result.alerts, result.events, timeline, result.score)
     if data.label is None:
         return Findings(timeline, incidents, None)
-    labelled = findings.runs(data.label, Timeline.of(data.stream, data.time_ns))
-    return Findings(timeline, incidents, findings.judge(labelled, incidents, timeline))
+    labelled = evaluation.runs(data.label, Timeline.of(data.stream, data.time_ns))
+    return Findings(timeline, incidents, evaluation.evaluate(labelled, incidents, timeline))
 
 
 def summary(result: Backtest, data: DataSet, settings: Settings, found: Findings | None = None) -> dict[str, float]:
