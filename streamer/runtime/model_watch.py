@@ -42,7 +42,7 @@ class ModelWatch:
 
     def __init__(self, pipeline: Pipeline, models: Registry, metrics: Metrics) -> None:
         self._pipeline, self._models, self._metrics = pipeline, models, metrics
-        self._refused: str | None = None  # version, or what is wrong with the pointer; told of once
+        self._refused: str | None = None  # version, or what is wrong with the pointer; logged once
 
     def look(self) -> None:
         """Take a newly promoted bundle into use; a bad one is refused once and the old one stays."""

@@ -134,7 +134,7 @@ class Partitions:
             begin, publish_from = restored, max(restored, committed or 0)
         elif committed is not None and begin == committed:
             begin = max(first, committed - self._replay_records)
-        # Without an offset the group would begin anew after a restart, at `latest` past what came meanwhile.
+        # Without a committed offset a restarted group would, with `latest`, skip what arrived meanwhile.
         saved = begin if committed == begin else -1
         return Position(begin, publish_from, saved, committed)
 

@@ -1,14 +1,14 @@
-"""`streamer backtest`: files through the very stations the daemon uses; scores, alerts, a report.
+"""`streamer backtest`: files through the daemon's own pipeline; scores, alerts, a report.
 
     DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up;
                              with records.missing: fill also filled, the part of the window that was missing
     DIR/alerts.jsonl         the messages the daemon would have published
-    DIR/report.html          what was found, how often, with pictures
+    DIR/report.html          what was found, how often, with plots
     DIR/labels.csv           with --labels: each labelled incident, caught or not, how late
     DIR/embeddings.parquet   with --embeddings: the latent of each window; and DIR/nearest.csv
     DIR/rebuilt.parquet      with --rebuilt: the signal as the model rebuilds it
 
-Not inside: the stations (`pipeline`), what incidents and labels come to (`findings`), the page (`report`).
+Not inside: the pipeline (`core.pipeline`), incidents and labels (`evaluation`), the page (`report`).
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def run(
         version: Of its bundle.
         data: Readings.
         batch: Readings taken in at once.
-        watch: Called after each batch with the readings the stations took in, and the scores of all readings so far.
+        watch: Called after each batch with the readings processed, and the scores of all readings so far.
     """
     pipeline = Pipeline(settings.pipeline_options(), detector, version)
     for name in data.names:
