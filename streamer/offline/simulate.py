@@ -16,6 +16,7 @@ import pandas as pd
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import connect_producer
+from streamer.connectors.kafka.probe import Needs, require
 from streamer.errors import BrokerError, ConfigError, DataError
 from streamer.offline.machines import FEATURES, READINGS_A_DAY, Fleet, random_fault
 from streamer.offline.replay import encode, send
@@ -59,12 +60,14 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
 
     Raises:
         ConfigError: The configuration reads other features than the machines have.
+        BrokerError: The broker cannot be reached at the start, or does not let us write to the topic.
     """
     if set(settings.records.features) != set(FEATURES):
         raise ConfigError(
             f"records.features: wanted the features of the simulated machines, {list(FEATURES)}; got "
             f"{list(settings.records.features)}"
         )
+    require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
     fleet, random = Fleet(machines, seed=seed), np.random.default_rng()
     columns = [FEATURES.index(name) for name in settings.records.features]
     producer = connect_producer(settings.kafka)
@@ -100,7 +103,7 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
                     told_at = time.monotonic()
                     log.info("%d readings per machine sent", number - first + 1)
             except BrokerError as error:
-                log.warning("%s", error)
+                log.warning("%s; the readings are kept and sent again", error)
             stop.wait(max(0.0, began + (fleet.step_number - first) * interval_s - time.monotonic()))
     finally:
         producer.close()

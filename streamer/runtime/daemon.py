@@ -22,7 +22,7 @@ import torch
 from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors.kafka import PoisonedBatch
-from streamer.connectors.kafka.probe import probe
+from streamer.connectors.kafka.probe import Missing, probe
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, DeliveryFailed
 from streamer.observability.metrics import CollectorRegistry
@@ -163,10 +163,11 @@ class Daemon:
     def _verify_broker(self, stop: threading.Event) -> bool:
         """Ask until the broker grants everything; True when it does, False when told to stop."""
         kafka, wait_s = self.settings.kafka, 1.0
+        missing = Missing.CREATE if kafka.create_topics else Missing.FAIL
         while not stop.is_set():
             self._status.turn()
             self._status.beat(kafka.probe_timeout_s)
-            report = probe(kafka, create_missing=kafka.create_topics)
+            report = probe(kafka, missing=missing)
             for step in report.steps:
                 log.log(logging.WARNING if step.ok is not True else logging.DEBUG, "%s: %s", step.name, step.detail)
             if report.ok:

@@ -6,7 +6,6 @@ Records before a partition's `publish_from` are processed in silence, to rebuild
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from streamer.formats.rejects import Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
-
-_YEAR_2200_MS = 7_258_118_400_000
 
 
 class Intake:
@@ -59,10 +56,10 @@ class Intake:
             silent = int(np.searchsorted(batch.offsets, position.publish_from))
             if silent:
                 self._metrics.records_replayed.inc(silent)
-                readings, _ = self._decode(_cut(batch, slice(0, silent)))
+                readings, _ = self._decode(batch.rows(slice(0, silent)))
                 self._pipeline.process(readings)
             if silent < len(batch):
-                loud = _cut(batch, slice(silent, None))
+                loud = batch.rows(slice(silent, None))
                 readings, rejects = self._decode(loud)
                 self._publisher.dead_letter(loud, rejects)
                 live.append(readings)
@@ -75,21 +72,6 @@ class Intake:
         self._metrics.last_record.set(self._clock())
 
     def _decode(self, batch: RecordBatch) -> tuple[Readings, list[Reject]]:
-        taken = batch.timestamps_ms
-        # Without a time stamp there is nothing to be ahead of, nor with one that cannot be milliseconds.
-        known = (taken > 0) & (taken < _YEAR_2200_MS)
-        now_ns = np.where(known, np.where(known, taken, 0) * 1_000_000, np.iinfo(np.int64).max // 2)
         return self._decoder.decode(
-            batch.values, batch.keys, partition=batch.partition, offsets=batch.offsets, now_ns=now_ns
-        )
-
-
-def _cut(batch: RecordBatch, rows: slice) -> RecordBatch:
-    return replace(
-        batch,
-        offsets=batch.offsets[rows],
-        timestamps_ms=batch.timestamps_ms[rows],
-        keys=batch.keys[rows],
-        values=batch.values[rows],
-        headers=batch.headers[rows],
+            batch.values, batch.keys, partition=batch.partition, offsets=batch.offsets, now_ns=batch.taken_ns()
     )

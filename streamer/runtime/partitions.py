@@ -21,6 +21,7 @@ from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.snapshots import Snapshot, SnapshotStore
 from streamer.runtime.status import Status
+from streamer.runtime.trained_on import trained_up_to
 
 POISONED_AFTER = 3  # times a batch cannot be read until its partition is paused
 REVOKE_FLUSH_S = 10.0  # the group waits for us meanwhile
@@ -62,8 +63,9 @@ class Partitions:
     ) -> None:
         self._positions, self._pipeline, self._store, self._models = positions, pipeline, store, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
-        self._start, self._replay_records = settings.kafka.start, settings.state.replay_records
-        self._status, self._topic = status, settings.kafka.topic
+        self._topic, self._start = settings.kafka.topic, settings.kafka.start
+        self._replay_records = settings.state.replay_records
+        self._status = status
         # The broker may take as long for each of two questions about a partition.
         self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
@@ -131,9 +133,10 @@ class Partitions:
         begin = publish_from = self._first_offset(partition, committed, first, end)
         restored = self._restore(partition, committed, first, end, earlier)
         if restored is not None:
-            begin, publish_from = restored, max(restored, committed or 0)
-        elif committed is not None and begin == committed:
-            begin = max(first, committed - self._replay_records)
+            trained_before = publish_from if committed is None and self._start == "earliest" else 0
+            begin, publish_from = restored, max(restored, committed or 0, trained_before)
+        elif self._start == "earliest" or begin == committed:
+            begin = max(first, begin - self._replay_records)
         # Without a committed offset a restarted group would, with `latest`, skip what arrived meanwhile.
         saved = begin if committed == begin else -1
         return Position(begin, publish_from, saved, committed)
@@ -141,7 +144,7 @@ class Partitions:
     def _first_offset(self, partition: int, committed: int | None, first: int, end: int) -> int:
         """Where to publish from without a snapshot."""
         if committed is None:
-            return first if self._start == "earliest" else end
+            return self._after_training(partition, first, end) if self._start == "earliest" else end
         if first <= committed <= end:
             return committed
         self._metrics.offset_resets.inc()
@@ -150,6 +153,30 @@ class Partitions:
             partition, committed, first, end, first, extra=self._about(partition, committed),
         )  # fmt: skip
         return first
+
+    def _after_training(self, partition: int, first: int, end: int) -> int:
+        """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first."""
+        version = self._pipeline.scorer.version
+        try:
+            trained = trained_up_to(self._models.manifest(version), self._topic).get(partition)
+        except ArtifactError as error:
+            log.warning("bundle %s does not say what it was trained on: %s", version, error)
+            trained = None
+        if trained is None:
+            return first
+        if not first <= trained <= end:
+            log.warning(
+                "partition %d: bundle %s was trained on records before %d, outside %d..%d: the topic was recreated "
+                "or its records have expired; publishing from the first record held",
+                partition, version, trained, first, end,
+            )  # fmt: skip
+            return first
+        log.info(
+            "partition %d: the group has no offset, and bundle %s was trained on the records before %d: they raise no "
+            "alerts, publishing begins there",
+            partition, version, trained,
+        )  # fmt: skip
+        return trained
 
     def _restore(
         self, partition: int, committed: int | None, first: int, end: int, earlier: _EarlierBundles
