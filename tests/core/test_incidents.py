@@ -1,4 +1,4 @@
-"""When incidents open, are told of again and resolve; the same whatever the batches."""
+"""When incidents open, are updated and resolve; independent of batching."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamer.core.incidents import Incidents, Rule
 from streamer.core.keyed_state import KeyedState
 
 RULE = Rule(open_after=2, open_within=3, exit_below=0.8, resolve_after=3, update_factor=1.5)
-# A picture: one letter a reading. Low, between exit and line, and three heights of strange.
+# One letter per reading: low, between exit and line, and three levels of anomalous.
 SCORES = {".": 0.1, "-": 0.9, "x": 1.2, "X": 2.0, "#": 10.0, " ": np.nan}
 
 
@@ -39,7 +39,7 @@ def drawn(picture: str, rule: Rule = RULE) -> str:
     ("picture", "events"),
     [
         ("........", ""),
-        ("..x.....", ""),  # one strange reading is none
+        ("..x.....", ""),  # one anomalous reading is not an incident
         ("..xx....", "   o  r"),
         ("..x.x...", "    o  r"),  # 2 of 3
         ("..x..x..", ""),  # 2 of 4 are too few
@@ -88,11 +88,11 @@ def test_the_next_incident_of_a_stream_has_another_onset() -> None:
     assert opened == [0, 5, 10]
 
 
-def test_one_strange_reading_can_be_enough() -> None:
+def test_one_anomalous_reading_can_be_enough() -> None:
     assert drawn("..x..", Rule(1, 1, 0.8, 2, 1.5)) == "  o r"
 
 
-def test_a_score_at_the_line_is_strange_and_one_at_the_exit_is_not_quiet() -> None:
+def test_a_score_at_the_line_is_anomalous_and_one_at_the_exit_is_not_quiet() -> None:
     incidents = Incidents(KeyedState(), Rule(1, 1, 0.5, 1, 1.5))
 
     events = incidents.step(np.zeros(3, np.int64), np.arange(3), np.array([1.0, 0.5, 0.49], np.float32))
@@ -111,7 +111,7 @@ def test_an_incident_that_resolved_does_not_come_back_under_its_own_id() -> None
 def test_the_onset_is_among_the_scores_that_opened_the_incident() -> None:
     (opened,) = play("x." * 50 + "xxx", Rule(open_after=3, open_within=3))
 
-    # x.x.x.x. ... x.xxx    one strange reading in two is no incident; three in a row are
+    # x.x.x.x. ... x.xxx    one anomalous reading in two is not an incident; three in a row are
     #                ^ onset
     assert opened.onset_ns == 100
 
@@ -170,7 +170,7 @@ def test_events_of_a_stream_alternate_and_name_their_incident(picture: str) -> N
 @pytest.mark.parametrize(
     ("stride", "picture", "events"),
     [
-        # A score stands for `stride` readings: 3 of 5 readings are 3 of 5 scores, 1 of 2, 1 of 1.
+        # A score counts for `stride` readings: 3 of 5 readings are 3 of 5 scores, 1 of 2, 1 of 1.
         (1, "..xxx.........", "    o    r"),
         (4, "..x...........", "  o r"),
         (16, "..x...........", "  or"),

@@ -15,7 +15,7 @@ ARRIVALS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), max_size=6
 
 
 def walk(arrivals: list[tuple[int, int]], max_gap: int | None) -> tuple[list[int], list[bool], int, int]:
-    """Rows admitted, where a stream begins anew, duplicates, late ones: the definition, row by row."""
+    """Rows admitted, resets, duplicates and late readings: the definition, row by row."""
     newest: dict[int, int] = {}
     rows: list[int] = []
     fresh: list[bool] = []

@@ -53,7 +53,7 @@ def test_nothing_is_settled_across_a_new_beginning() -> None:
     assert np.flatnonzero(~np.isnan(settled)).tolist() == [*range(DELAY, 30), *range(30 + DELAY, 60)]
 
 
-def test_a_stream_that_began_anew_without_a_score_since_forgets_too() -> None:
+def test_a_stream_reset_without_a_score_since_forgets_too() -> None:
     settling = Retrospective(KeyedState())
     settle(settling, [0] * 40, np.ones(40, np.float32))
     fresh, nothing = np.array([True, False]), np.full(2, np.nan, np.float32)

@@ -24,8 +24,8 @@ def numbered(n: int, features: int = 1) -> NDArray[np.float32]:
 def naive(codes: list[int], values: NDArray[np.float32], fresh: list[bool], length: int, stride: int) -> Closed:
     held: dict[int, list[list[float]]] = {}
     closed = []
-    for row, (code, value, anew) in enumerate(zip(codes, values.tolist(), fresh, strict=True)):
-        if anew:
+    for row, (code, value, reset) in enumerate(zip(codes, values.tolist(), fresh, strict=True)):
+        if reset:
             held[code] = []
         held.setdefault(code, []).append(value)
         since = len(held[code]) - length

@@ -60,15 +60,15 @@ def test_no_labels_are_no_labelled_incidents() -> None:
         #          0123456789012345678901234
         # label              [--------]
         (ours(12, 14, 16), True),  # inside
-        (ours(2, 4, 10), True),  # its last strange reading is the label's first
-        (ours(19, 21, 24), True),  # begins with the label's last, told of after it
+        (ours(2, 4, 10), True),  # its last anomalous reading is the label's first
+        (ours(19, 21, 24), True),  # begins with the label's last, reported after it
         (ours(5, 7, 22), True),  # all over it
         (ours(2, 4, 9), False),  # over before, if only just; the quiet time until it resolves does not count
         (ours(20, 22, 24), False),  # begins after
         (ours(12, 14, 16, stream=1), False),  # another stream
     ],
 )
-def test_an_incident_touches_a_label_if_it_was_strange_within_it(incident: Incident, caught: bool) -> None:
+def test_an_incident_matches_a_label_if_it_was_anomalous_within_it(incident: Incident, caught: bool) -> None:
     verdict = evaluation.evaluate([label(10, 19)], [incident], timeline("-" * 25, "-" * 25))
 
     assert bool(verdict.caught) is caught

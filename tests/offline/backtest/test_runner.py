@@ -250,7 +250,7 @@ def test_the_rebuilt_signal_is_what_the_pictures_expect(tiny_detector: Detector,
     }
 
 
-def test_a_gap_begins_the_rebuilt_signal_anew(tiny_detector: Detector, tmp_path: Path) -> None:
+def test_a_gap_resets_the_reconstructed_signal(tiny_detector: Detector, tmp_path: Path) -> None:
     times = tiny.START_NS + (np.arange(60) + 100 * (np.arange(60) >= 30)) * MINUTE_NS
     some = DataSet(["a"], np.zeros(60, np.int64), times, tiny.wave(60).astype(np.float64))
 
