@@ -74,4 +74,4 @@ class Intake:
     def _decode(self, batch: RecordBatch) -> tuple[Readings, list[Reject]]:
         return self._decoder.decode(
             batch.values, batch.keys, partition=batch.partition, offsets=batch.offsets, now_ns=batch.taken_ns()
-    )
+        )
