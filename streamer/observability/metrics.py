@@ -27,7 +27,7 @@ from streamer.formats.rejects import REASONS, STREAM_LIMIT
 # A second series beside every counter that says when it was made: twice the series for nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-__all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamView"]
+__all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamSeries"]
 
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("warming", "active", "alerting", "silent")
@@ -36,7 +36,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 @dataclass(frozen=True, slots=True)
-class StreamView:
+class StreamSeries:
     """One stream as `/metrics` shows it."""
 
     stream: str
@@ -45,7 +45,7 @@ class StreamView:
     error: float | None
     active: bool
     last_event_s: float
-    parts: Sequence[Attribution] = field(default_factory=tuple)  # only while an incident is open
+    attributions: Sequence[Attribution] = field(default_factory=tuple)  # only while an incident is open
 
 
 class Metrics:
@@ -56,7 +56,7 @@ class Metrics:
         streams: Gives the streams with series of their own, at each scrape.
     """
 
-    def __init__(self, registry: CollectorRegistry, streams: Callable[[], Sequence[StreamView]] = list) -> None:
+    def __init__(self, registry: CollectorRegistry, streams: Callable[[], Sequence[StreamSeries]] = list) -> None:
         self.registry = registry
         self.catalogue: dict[str, tuple[str, ...]] = {}
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
@@ -193,7 +193,7 @@ class _StreamCollector(Collector):
     }
     _help: ClassVar[dict[str, str]] = {
         "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
-        "streamer_settled_score_ratio": "Settled score, of the reading 16 scores before the newest.",
+        "streamer_settled_score_ratio": "Settled score of the reading 16 readings before the newest scored one.",
         "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is typical for the stream.",
         "streamer_anomaly_active": "1 while an incident of the stream is open.",
         "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
@@ -202,7 +202,7 @@ class _StreamCollector(Collector):
         "streamer_feature_expected": "Expected value of the feature at the same reading.",
     }
 
-    def __init__(self, streams: Callable[[], Sequence[StreamView]]) -> None:
+    def __init__(self, streams: Callable[[], Sequence[StreamSeries]]) -> None:
         self._streams = streams
 
     def describe(self) -> Iterable[Metric]:
@@ -212,20 +212,20 @@ class _StreamCollector(Collector):
         score, settled, error, active, last, share, observed, expected = families = [
             GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()
         ]
-        for view in self._streams():
-            label = [view.stream]
-            if view.score is not None:
-                score.add_metric(label, view.score)
-            if view.settled is not None:
-                settled.add_metric(label, view.settled)
-            if view.error is not None:
-                error.add_metric(label, view.error)
-            active.add_metric(label, float(view.active))
-            last.add_metric(label, view.last_event_s)
-            for part in view.parts:
-                share.add_metric([view.stream, part.name], part.share)
-                observed.add_metric([view.stream, part.name], part.observed)
-                expected.add_metric([view.stream, part.name], part.expected)
+        for one in self._streams():
+            label = [one.stream]
+            if one.score is not None:
+                score.add_metric(label, one.score)
+            if one.settled is not None:
+                settled.add_metric(label, one.settled)
+            if one.error is not None:
+                error.add_metric(label, one.error)
+            active.add_metric(label, float(one.active))
+            last.add_metric(label, one.last_event_s)
+            for feature in one.attributions:
+                share.add_metric([one.stream, feature.name], feature.share)
+                observed.add_metric([one.stream, feature.name], feature.observed)
+                expected.add_metric([one.stream, feature.name], feature.expected)
         return families
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from streamer.core.pipeline import Pipeline
-from streamer.observability.metrics import StreamView
+from streamer.observability.metrics import StreamSeries
 
 
-def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamView], int]:
+def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamSeries], int]:
     """At most `most` streams as `/metrics` shows them, and how many are left out.
 
     Streams with an open incident come first, then those with the lowest codes: series should not come and go.
@@ -22,14 +22,14 @@ def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamView], int]
     latest, last_ns = pipeline.latest, pipeline.silence.last_ns
     shown = held[np.argsort(~is_open[held], kind="stable")[:most]]
     views = [
-        StreamView(
+        StreamSeries(
             stream=pipeline.keys.names[code],
             score=_number(latest["score"][code]),
             settled=_number(latest["settled"][code]),
             error=_number(latest["error"][code]),
             active=bool(is_open[code] or is_silent[code]),
             last_event_s=float(last_ns[code]) / 1e9,
-            parts=pipeline.attributions.get(code, ()),
+            attributions=pipeline.attributions.get(code, ()),
         )
         for code in shown.tolist()
     ]

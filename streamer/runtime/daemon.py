@@ -36,7 +36,7 @@ from streamer.runtime.status import Status
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
 SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
-VIEW_S = 1.0  # how fresh per-stream series are
+GAUGES_S = 1.0  # how often series of streams and partitions are refreshed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Daemon:
         self._store = open_store(settings)
         self._poison: Poison = Poison()
         self._done = 0
-        self._checkpoint_at = self._model_check_at = self._view_at = 0.0
+        self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
         self._web: WebServer | None = None
         self._connection: Connection | None = None
         self._pipeline: Pipeline
@@ -146,13 +146,13 @@ class Daemon:
             self._status.beat()
             self._model_watch.look()
             self._model_check_at = now + self.settings.model.poll_s
-        if now >= self._view_at:
+        if now >= self._gauges_at:
             if connection.sinks.pending:
                 # A message that came before the topic's metadata did would else wait for the checkpoint.
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             self._gauges.refresh(self._pipeline, lags=connection.consumer.lag(), pending=connection.sinks.pending)
-            self._view_at = now + VIEW_S
+            self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
         """Last checkpoint; what it could not save is not committed on leaving the group either."""
@@ -181,6 +181,7 @@ class Daemon:
         """Join the group and tick until told to stop or the broker gives up on us."""
         connection: Connection | None = None
         try:
+            self._status.beat(self.settings.kafka.request_timeout_ms / 1000)
             connection = self._connection = self._connect(stop)
             connection.checkpoints.flush(self.settings.kafka.delivery_timeout_s)  # connects before the first alert
             self._status.set_ready(None)

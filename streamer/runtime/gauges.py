@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from streamer.core.events import ANOMALY, SILENCE
 from streamer.core.pipeline import Pipeline
-from streamer.observability.metrics import CollectorRegistry, Metrics, StreamView
+from streamer.observability.metrics import CollectorRegistry, Metrics, StreamSeries
 from streamer.observability.stream_series import stream_series
 
 
@@ -21,7 +21,7 @@ class Gauges:
     def __init__(self, registry: CollectorRegistry, *, max_stream_series: int) -> None:
         self.metrics = Metrics(registry, lambda: self._streams)
         self._max_stream_series = max_stream_series
-        self._streams: Sequence[StreamView] = []
+        self._streams: Sequence[StreamSeries] = []
         self._lag_shown: set[int] = set()
 
     def refresh(self, pipeline: Pipeline, *, lags: Mapping[int, int], pending: int) -> None:

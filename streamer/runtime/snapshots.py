@@ -4,8 +4,8 @@
     <directory>/<topic>-<partition>.snapshot.1        the one before
 
 A file is safetensors (columns) with a JSON header (offset, stream names, digest of the
-settings that shape the state). No pickle. Not inside: what is in a snapshot
-(`pipeline`), when to write one (`daemon`).
+settings that shape the state). No pickle. Not inside: what is in a snapshot (`core.keyed_state`), when to write
+one (`checkpoints`), how a file is written whole (`models.store.files`).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class SnapshotStore:
         return remove_stale(self.directory, untouched_s=UNTOUCHED_S)
 
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
-        """The newest snapshot that is whole and fits, and why others were passed over."""
+        """The newest snapshot that is whole and fits, and why others were skipped."""
         path = self._path(partition)
         refused: list[str] = []
         for candidate in (path, path.with_name(path.name + ".1")):
@@ -126,10 +126,17 @@ class SnapshotStore:
         if len(header) != length or zlib.crc32(header) != int.from_bytes(content[begin - 4 : begin], "big"):
             raise StateError(f"{path}: the header is damaged")
         meta = json.loads(header)
-        wanted = (FORMAT, self.topic, partition, self.shape)
-        got = (meta["format"], meta["topic"], meta["partition"], meta["shape"])
-        if wanted != got:
-            raise StateError(f"{path}: wanted a snapshot of {wanted}; got {got}: the settings have changed")
+        if meta["format"] != FORMAT:
+            raise StateError(
+                f"{path}: written by another version of streamer, in format {meta['format']}, not {FORMAT}"
+            )
+        if (meta["topic"], meta["partition"]) != (self.topic, partition):
+            raise StateError(f"{path}: holds the state of {meta['topic']}[{meta['partition']}]")
+        if meta["shape"] != self.shape:
+            raise StateError(
+                f"{path}: written with other settings: kafka.group, records.stream, records.timestamp, "
+                "records.features, window.length or window.patch has changed"
+            )
         body = content[begin + length :]
         if zlib.crc32(body) != meta["crc32"]:
             raise StateError(f"{path}: the columns are damaged")

@@ -7,7 +7,7 @@ import pytest
 
 from models.detector import Detector
 from streamer.core.pipeline import Pipeline
-from streamer.observability.metrics import StreamView
+from streamer.observability.metrics import StreamSeries
 from streamer.observability.stream_series import stream_series
 from tests import tiny
 from tests.tiny import LENGTH, MINUTE_NS, START_NS, VERSION
@@ -27,12 +27,12 @@ def pipeline(tiny_detector: Detector) -> Pipeline:
     return pipeline
 
 
-def shown(pipeline: Pipeline) -> dict[str, StreamView]:
+def shown(pipeline: Pipeline) -> dict[str, StreamSeries]:
     views, _ = stream_series(pipeline, 10)
     return {view.stream: view for view in views}
 
 
-def figures(view: StreamView) -> list[float | None]:
+def figures(view: StreamSeries) -> list[float | None]:
     return [view.score, view.settled, view.error]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from models.detector import Detector
 from streamer.core.keyed_state import ExportedState
 from streamer.core.pipeline import Pipeline
 from streamer.errors import StateError
+from streamer.runtime import snapshots
 from streamer.runtime.snapshots import Snapshot, SnapshotStore
 from tests import tiny
 
@@ -154,8 +156,11 @@ def test_when_both_are_damaged_there_is_none_and_both_are_told(tmp_path: Path) -
     assert len(refused) == 2
 
 
-@pytest.mark.parametrize("other", [{"shape": "s2"}, {"topic": "elsewhere"}])
-def test_a_snapshot_of_other_settings_is_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [({"shape": "s2"}, "written with other settings"), ({"topic": "elsewhere"}, r"holds the state of readings\[0\]")],
+)
+def test_a_snapshot_of_other_settings_is_refused(tmp_path: Path, other: dict[str, Any], why: str) -> None:
     store(tmp_path).write(0, snapshot(1))
     reader = store(tmp_path, **other)
     content = (tmp_path / "readings-0.snapshot").read_bytes()
@@ -164,7 +169,20 @@ def test_a_snapshot_of_other_settings_is_refused(tmp_path: Path, other: dict[str
     found, refused = reader.read(0)
 
     assert found is None
-    assert "the settings have changed" in refused[0]
+    assert re.search(why, refused[0])
+
+
+def test_a_snapshot_of_another_format_says_that_another_version_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, "FORMAT", 2)
+        store(tmp_path).write(0, snapshot(1))
+
+    found, refused = store(tmp_path).read(0)
+
+    assert found is None
+    assert "written by another version of streamer, in format 2" in refused[0]
 
 
 def test_a_snapshot_of_another_partition_is_refused(tmp_path: Path) -> None:
