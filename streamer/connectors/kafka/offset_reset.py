@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from streamer.connectors.kafka import OffsetReset
+from streamer.connectors.kafka.interface import OffsetReset
 
 log = logging.getLogger(__name__)
 

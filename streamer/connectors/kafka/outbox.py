@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 
-from streamer.connectors.kafka import Headers
+from streamer.connectors.kafka.interface import Headers
 from streamer.connectors.kafka.reachability import why_unreachable
 from streamer.errors import BrokerError, DeliveryFailed
 

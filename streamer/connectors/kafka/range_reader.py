@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import RecordBatch
+from streamer.connectors.kafka.interface import RecordBatch
 from streamer.errors import BrokerError
 
 POLL_S = 0.5

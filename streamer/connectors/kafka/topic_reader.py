@@ -20,7 +20,8 @@ import numpy as np
 
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
-from streamer.connectors.kafka import RangeReader, RecordBatch, connect_range_reader
+from streamer.connectors.kafka import connect_range_reader
+from streamer.connectors.kafka.interface import RangeReader, RecordBatch
 from streamer.core.keyed_state import KeyedState
 from streamer.errors import DataError
 from streamer.formats.json_objects import JsonDecoder

@@ -12,9 +12,9 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
+from streamer.connectors.kafka.interface import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
 

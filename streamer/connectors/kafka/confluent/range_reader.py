@@ -11,9 +11,9 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import RecordBatch
 from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
+from streamer.connectors.kafka.interface import RecordBatch
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError, ConfigError
 

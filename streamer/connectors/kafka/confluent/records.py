@@ -11,7 +11,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
 
 POISON = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
 

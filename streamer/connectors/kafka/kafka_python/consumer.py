@@ -12,7 +12,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import (
+from streamer.connectors.kafka.interface import (
     OffsetReset,
     OnOffsetReset,
     OnPartitions,

@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import RecordBatch
+from streamer.connectors.kafka.interface import RecordBatch
 from streamer.connectors.kafka.kafka_python.options import (
     FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,

@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
 from streamer.errors import BrokerError
 
 # Errors that poll() raises and survives: asking again is safe, if useless until someone acts.

@@ -1,0 +1,202 @@
+"""What the rest of streamer sees of Kafka, whichever client is chosen.
+
+    RecordBatch      the records of one poll from one partition, as columns
+    Consumer         a member of a consumer group
+    Producer         sends messages and keeps them until they are acknowledged
+    RangeReader      reads a bounded part of a topic, outside any group
+
+Types only. Not inside: choosing a client (`connect_*` of this package), implementing one
+(`kafka_python`, `confluent`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import BrokerError
+
+_YEAR_2200_MS = 7_258_118_400_000
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """The records one poll brought from one partition, as columns, in offset order.
+
+    All columns have the same length `n >= 1`.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]  # (n,)
+    timestamps_ms: NDArray[np.int64]  # (n,) the broker's record timestamps, -1 if none
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def rows(self, rows: slice | NDArray[np.int64]) -> RecordBatch:
+        """Some of the records."""
+        numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            timestamps_ms=self.timestamps_ms[rows],
+            keys=[self.keys[i] for i in numbers],
+            values=[self.values[i] for i in numbers],
+            headers=[self.headers[i] for i in numbers],
+        )
+
+    def taken_ns(self) -> NDArray[np.int64]:
+        """`(n,)` when the broker took each record, in ns; the far future where it does not say."""
+        # Without a timestamp there is nothing to be ahead of, nor with one that cannot be milliseconds.
+        known = (self.timestamps_ms > 0) & (self.timestamps_ms < _YEAR_2200_MS)
+        return np.where(known, np.where(known, self.timestamps_ms, 0) * 1_000_000, np.iinfo(np.int64).max // 2)
+
+
+class PoisonedBatch(BrokerError):
+    """The batch at `offset` of `partition` cannot be read; a new consumer may seek past it."""
+
+    def __init__(self, message: str, *, partition: int, offset: int) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.offset = offset
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetReset:
+    """The offset wanted is not in the log (any more); reading went on from `restarted_at`."""
+
+    partition: int
+    wanted: int
+    restarted_at: int
+    lost: int  # records known to be gone unread; 0 where the log is shorter than `wanted`
+
+
+OnPartitions = Callable[[Sequence[int]], None]
+OnOffsetReset = Callable[[OffsetReset], None]
+
+
+class Consumer(Protocol):
+    """One member of a consumer group on one topic; used from a single thread."""
+
+    def poll(self, timeout_s: float) -> list[RecordBatch]:
+        """Fetch what is there, at most one batch a partition; `[]` after `timeout_s`.
+
+        Rebalance callbacks run inside this call, on this thread.
+
+        Raises:
+            PoisonedBatch: A batch cannot be read; this consumer is of no further use.
+            BrokerError: The broker refuses (authorisation).
+        """
+        ...
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read `partition` from `offset` next."""
+        ...
+
+    def position(self, partition: int) -> int:
+        """Offset of the next record `poll` will return."""
+        ...
+
+    def committed(self, partition: int) -> int | None:
+        """The group's committed offset, or None if it has none."""
+        ...
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset still held and the offset after the newest record."""
+        ...
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit the next offset to read of each partition; returns once acknowledged.
+
+        Raises:
+            CommitFailed: The broker refused; nothing may be assumed committed.
+        """
+        ...
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet polled, per assigned partition; no round trip to the broker."""
+        ...
+
+    def pause(self, partitions: Sequence[int]) -> None: ...
+
+    def resume(self, partitions: Sequence[int]) -> None: ...
+
+    def close(self) -> None:
+        """Leave the group; idempotent."""
+        ...
+
+
+class Producer(Protocol):
+    """Sends messages and knows which are not yet acknowledged; single thread."""
+
+    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Queue one message; does not wait for the broker, nor connect to it: the first `flush` does.
+
+        Raises:
+            DeliveryFailed: The queue is full or the message can never be sent.
+        """
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until every message sent so far is acknowledged by all in-sync replicas.
+
+        Messages that failed stay queued and are sent again, by a rebuilt client if
+        the old one is beyond use, at the next `flush`.
+
+        Raises:
+            DeliveryFailed: Not all were acknowledged within `timeout_s`; names the first cause.
+        """
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Messages sent but not yet acknowledged."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class RangeReader(Protocol):
+    """Reads bounded parts of one topic; joins no group, commits nothing; used from a single thread.
+
+    Any number of them read the same topic side by side, and none changes what a daemon reads.
+    """
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """Of each partition the first offset still held and the offset after the newest record.
+
+        Raises:
+            BrokerError: The topic is not there, or the broker does not answer in time.
+        """
+        ...
+
+    def offsets_at(self, time_ms: int) -> dict[int, int] | None:
+        """Of each partition the offset of the first record the broker took at or after a time, else its end.
+
+        None if the broker cannot look it up (the embedded one).
+
+        Raises:
+            BrokerError: The broker does not answer in time.
+        """
+        ...
+
+    def read(self, ranges: Mapping[int, tuple[int, int]]) -> Iterator[RecordBatch]:
+        """The records of each partition from its first offset to before its second, then stop.
+
+        Raises:
+            PoisonedBatch: A batch cannot be read.
+            BrokerError: The broker refuses, or sends nothing more before the end is reached.
+        """
+        ...
+
+    def close(self) -> None: ...
