@@ -95,7 +95,7 @@ class KafkaConfig(Section):
     scores_topic: TopicName | None = None  # output topic of all scores; none: scores are not published
     client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, needs streamer[confluent]
     client_id: str = "streamer"  # name shown in the broker's logs
-    start: Literal["earliest", "latest"] = "earliest"  # where a consumer group without committed offsets starts
+    start: Literal["earliest", "latest"] = "earliest"  # for a group without offsets; earliest: after the training data
     create_topics: bool = False  # create missing topics at start-up (demo, compose)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method
