@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from streamer import config
-from streamer.config import schema
+from streamer.config.section import seconds
 from streamer.core.durations import duration_text
 
 README = Path(__file__).parent.parent / "README.md"
@@ -62,7 +62,7 @@ def _default(field: FieldInfo) -> str:
         return "(needed)"
     if field.default is None:
         return "none"
-    if any(getattr(part, "func", None) is schema.seconds for part in field.metadata):
+    if any(getattr(part, "func", None) is seconds for part in field.metadata):
         return f"`{duration_text(field.default)}`"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"

@@ -1,6 +1,7 @@
 """Settings: read once, frozen, handed in.
 
 schema    every setting, its default and its bounds
+section   what the sections of the settings have in common
 loading   YAML file, environment and secret files, merged
 wording   what is wrong with a setting, said to its author
 """

@@ -10,48 +10,26 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from models.network.architecture import Architecture
-from streamer.core.durations import parse_duration
+from streamer.config.section import Duration, Positive, Section
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
 from streamer.formats.json_objects import JsonOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Regulariser = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-
-
-def seconds(value: Any) -> Any:
-    """Seconds of a duration such as `7d`; numbers stand for seconds.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if isinstance(value, (int, float)):
-        return value
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return parse_duration(str(value))
-
-
-Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def _is_loopback(server: str) -> bool:
@@ -62,26 +40,6 @@ def _is_loopback(server: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-class Section(BaseModel):
-    """Frozen, and an unknown key is an error rather than a silent typo."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_number_from_a_switch(cls, value: Any, info: ValidationInfo) -> Any:
-        # YAML reads yes and on as true, and true would be taken for 1.
-        if isinstance(value, bool) and {int, float} & _kinds(cls.model_fields[str(info.field_name)].annotation):
-            raise ValueError(f"wanted a number; got {str(value).lower()}")
-        return value
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The plain types of an annotation: `{float, NoneType}` of an optional number with bounds."""
-    inside = get_args(annotation)
-    return set[Any]().union(*map(_kinds, inside)) if inside else {annotation}
 
 
 class KafkaConfig(Section):
