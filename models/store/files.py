@@ -36,9 +36,9 @@ def write_atomically(
         keep_as: The file so far gets this name instead of being replaced.
 
     Raises:
-        OSError: The disk refuses. `path` is untouched and nothing is left behind.
+        OSError: The disk refuses. The old content is there still, nothing is left aside.
     """
-    aside = path.with_name(f".incoming-{path.name}-{secrets.token_hex(4)}")
+    aside = path.with_name(f".incoming-{secrets.token_hex(8)}")  # short: `path` may have the longest name there is
     try:
         with aside.open("xb") as file:
             _lock(file.fileno())
@@ -109,7 +109,8 @@ def remove_stale(directory: Path, *, untouched_s: float = UNTOUCHED_S, now_s: fl
         with contextlib.suppress(OSError):
             if path.is_symlink() or now_s - _touched_s(path) < untouched_s:
                 continue
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            # NFS gives the lock only to who may write.
+            handle = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW)
             try:
                 if not _lock(handle):
                     continue

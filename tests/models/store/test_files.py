@@ -31,6 +31,14 @@ def test_a_file_is_replaced_and_the_old_one_kept_where_asked(tmp_path: Path) -> 
     assert names(tmp_path) == ["state", "state.1"]
 
 
+def test_a_file_may_have_the_longest_name_there_is(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+
+    write_atomically(path, [b"whole"])
+
+    assert path.read_bytes() == b"whole"
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_bytes(b"old")
