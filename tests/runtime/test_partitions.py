@@ -46,12 +46,16 @@ class Bundles:
 
     def __init__(self, held: Mapping[str, Detector]) -> None:
         self.held, self.loaded = held, list[str]()
+        self.trained_on: dict[str, Any] | None = None
 
     def load(self, version: str) -> tuple[Detector, dict[str, Any]]:
         self.loaded.append(version)
         if version not in self.held:
             raise ArtifactError(f"no bundle {version}")
         return self.held[version], {}
+
+    def manifest(self, version: str) -> dict[str, Any]:
+        return {"trained_on": self.trained_on}
 
 
 def partitions_of(
@@ -132,3 +136,17 @@ def test_without_a_snapshot_state_is_rebuilt_from_what_went_before(
 
     assert (positions[0].next_offset, positions[0].publish_from) == (begin, publish_from)
     assert offsets.sought == {0: begin}
+
+
+@pytest.mark.parametrize(("topic", "publish_from"), [("readings", 70), ("elsewhere", 0)])
+def test_a_new_group_publishes_from_behind_what_its_bundle_was_trained_on(
+    tiny_detector: Detector, tmp_path: Path, topic: str, publish_from: int
+) -> None:
+    bundles, offsets = Bundles({}), Offsets({})
+    bundles.trained_on = {"topic": topic, "partitions": {"0": 70}}
+    pipeline, positions = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION), Positions()
+
+    partitions_of(pipeline, SnapshotStore(tmp_path, "readings", "s1"), bundles, offsets, positions).assigned([0])
+
+    assert positions[0].publish_from == publish_from
+    assert offsets.sought == {0: 0}  # what it was trained on rebuilds state in silence
