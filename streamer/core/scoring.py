@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.detector import BATCH, Detector, Explanation
 from models.errors import ShapeError
-from models.scoring import imputation as gaps
+from models.scoring import imputation
 from streamer.core.grouping import Ints
 from streamer.core.keyed_state import Table
 from streamer.core.windows import Windower, Windows
@@ -39,7 +39,7 @@ class Scores:
     filled: Float32  # (n,) part of the window that was missing and filled in; NaN where no window closed
     strange: dict[int, Strange]  # by row
     failures: int  # windows whose score was not finite; they count as not scored
-    sparse: int  # windows of which more than `gaps.MOST` was missing; not scored
+    sparse: int  # windows of which more than `imputation.MOST_MISSING` was missing; not scored
 
 
 class Scorer:
@@ -97,14 +97,14 @@ class Scorer:
         score[which] = np.where(np.isfinite(judged.score), judged.score, np.nan)
         failed = closed[np.isnan(score[closed])]
         error[failed] = np.nan
-        places = sound[judged.strange]
+        places = sound[judged.anomalous]
         begins = np.cumsum([0, *(len(windows) for _, windows in cut)])
         batches = np.searchsorted(begins, places, side="right") - 1
         found = zip(
             closed[places].tolist(), batches.tolist(), (places - begins[batches]).tolist(), judged.shares, strict=True
         )
         strange = {row: Strange(cut[batch][1][i], shares) for row, batch, i, shares in found}
-        sparse = int((filled[failed] > gaps.MOST).sum())
+        sparse = int((filled[failed] > imputation.MOST_MISSING).sum())
         return Scores(score, error, filled, strange, len(failed) - sparse, sparse)
 
     def _measure(self, windows: Float32, rows: Ints) -> tuple[Float32, Float32, Float32]:
@@ -116,8 +116,8 @@ class Scorer:
         filled[holed] = np.isnan(windows[holed]).mean((1, 2))
         error = np.full(len(windows), np.nan, np.float32)
         log_errors = np.full((len(windows), len(self.detector.scales), windows.shape[2]), np.nan, np.float32)
-        for some, holes in ((~holed, False), (holed & (filled <= gaps.MOST), True)):
-            log_errors[some], error[some] = self.detector.measure(windows[some], rows[some], holed=holes)
+        for some, holes in ((~holed, False), (holed & (filled <= imputation.MOST_MISSING), True)):
+            log_errors[some], error[some] = self.detector.measure(windows[some], rows[some], has_missing=holes)
         return log_errors, error, filled
 
     def explain(self, strange: Strange, code: int, names: Sequence[str]) -> Explanation:

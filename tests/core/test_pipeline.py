@@ -272,7 +272,7 @@ def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector:
 
     for line in (np.nan, -np.inf):
         with pytest.raises(ModelError):
-            canary(tiny.with_normal(tiny_detector, line=np.full_like(tiny_detector.normal.line, line)))
+            canary(tiny.with_tables(tiny_detector, line=np.full_like(tiny_detector.line, line)))
 
 
 def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None:
