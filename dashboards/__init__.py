@@ -1,7 +1,7 @@
 """Grafana dashboards, written in Python; `python -m dashboards` writes them as JSON.
 
 Inside: two dashboards (`fleet`, `stream`), the parts they share (`parts`), and
-their generated JSON, which is committed and provisioned as it is. Not inside:
+their generated JSON, which is committed and provisioned unchanged. Not inside:
 recording rules and alerts; those are in `deploy/prometheus/rules`.
 """
 
@@ -17,13 +17,13 @@ JSON_DIRECTORY = Path(__file__).parent / "json"
 
 
 def generate() -> dict[str, str]:
-    """File name to text of every dashboard; the same text on every run."""
+    """File name to text of every dashboard; deterministic."""
     built = {"fleet.json": fleet.build(), "stream.json": stream.build()}
     return {name: _text(dashboard) for name, dashboard in built.items()}
 
 
 def differences(directory: Path = JSON_DIRECTORY) -> list[str]:
-    """What is wrong in `directory` against what would be written now; empty when all is well."""
+    """How `directory` differs from what would be written now; empty if it does not."""
     wanted = generate()
     found = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.json")}
     return [

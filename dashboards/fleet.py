@@ -1,8 +1,8 @@
-"""The fleet: is anything strange, and is the watcher itself well? uid `streamer-fleet`.
+"""The fleet: is any stream anomalous, and is the daemon healthy? uid `streamer-fleet`.
 
-Reads from top to bottom as one is woken: what is wrong now, which streams, since
-when; then whether records flow, whether scoring keeps up, whether state and
-alerts are safe. A click on a stream leads to its own dashboard.
+Ordered for an operator on call: what is wrong now, which streams, since when; then
+whether records flow, whether scoring keeps up, whether state and alerts are safe. A
+click on a stream opens its own dashboard.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Open anomalies",
-                "Incidents open now because a stream's scores stay at or above the alert line (1.0).",
+                "Incidents open now because a stream's scores reached the alert line (1.0).",
                 f'sum(streamer_incidents_open{{{JOB},kind="anomaly"}})',
                 steps=OK_AT_ZERO,
                 width=3,
@@ -57,7 +57,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Silent streams",
-                "Incidents open now because a stream sends nothing, measured against its own usual interval.",
+                "Incidents open now because a stream has stopped sending, measured by its typical interval.",
                 f'sum(streamer_incidents_open{{{JOB},kind="silence"}})',
                 steps=((None, GREEN), (1, ORANGE)),
                 width=3,
@@ -66,7 +66,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Ready",
-                "Share of the replicas that have proved connection, topics, rights and model; /readyz says why not.",
+                "Share of replicas that have verified connection, topics, ACLs and model; /readyz gives the reason if "
+                "not.",
                 f"avg(streamer_ready{{{JOB}}})",
                 unit="percentunit",
                 steps=((None, RED), (0.01, ORANGE), (1, GREEN)),
@@ -77,7 +78,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Records/s",
-                "Readings taken from Kafka each second, all replicas together.",
+                "Records consumed from Kafka per second, all replicas together.",
                 f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))",
                 unit="cps",
                 steps=((None, RED), (0.001, GREEN)),
@@ -87,7 +88,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Lag",
-                "Records in the topic that no replica has read yet. Steady is fine; growing means alerts come late.",
+                "Records in the topic that no replica has read yet. Steady is fine; growing means alerts are delayed.",
                 f"sum(max by (partition) (streamer_consumer_lag_records{{{JOB}}}))",
                 steps=((None, GREEN), (1000, YELLOW), (10000, RED)),
                 width=3,
@@ -96,7 +97,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Alerts not delivered",
-                "Alerts sent to Kafka and not acknowledged yet. More than a moment above zero: nobody is told.",
+                "Alerts sent to Kafka but not yet acknowledged. Above zero for more than a moment: alerts are not "
+                "getting out.",
                 f"sum(streamer_alerts_pending{{{JOB}}})",
                 steps=OK_AT_ZERO,
                 width=3,
@@ -105,7 +107,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Model",
-                "Version of the bundle that scores. Several names at once for long: replicas disagree.",
+                "Version of the bundle in use. Several versions for long: replicas disagree.",
                 f"max by (version) (streamer_model_info{{{JOB}}})",
                 legend="{{version}}",
                 show_name=True,
@@ -117,7 +119,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Model age",
-                "Time since the model was trained. What is normal drifts: retrain within a month.",
+                "Time since the model was trained. Baselines drift: retrain within a month.",
                 f"time() - min(streamer_model_trained_timestamp_seconds{{{JOB}}} > 0)",
                 unit="s",
                 steps=((None, GREEN), (14 * 86400, YELLOW), (30 * 86400, ORANGE)),
@@ -128,9 +130,9 @@ def build() -> dict[str, Any]:
         )
         .with_panel(
             ranking(
-                "Strangest streams",
-                "Streams by score now; 1.0 is the alert line. Click one for its features. Only streams with series of "
-                "their own (http.max_stream_series) are here.",
+                "Most anomalous streams",
+                "Streams by current score; 1.0 is the alert line. Click one for its features. Only streams with "
+                "series of their own (http.max_stream_series) are listed.",
                 [
                     f"topk(15, max by (stream) (streamer_anomaly_score_ratio{{{JOB}}}))",
                     f"max by (stream) (streamer_anomaly_active{{{JOB}}}) and on (stream) "
@@ -167,7 +169,7 @@ def build() -> dict[str, Any]:
                     },
                     "Last event": {"unit": "dateTimeAsIso", "custom.width": 170},
                 },
-                no_value="no stream has a score yet: streams warm up until their first window is full",
+                no_value="no stream has a score yet: streams are warming up until their first window is full",
                 width=12,
                 height=10,
             )
@@ -175,8 +177,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Incidents opened and resolved",
-                "Incidents opened in each interval by kind and severity, and resolved ones below zero. A burst across "
-                "kinds usually has one cause upstream.",
+                "Incidents opened per interval by kind and severity; resolved ones are drawn below zero. A burst "
+                "across kinds usually has one upstream cause.",
                 [
                     (
                         "sum by (kind, severity) "
@@ -198,7 +200,7 @@ def build() -> dict[str, Any]:
         )
         .with_panel(
             lines(
-                "Scores of the strangest streams",
+                "Highest scores",
                 "The ten highest scores over time, with the alert line at 1.0.",
                 [(f"topk(10, max by (stream) (streamer_anomaly_score_ratio{{{JOB}}}))", "{{stream}}")],
                 unit="none",
@@ -210,7 +212,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Streams by state",
-                "warming: window not full yet; active: scored; alerting: incident open; silent: nothing arrives.",
+                "warming: window not full yet; active: scored; alerting: incident open; silent: no readings arrive.",
                 [(f"sum by (state) (streamer_streams_tracked{{{JOB}}})", "{{state}}")],
                 stacked=True,
             )
@@ -218,7 +220,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             timeline(
                 "Alerts firing in Prometheus",
-                "What Prometheus hands to Alertmanager: anomalies by stream, and faults of the daemon itself.",
+                "What Prometheus sends to Alertmanager: anomalies by stream, and faults of the daemon itself.",
                 [
                     (
                         'max by (alertname, severity, stream) (ALERTS{alertname=~"Streamer.+",alertstate="firing"})',
@@ -230,7 +232,7 @@ def build() -> dict[str, Any]:
                 height=7,
             )
         )
-        .with_row(row("Records: is everything that comes accounted for?"))
+        .with_row(row("Records: is every record accounted for?"))
         .with_panel(
             lines(
                 "Records by outcome",
@@ -255,9 +257,9 @@ def build() -> dict[str, Any]:
         )
         .with_panel(
             lines(
-                "Dead letters and refusals by reason",
-                "Records that could not be read (dead-letter topic, with the reason in the headers) and readings "
-                "refused by a limit.",
+                "Dead-lettered and rejected records by reason",
+                "Records that could not be decoded (on the dead-letter topic, with the reason in the headers) and "
+                "readings rejected by a limit.",
                 [
                     (
                         f"sum by (reason) (rate(streamer_records_dead_lettered_total{{{JOB}}}[$__rate_interval])) > 0",
@@ -276,7 +278,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Lag by partition",
-                "Unread records of each partition. One partition growing alone: a hot key or a stuck replica.",
+                "Unread records per partition. One partition growing alone: a hot key or a stuck replica.",
                 [(f"max by (partition) (streamer_consumer_lag_records{{{JOB}}})", "partition {{partition}}")],
                 width=8,
             )
@@ -285,7 +287,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Event to score",
-                "From the broker's time stamp of a record to its score: what a reader of alerts waits.",
+                "From the broker's timestamp of a record to its score: the delay of an alert.",
                 [(_quantile(q, "streamer_event_to_score_seconds"), f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)],
                 unit="s",
                 steps=((None, "transparent"), (30, RED)),
@@ -295,7 +297,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Scoring of one poll",
-                "Time to decode, window and score what one poll brought.",
+                "Time to decode, window and score the records of one poll.",
                 [(_quantile(q, "streamer_scoring_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)],
                 unit="s",
                 width=8,
@@ -304,7 +306,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Windows scored and failed",
-                "Windows scored each second. A window whose score is not a number can hide an anomaly; so can one with "
+                "Windows scored per second. A window whose score is not a number can hide an anomaly; so can one with "
                 "more than half of its values missing (sparse).",
                 [
                     (f"sum(rate(streamer_windows_scored_total{{{JOB}}}[$__rate_interval]))", "scored"),
@@ -320,12 +322,12 @@ def build() -> dict[str, Any]:
                 width=8,
             ).override_by_name("failed", properties({"color": {"mode": "fixed", "fixedColor": RED}}))
         )
-        .with_row(row("Safety: would a restart lose nothing, does what it says arrive?"))
+        .with_row(row("Safety: is state saved, are alerts delivered?"))
         .with_panel(
             lines(
                 "Time since last checkpoint and commit",
                 "Commits follow checkpoints, every few seconds. Above two minutes with records flowing: a restart "
-                "would repeat that much.",
+                "would reprocess that much.",
                 [
                     (
                         f"time() - max by (instance) (streamer_last_checkpoint_timestamp_seconds{{{JOB}}} > 0)",
@@ -345,7 +347,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Failures",
-                "What went wrong in each interval. All of it is retried; what keeps failing has an alert of its own.",
+                "Failures per interval. All are retried; those that persist have an alert of their own.",
                 [
                     (
                         f"sum (increase(streamer_delivery_failures_total{{{JOB}}}[$__rate_interval]))",
@@ -388,7 +390,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Partitions of each replica",
-                "Partitions held. Zero on one replica: more replicas than partitions.",
+                "Partitions assigned. Zero on one replica: more replicas than partitions.",
                 [(f"max by (instance) (streamer_partitions_assigned{{{JOB}}})", "{{instance}}")],
                 stacked=True,
                 width=6,
@@ -397,7 +399,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Checkpoint duration",
-                "Time to freeze and write one snapshot; scoring waits meanwhile.",
+                "Time to export and write one snapshot; scoring waits meanwhile.",
                 [(_quantile(q, "streamer_checkpoint_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)],
                 unit="s",
                 width=6,

@@ -1,9 +1,9 @@
-"""What both dashboards share: data source, queries, panels with the house style.
+"""What both dashboards share: data source, queries and panels in one style.
 
 Inside: small functions that return foundation-sdk builders, so that a dashboard
-reads as a list of questions and answers. Every panel function asks for a
-description: a panel nobody can explain at night has no place here. Not inside:
-which panels there are.
+reads as a list of questions and answers. Every panel function requires a
+description: a panel nobody can explain at night does not belong here. Not inside:
+the panels themselves.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ JOB = 'job=~"$job"'
 Steps = Sequence[tuple[float | None, str]]
 
 OK_AT_ZERO: Steps = ((None, GREEN), (1, RED))
-ALERT_LINE: Steps = ((None, GREEN), (1.0, YELLOW), (1.5, ORANGE), (3.0, RED))  # borders of info, warning, critical
+ALERT_LINE: Steps = ((None, GREEN), (1.0, YELLOW), (1.5, ORANGE), (3.0, RED))  # thresholds of info, warning, critical
 PLAIN: Steps = ((None, BLUE),)
 
 
@@ -85,7 +85,7 @@ def query(expr: str, legend: str = "", *, instant: bool = False, as_table: bool 
 
 
 def value_names(names: dict[str, tuple[str, str]]) -> list[ValueMap | RangeMap | RegexMap | SpecialValueMap]:
-    """Show words in colour for values: `{"1": ("ALERT", RED)}`."""
+    """Show coloured words for values: `{"1": ("ALERT", RED)}`."""
     options = {
         value: ValueMappingResult(text=text, color=color, index=i)
         for i, (value, (text, color)) in enumerate(names.items())
@@ -239,7 +239,7 @@ def timeline(
 def shares(
     title: str, description: str, expr: str, legend: str, *, no_value: str, width: int = 8, height: int = 8
 ) -> bargauge.Panel:
-    """Parts of a whole right now, the largest on top."""
+    """Shares of a whole right now, largest on top."""
     return (
         bargauge.Panel()
         .title(title)
@@ -270,7 +270,7 @@ def ranking(
     width: int = 12,
     height: int = 8,
 ) -> table.Panel:
-    """A table of what is worst now; `columns` maps a query's field to its heading, in order; others are hidden.
+    """A table of the worst right now; `columns` maps a query's field to its heading, in order; others are hidden.
 
     `overrides` gives each heading Grafana's field properties (`unit`, `links`, ...).
     """
@@ -342,7 +342,7 @@ def base(title: str, uid: str, description: str, *, time_from: str) -> dashboard
 
 
 def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
-    """A link at the top that takes time range and variables along."""
+    """A link at the top that keeps time range and variables."""
     return (
         dashboard.DashboardLink(title)
         .type(DashboardLinkType.LINK)
@@ -354,11 +354,11 @@ def link(title: str, url: str, tooltip: str) -> dashboard.DashboardLink:
 
 
 def plain(built: Any) -> dict[str, Any]:
-    """The dashboard as Grafana's provisioning wants it: plain data, `id: null`, version left to Grafana."""
+    """The dashboard as Grafana's provisioning expects it: plain data, `id: null`, version left to Grafana."""
     data: dict[str, Any] = json.loads(json.dumps(built.build(), cls=JSONEncoder))
     data["id"] = None
     data["version"] = 0
-    # Panels are numbered by place: links to one panel stay good as long as the order does.
+    # Panels are numbered by position: links to a panel stay valid as long as the order does.
     for number_, panel in enumerate(data["panels"], start=1):
         panel["id"] = number_
     return data

@@ -1,8 +1,8 @@
-"""One stream: how far from normal, since when, which feature. uid `streamer-stream`, variable `stream`.
+"""One stream: how anomalous, since when, which feature. uid `streamer-stream`, variable `stream`.
 
-Alerts link here with the stream and the time range. The first row answers in
-words, the second shows the score against the alert line, the third, while an
-incident is open, shows each feature as observed and as the model expected it.
+Alerts link here with the stream and the time range. The first row shows the current
+state, the second the score against the alert line, the third, while an incident is
+open, each feature as observed and as the model expected it.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def build() -> dict[str, Any]:
         .with_variable(
             sdk.QueryVariable("stream")
             .label("Stream")
-            .description("Streams with series of their own; http.max_stream_series caps how many there are.")
+            .description("Streams with series of their own; http.max_stream_series caps their number.")
             .datasource(DATASOURCE)
             .query(f"label_values(streamer_anomaly_score_ratio{{{JOB}}}, stream)")
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .sort(VariableSort.ALPHABETICAL_ASC)
         )
         .with_variable(
-            # One panel for each feature that was strange in this time range.
+            # One panel for each feature attributed to an incident in this time range.
             sdk.QueryVariable("feature")
             .hide(VariableHide.HIDE_VARIABLE)
             .datasource(DATASOURCE)
@@ -93,7 +93,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Score",
-                "The last score; 1.0 is the alert line whatever the model.",
+                "The latest score; 1.0 is the alert line, whatever the model.",
                 f"max(streamer_anomaly_score_ratio{{{ONE}}})",
                 unit="none",
                 decimals=2,
@@ -115,7 +115,7 @@ def build() -> dict[str, Any]:
         )
         .with_panel(
             number(
-                "Time over the line",
+                "Time in incident",
                 "Time in this range during which an incident was open.",
                 f"avg_over_time(max(streamer_anomaly_active{{{ONE}}})[$__range:$__interval]) * $__range_s",
                 unit="s",
@@ -148,12 +148,13 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Score",
-                "How strange each window is; 1.0 is the alert line, set by the alert budget. Incidents are shaded.",
+                "Score of each window, higher is more anomalous; 1.0 is the alert line, set by the alert budget. "
+                "Incidents are shaded.",
                 [
                     (f"max by (stream) (streamer_anomaly_score_ratio{{{ONE}}})", "{{stream}}"),
                     (
                         f"max by (stream) (streamer_settled_score_ratio{{{ONE}}})",
-                        "{{stream}}, settled 16 later",
+                        "{{stream}}, settled (16 scores later)",
                     ),
                 ],
                 unit="none",
@@ -168,8 +169,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             timeline(
                 "Incident",
-                "When an incident was open. It opens after n of the last m scores at or above 1.0 and resolves after a "
-                "quiet time, so it begins after the score crosses the line and ends later than the score falls.",
+                "When an incident was open. It opens once n of the last m scores reached 1.0 and resolves after a "
+                "quiet time, so it begins after the score crosses the line and ends after the score has fallen.",
                 [(f"max by (stream) (streamer_anomaly_active{{{ONE}}})", "incident")],
                 names={"0": ("quiet", GREEN), "1": ("OPEN", RED)},
                 height=4,
@@ -178,8 +179,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Reconstruction error",
-                "Error of the autoencoder before it is set against the alert line; 1 is usual for the stream, the "
-                "scale is logarithmic above it.",
+                "Error of the autoencoder relative to the stream's baseline, before it is set against the alert line; "
+                "1 is typical. Logarithmic above 1.",
                 [(f"max by (stream) (streamer_reconstruction_error{{{ONE}}})", "{{stream}}")],
                 unit="none",
                 log2=True,
@@ -200,7 +201,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             shares(
                 "Share of the error now",
-                "What each feature contributes to the error of the open incident; the shares sum to 1.",
+                "Contribution of each feature to the error of the open incident; the shares sum to 1.",
                 f"sort_desc(max by (feature) (streamer_feature_error_share{{{ONE}}}))",
                 "{{feature}}",
                 no_value=NO_INCIDENT,
@@ -209,7 +210,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Share of the error over time",
-                "Which feature led, and whether the lead moved: a fault that spreads looks like a changing order.",
+                "Which feature dominated, and whether that changed: a spreading fault shows as a changing order.",
                 [(f"max by (feature) (streamer_feature_error_share{{{ONE}}})", "{{feature}}")],
                 unit="percentunit",
                 maximum=1,
@@ -222,8 +223,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "$feature: observed and expected",
-                "Where the open incident deviates most: the reading as it came, and as the model rebuilt it, in the "
-                "units of the stream.",
+                "The reading at which the open incident deviates most: as observed, and as the model reconstructed "
+                "it, in the feature's units.",
                 [
                     (f'max by (feature) (streamer_feature_observed{{{ONE},feature="$feature"}})', "observed"),
                     (f'max by (feature) (streamer_feature_expected{{{ONE},feature="$feature"}})', "expected"),
@@ -249,6 +250,6 @@ def build() -> dict[str, Any]:
         )
     )
     data = plain(dashboard)
-    # The builder has no word for the text of a Prometheus annotation.
+    # The builder has no method for the text of a Prometheus annotation.
     data["annotations"]["list"][0]["titleFormat"] = "Incident on {{stream}}"
     return data

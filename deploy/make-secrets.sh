@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the secrets that docker-compose.yml mounts, where they are missing; never overwrites one.
+# Create the secrets that docker-compose.yml mounts, if they are missing; never overwrites one.
 set -eu
 cd "$(dirname "$0")/.."
 # The directory keeps other users of this host out. The file itself must be readable by Grafana's own user inside the
@@ -11,5 +11,5 @@ if [ ! -s "$file" ]; then
     (umask 077 && LC_ALL=C tr -dc 'A-Za-z0-9' < /dev/urandom | head -c 32 > "$file.tmp")
     chmod 644 "$file.tmp"
     mv "$file.tmp" "$file"
-    echo "made $file (Grafana: user admin)"
+    echo "created $file (Grafana: user admin)"
 fi

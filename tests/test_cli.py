@@ -92,7 +92,7 @@ def test_a_wrong_setting_exits_78_and_names_its_key(capsys: pytest.CaptureFixtur
 
     assert run("run", "--config", config) == 78
 
-    assert "http.port: wanted less than or equal to 65535; got 99999" in capsys.readouterr().err
+    assert "http.port: wanted at most 65535; got 99999" in capsys.readouterr().err
 
 
 def test_a_missing_data_file_exits_65(capsys: pytest.CaptureFixture[str], config: str) -> None:
@@ -163,6 +163,31 @@ def test_promote_and_rollback_move_the_current_bundle(
     assert capsys.readouterr().out == f"current: {first}\ncurrent: {second}\n"
 
 
+def test_the_list_shows_what_is_current_what_was_and_what_never_was(
+    capsys: pytest.CaptureFixture[str], config: str, tmp_path: Path
+) -> None:
+    from datetime import UTC, datetime
+
+    registry = Registry(tmp_path / "bundles")
+    assert run("models", "list", "--config", config) == 0
+    assert f"no bundles in {registry.directory}; `streamer retrain` makes one" in capsys.readouterr().err
+    detector = tiny.fit(epochs=1)
+    when = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
+    first, second, third, _ = (registry.publish(detector, created=day, fingerprint="", promote=False) for day in when)
+    for version in (first, second, third):
+        registry.promote(version, at=when[3])
+    registry.rollback(at=when[3])
+    (registry.directory / first / "manifest.json").write_text("{")
+
+    assert run("models", "list", "--config", config) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == [" ", "*", " ", " "]
+    assert "cannot be read" in lines[0]
+    ends = ["promoted 2026-01-04T00:00:00Z", "current since 2026-01-04T00:00:00Z", "withdrawn 2026-01-04T00:00:00Z"]
+    assert [line.split("  ")[-1] for line in lines] == [*ends, "never promoted"]
+
+
 @pytest.mark.parametrize("arguments", [["promote"], ["promote", "../../etc"], ["rollback"], ["show"], ["show", "x"]])
 def test_a_bundle_that_is_not_there_exits_78(
     capsys: pytest.CaptureFixture[str], config: str, arguments: list[str]
@@ -173,9 +198,49 @@ def test_a_bundle_that_is_not_there_exits_78(
 
 
 def test_a_wrong_duration_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
-    assert run("retrain", "--config", config, "--from-kafka", "--since", "1w") in (64, 78)
+    assert run("retrain", "--config", config, "--from-kafka", "--since", "1w") == 78
 
     assert "wanted a duration such as 7d, 12h, 30m or 45s; got '1w'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["simulate"], "wanted --config FILE to send readings to Kafka, or --out FILE to write them to a file"),
+        (["retrain", "--config", "x", "--data", "y", "--since", "1d"], "--since: goes with --from-kafka"),
+        (["retrain", "--config", "x", "--from-kafka", "--where", "a=b"], "--where: goes with --data"),
+        (["models", "promote", "--config", "x"], "models promote: wanted a version; see `streamer models list`"),
+        (["models", "rollback", "v1", "--config", "x"], "for a certain one: streamer models promote v1"),
+        (["models", "list", "v1", "--config", "x"], "for one bundle: streamer models show VERSION"),
+    ],
+)
+def test_options_that_do_not_go_together_exit_78_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(*arguments) == 78
+
+    error = capsys.readouterr().err
+    assert error.startswith("streamer: ")
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["demo", "--seconds", "soon"], "wanted a number above 0; got soon"),
+        (["demo", "--seed", "x"], "wanted a whole number from 0; got x"),
+        (["simulate", "--machines", "many"], "wanted a whole number from 1 to 100000; got many"),
+        (["simulate", "--hours", "long"], "wanted hours from 0.0167 (one reading) to 87840 (ten years); got long"),
+    ],
+)
+def test_an_option_that_is_no_number_is_told_what_is_wanted(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(*arguments) == 64
+
+    error = capsys.readouterr().err
+    assert words in error
+    assert "invalid" not in error
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -30,7 +30,7 @@ def test_the_committed_json_is_what_the_code_generates() -> None:
 
 def test_check_fails_when_a_file_was_edited_by_hand(tmp_path: Path) -> None:
     fleet, stream = dashboards.write(tmp_path)
-    fleet.write_text(fleet.read_text().replace("Strangest", "Oddest"))
+    fleet.write_text(fleet.read_text().replace("Most anomalous", "Oddest"))
     stream.unlink()
     (tmp_path / "old.json").write_text("{}")
 

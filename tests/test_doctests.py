@@ -12,14 +12,12 @@ import models
 import streamer
 
 # Importing these starts the program, or wants an extra that may not be installed.
-NOT_IMPORTED = {"streamer.__main__", "streamer.connectors.kafka.confluent_client"}
+NOT_IMPORTED = ("streamer.__main__", "streamer.connectors.kafka.confluent.")
 MODULES = sorted(
-    {
-        module.name
-        for package in (models, streamer)
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    }
-    - NOT_IMPORTED
+    module.name
+    for package in (models, streamer)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.name.startswith(NOT_IMPORTED)
 )
 
 

@@ -1,4 +1,4 @@
-"""Writes the README's configuration reference from streamer/config.py.
+"""Writes the README's configuration reference from streamer/config/schema.py.
 
     python tools/config_reference.py           rewrites the block in README.md
     python tools/config_reference.py --check   exits 1 if it is not up to date
@@ -19,6 +19,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from streamer import config
+from streamer.config import schema
+from streamer.core.durations import duration_text
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- configuration reference -->\n", "<!-- end of configuration reference -->\n"
@@ -60,6 +62,8 @@ def _default(field: FieldInfo) -> str:
         return "(needed)"
     if field.default is None:
         return "none"
+    if any(getattr(part, "func", None) is schema.seconds for part in field.metadata):
+        return f"`{duration_text(field.default)}`"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
     return f"`{field.default}`"

@@ -16,12 +16,11 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from streamer.config import RecordsConfig
-from streamer.core.keyed_state import STREAM_NAME
 from streamer.core.readings import Readings, admissible
+from streamer.core.stream_names import refusal, valid_stream_name
 from streamer.errors import DataError
 
 _AT_ONCE = 1 << 21  # values in one piece of a file
-_STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
 
 Done = Callable[[int], None]
 
@@ -151,15 +150,6 @@ def size_of(paths: Sequence[Path]) -> int:
     return sum(part.stat().st_size for path in paths for part in _parts(path) if part.is_file())
 
 
-def interval_s(times: Sequence[NDArray[np.int64]]) -> float:
-    """Usual seconds between readings: the median over streams of each one's median step."""
-    steps = [float(np.median(np.diff(t[-_STEPS:]))) for t in times if len(t) > 1]
-    usual = float(np.median(steps)) / 1e9 if steps else 0.0
-    if usual <= 0:
-        raise DataError("wanted readings at different times; every stream has a single one")
-    return usual
-
-
 def _piece(
     path: Path,
     frame: pd.DataFrame,
@@ -186,8 +176,8 @@ def _piece(
         streams = pd.Series([path.stem] * len(frame))
     kinds = pd.factorize(streams)
     for name in kinds[1]:
-        if name not in names and not STREAM_NAME.fullmatch(str(name)):
-            raise DataError(f"{path}: a stream name is 1 to 128 of A-Z a-z 0-9 . _ : / @ + -; got {name!r}")
+        if name not in names and not valid_stream_name(str(name)):
+            raise DataError(f"{path}: {refusal(str(name))}")
     codes = np.array([names.setdefault(str(name), len(names)) for name in kinds[1]], np.int64)
     return DataSet(
         list(names),

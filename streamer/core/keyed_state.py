@@ -5,7 +5,6 @@ Pure numpy; knows nothing of windows or scores.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from streamer.core.grouping import Ints
 
-STREAM_NAME = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
 NO_STREAM = -1
 
 

@@ -1,13 +1,14 @@
-"""Why a message is not a reading: the reasons, and the limits on what comes from outside.
+"""Why a message is not a reading: the reasons, and what is said of one reject.
 
 Bad data is data: a decoder returns rejects beside readings and raises nothing.
+Not inside: how bytes are read, and where rejects go (`connectors.sinks`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Why a message is refused. The words are labels of a metric and headers of dead letters.
+# Why a message is rejected. The words are labels of a metric and headers of dead letters.
 EMPTY = "empty"
 TOO_LARGE = "too_large"
 MALFORMED = "malformed"
@@ -28,12 +29,3 @@ class Reject:
     row: int
     reason: str
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what comes from outside."""
-
-    max_record_bytes: int = 1_000_000
-    max_streams: int = 100_000
-    max_future_ns: int = 3_600_000_000_000

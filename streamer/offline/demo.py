@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -38,7 +39,6 @@ from streamer.offline.backtest import runner as backtest
 from streamer.offline.machines import FAULT_LENGTH, FEATURES, INTERVAL_S, KINDS, Fault, Fleet
 from streamer.offline.replay import encode, send
 from streamer.offline.retrain import retrain
-from streamer.runtime.daemon import Daemon
 
 MACHINES = 6
 HISTORY_HOURS = 96
@@ -48,6 +48,21 @@ GRACE_STEPS = 40  # an alert so long after a fault's end is still of the fault
 START = pd.Timestamp("2026-01-05T00:00:00Z")
 
 log = logging.getLogger(__name__)
+
+
+class LiveDaemon(Protocol):
+    """What the demo asks of the daemon."""
+
+    @property
+    def address(self) -> str: ...
+
+    def run(self, stop: threading.Event) -> None: ...
+
+    def not_ready(self) -> str | None: ...
+
+    def partitions(self) -> int: ...
+
+    def records_done(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -79,10 +94,11 @@ class _Feed:
         return int((self.start + pd.Timedelta(seconds=step * INTERVAL_S)).value)
 
 
-def run_demo(*, seconds: float, out: Path, seed: int) -> bool:
+def run_demo(make_daemon: Callable[[Settings], LiveDaemon], *, seconds: float, out: Path, seed: int) -> bool:
     """Run it and print what happens.
 
     Args:
+        make_daemon: The daemon as it runs in production, not started.
         seconds: Length of the live part; set-up and training come on top.
         out: Directory of the picture.
         seed: Of machines and faults.
@@ -117,7 +133,7 @@ def run_demo(*, seconds: float, out: Path, seed: int) -> bool:
         version = _train(console, settings, data)
 
         stop = threading.Event()
-        daemon = Daemon(settings)
+        daemon = make_daemon(settings)
         failure: list[BaseException] = []
         thread = threading.Thread(target=_run_daemon, args=(daemon, stop, failure), name="daemon")
         thread.start()
@@ -170,7 +186,7 @@ def _train(console: Console, settings: Settings, data: DataSet) -> str:
     return version
 
 
-def _run_daemon(daemon: Daemon, stop: threading.Event, failure: list[BaseException]) -> None:
+def _run_daemon(daemon: LiveDaemon, stop: threading.Event, failure: list[BaseException]) -> None:
     try:
         daemon.run(stop)
     except BaseException as error:
@@ -187,7 +203,7 @@ def _plan_faults(first_step: int, seed: int) -> list[Fault]:
 
 
 def _live(
-    console: Console, settings: Settings, daemon: Daemon, feed: _Feed, seconds: float, failure: list[BaseException]
+    console: Console, settings: Settings, daemon: LiveDaemon, feed: _Feed, seconds: float, failure: list[BaseException]
 ) -> list[Alert]:
     """Feed the machines' readings at an even pace and print alerts as they come over the broker."""
     producer = connect_producer(settings.kafka)

@@ -1,20 +1,19 @@
 """`streamer retrain`: fit a detector on files or on a topic's past, publish it as the current bundle.
 
-Not inside: the fitting itself (`models`), the files it reads (`datafiles`) and keeps meanwhile (`spool`).
+Not inside: the fitting itself (`models`), how files are read (`connectors.files`), how readings are ordered and where
+windows may be cut (`training_store`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.detector import Detector
 from models.fitting.calibration import calibrate
@@ -28,8 +27,9 @@ from streamer.connectors import files as datafiles
 from streamer.connectors.files import DataSet
 from streamer.errors import ConfigError
 from streamer.offline.progress import progress
-from streamer.offline.training_store import Spool
+from streamer.offline.training_store import LeftOut, TrainingStore
 
+_NAMED = 5  # streams that a message names at most
 CURRENT = "current"  # in place of a version: the one in use
 
 log = logging.getLogger(__name__)
@@ -94,32 +94,89 @@ def retrain(
     device = training_device(model.device, ranks)
     if device != "cpu":
         torch.cuda.set_device(device)
-    with Spool(model.spool_directory or model.directory, len(settings.records.features), ranks) as spool:
-        spool.fill([data] if isinstance(data, DataSet) else data)
-        series = spool.series()
-        interval = datafiles.interval_s([times for times, _ in series.values()])
+    directory, features = model.spool_directory or model.directory, len(settings.records.features)
+    with TrainingStore(directory, features, ranks, max_gap_s=settings.window.max_gap_s) as store:
+        store.fill([data] if isinstance(data, DataSet) else data)
+        interval = store.interval_s()
         if ranks.first:
+            _say_left_out(store.left_out, settings)
             log.info(
-                "training on %d readings of %d streams, one every %g s%s%s",
-                len(spool),
-                len(series),
+                "training on %d readings of %s, one every %g s%s%s%s",
+                len(store),
+                _count(len(store.series()), "stream"),
                 interval,
+                _say_breaks(store, settings),
                 "" if device == "cpu" else f", on {device}",
                 "" if ranks.size == 1 else f", {ranks.size} processes",
             )
-        learned = _learn(settings, {name: values for name, (_, values) in series.items()}, start, spool, device, ranks)
+        learned = _learn(settings, store, start, device, ranks)
         ranks.leave()
         if not ranks.first:
             return ""
+        _say_too_short(learned, store)
         policy = AlertPolicy(
             alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within, settings.window.stride
         )
         fitted = calibrate(learned, interval_s=interval, policy=policy)
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
-    version = registry.publish(fitted, created=now(), fingerprint=spool.fingerprint, promote=promote)
+    version = registry.publish(fitted, created=now(), fingerprint=store.fingerprint, promote=promote)
     _tell(version, fitted.report, promote)
     return version
+
+
+def _say_left_out(left_out: LeftOut, settings: Settings) -> None:
+    """Which rows train nothing, why, and what would help."""
+    reasons = []
+    if left_out.missing:
+        reasons.append(f"{left_out.missing} with a feature missing")
+    if left_out.not_finite:
+        reasons.append(f"{left_out.not_finite} with a value that is infinite or too large for a 32-bit float")
+    if reasons:
+        advice = ""
+        if left_out.missing and settings.records.missing == "refuse":
+            advice = (
+                "; the daemon rejects records like these: set records.missing: fill to have missing values filled in"
+            )
+        log.warning(
+            "%d of %d rows are left out of training: %s%s",
+            left_out.missing + left_out.not_finite,
+            left_out.rows,
+            ", ".join(reasons),
+            advice,
+        )
+    if left_out.duplicate:
+        log.warning(
+            "%s left out of training: the stream has an earlier reading with the same time, and the first counts",
+            "1 row is" if left_out.duplicate == 1 else f"{left_out.duplicate} rows are",
+        )
+
+
+def _say_breaks(store: TrainingStore, settings: Settings) -> str:
+    count = sum(map(len, store.breaks().values()))
+    return f", {_count(count, 'gap')} longer than {settings.window.max_gap_s:g} s" if count else ""
+
+
+def _say_too_short(learned: Learned, store: TrainingStore) -> None:
+    """Which streams trained nothing."""
+    short = sorted(store.series().keys() - set(learned.streams))
+    if short:
+        log.warning(
+            "too short to train on: %s (%s%s); without a baseline of their own, such streams are scored by that of all "
+            "streams together",
+            _count(len(short), "stream"),
+            ", ".join(repr(name) for name in short[:_NAMED]),
+            ", ..." if len(short) > _NAMED else "",
+        )
+
+
+def _count(n: int, noun: str) -> str:
+    """
+
+    >>> _count(1, "stream"), _count(2, "stream")
+    ('1 stream', '2 streams')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _tell(version: str, report: dict[str, Any], promote: bool) -> None:
@@ -158,14 +215,7 @@ def training_device(wanted: str, ranks: Ranks = ALONE) -> str:
     return device
 
 
-def _learn(
-    settings: Settings,
-    series: Mapping[str, NDArray[np.float32]],
-    start: Detector | None,
-    spool: Spool,
-    device: str,
-    ranks: Ranks,
-) -> Learned:
+def _learn(settings: Settings, store: TrainingStore, start: Detector | None, device: str, ranks: Ranks) -> Learned:
     """Train, and show how far it is."""
     model = settings.model
     options = TrainingOptions(
@@ -188,15 +238,16 @@ def _learn(
             advance(0, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
 
         return learn(
-            series,
+            {name: values for name, (_, values) in store.series().items()},
             settings.records.features,
             settings.architecture(),
             options=options,
             holdout=model.holdout,
+            breaks=store.breaks(),
             on_epoch=on_epoch,
             on_step=on_step,
             start_from=start,
-            room=spool.room,
+            room=store.room,
             ranks=ranks,
         )
 

@@ -48,7 +48,7 @@ def write_history(path: Path, *, machines: int, hours: float, interval_s: float,
         raise DataError(f"--out: wanted a writable file; {path}: {error.strerror}") from None
 
 
-def feed(settings: Settings, *, machines: int, interval_s: float, seed: int, stop: threading.Event) -> None:
+def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int, stop: threading.Event) -> None:
     """Send readings as they are due until told to stop, with a fault every few minutes of readings.
 
     The machines are those of `write_history` with the same seed. Time stamps are the

@@ -1,10 +1,10 @@
 """Readings on disk for training: taken in as they come, given back stream by stream in time order.
 
     arrived   one record after another, as the pieces came
-    ordered   times, then values, each stream in one run
+    ordered   times, then values, each stream in one run, as the daemon would admit them
 
 Both are mapped files without a name: they cannot outlive the processes that hold them. Memory
-is needed for a piece at a time, never for all. Not inside: where readings come from, what is learned of them.
+is needed for a piece at a time, never for all. Not inside: where readings come from, what is learned from them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,33 +25,61 @@ from numpy.typing import NDArray
 from models.fitting.distributed import ALONE, Ranks
 from streamer.connectors.files import DataSet
 from streamer.errors import DataError
+from streamer.offline.admission import Admission
 
-log = logging.getLogger(__name__)
 _AT_ONCE = 1 << 18  # rows moved at once
+_STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
 
 
-class Spool:
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Rows that train nothing, and why."""
+
+    rows: int = 0  # that came, used or not
+    missing: int = 0  # a feature has no value
+    not_finite: int = 0  # a feature is infinite, or too large for a 32-bit float
+    duplicate: int = 0  # the stream has a reading of this time already
+
+    @classmethod
+    def of(cls, piece: DataSet, complete: NDArray[np.bool_]) -> LeftOut:
+        missing = int(np.isnan(piece.values).any(axis=1).sum())
+        return cls(len(piece), missing, int((~complete).sum()) - missing)
+
+    def __add__(self, other: LeftOut) -> LeftOut:
+        return LeftOut(
+            self.rows + other.rows,
+            self.missing + other.missing,
+            self.not_finite + other.not_finite,
+            self.duplicate + other.duplicate,
+        )
+
+
+class TrainingStore:
     """One process of each machine fills it (`fills`); all then read it.
 
     Args:
         directory: Where the files are, with room for 20 + 8 * features bytes a reading.
         features: Values of a reading.
         ranks: The processes that train together; those of a machine share the files.
+        max_gap_s: `window.max_gap_s`: where a stream pauses longer, `breaks` has a row.
 
     Raises:
         DataError: No file can be made there.
     """
 
-    def __init__(self, directory: Path, features: int, ranks: Ranks = ALONE) -> None:
-        self.directory, self.features, self.ranks = directory, features, ranks
+    def __init__(self, directory: Path, features: int, ranks: Ranks = ALONE, *, max_gap_s: float | None = None) -> None:
+        self.directory, self.features, self.ranks, self.max_gap_s = directory, features, ranks, max_gap_s
         self.fills = ranks.local == 0
         self.names: list[str] = []
         self.fingerprint = ""  # digest of all readings
+        self.left_out = LeftOut()
         self._record = np.dtype([("time", "<i8"), ("stream", "<i4"), ("values", "<f4", (features,))])
         self._counts = np.zeros(0, np.int64)  # rows of each stream
+        self._rows = 0  # that the ordered file has room for
+        self._breaks = np.zeros(0, np.int64)  # rows, over all streams, that come after a gap
         self._arrived, self._ordered = self._files()
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> TrainingStore:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,31 +92,38 @@ class Spool:
     def fill(self, pieces: Iterable[DataSet]) -> None:
         """Take readings in and order them; on processes that do not fill it, wait for those that do.
 
-        Rows in which a value is no number are left out. Equal times of a stream stay in the order they came.
+        Rows in which a value is missing or not finite are left out, and so is a reading of a stream at a time
+        at which it has one already: the first counts, as in the daemon.
 
         Raises:
             DataError: The disk is full, no row was complete, or machines found different readings.
         """
         if self.fills:
-            left_out = sum(self._add(piece) for piece in pieces)
-            if left_out:
-                log.warning(
-                    "%d of %d rows hold values that are no numbers and are left out", left_out, left_out + len(self)
-                )
+            for piece in pieces:
+                self._add(piece)
             if not len(self):
-                raise DataError("no row is complete: every feature must be a finite number")
+                raise DataError("no row is complete: training wants a finite number in every feature")
             with _disk(self.directory):
                 self._arrived.flush()
-                _make_room(self._ordered, len(self) * (8 + 4 * self.features))
+                self._rows = len(self)
+                _make_room(self._ordered, self._rows * (8 + 4 * self.features))
             self._distribute()
             self._sort()
+            self._admit()
             self.fingerprint = self._digest()
-        mine = {"names": self.names, "counts": self._counts.tolist(), "fingerprint": self.fingerprint}
+        mine = {
+            "names": self.names,
+            "counts": self._counts.tolist(),
+            "fingerprint": self.fingerprint,
+            "rows": self._rows,
+            "breaks": self._breaks.tolist(),
+        }
         told = [json.loads(text) for text in self.ranks.gather(json.dumps(mine if self.fills else None))]
         if len({each["fingerprint"] for each in told if each}) > 1:
             raise DataError("wanted the same readings on every machine that trains; they found different ones")
-        self.names, self.fingerprint = told[0]["names"], told[0]["fingerprint"]
+        self.names, self.fingerprint, self._rows = told[0]["names"], told[0]["fingerprint"], told[0]["rows"]
         self._counts = np.array(told[0]["counts"], np.int64)
+        self._breaks = np.array(told[0]["breaks"], np.int64)
 
     def series(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Times and values of each stream in time order, views of the mapped file."""
@@ -100,13 +135,41 @@ class Spool:
             if count
         }
 
+    def breaks(self) -> dict[str, NDArray[np.int64]]:
+        """For each stream that pauses for longer than `max_gap_s`: the rows that come after a pause, rising."""
+        ends = np.cumsum(self._counts)
+        parts = np.split(self._breaks, np.searchsorted(self._breaks, ends[:-1]))
+        begins = (ends - self._counts).tolist()
+        return {name: part - begin for name, part, begin in zip(self.names, parts, begins, strict=True) if len(part)}
+
+    def interval_s(self) -> float:
+        """Usual seconds between readings of a stream, pauses apart.
+
+        Raises:
+            DataError: No two readings of a stream follow each other.
+        """
+        breaks = self.breaks()
+        steps = []
+        for name, (times, _) in self.series().items():
+            step = np.diff(times[-_STEPS:])
+            after = breaks.get(name, np.zeros(0, np.int64)) - max(0, len(times) - _STEPS) - 1
+            steps.append(np.delete(step, after[after >= 0]))
+        medians = [float(np.median(step)) for step in steps if len(step)]
+        if not medians:
+            raise DataError(
+                "wanted a stream with readings at different times; every stream has a single one"
+                if not len(self._breaks)
+                else f"wanted readings at most window.max_gap_s ({self.max_gap_s:g} s) apart; all are further: raise it"
+            )
+        return float(np.median(medians)) / 1e9
+
     def room(self, rows: int, features: int) -> NDArray[np.float32]:
         """An array in the place of what arrived, which has been ordered and is needed no more."""
         return np.asarray(np.memmap(self._arrived, "<f4", "r+", 0, (rows, features)))
 
-    def _add(self, piece: DataSet) -> int:
-        """Take in a piece; returns how many rows were left out."""
+    def _add(self, piece: DataSet) -> None:
         complete = piece.complete
+        self.left_out += LeftOut.of(piece, complete)
         records = np.empty(int(complete.sum()), self._record)
         records["time"] = piece.time_ns[complete]
         records["stream"] = piece.stream[complete]
@@ -117,7 +180,6 @@ class Spool:
         self._counts = counts
         with _disk(self.directory):
             self._arrived.write(records.tobytes())
-        return len(piece) - len(records)
 
     def _files(self) -> tuple[IO[bytes], IO[bytes]]:
         """Two files, opened by every process of this machine, then unlinked."""
@@ -135,10 +197,11 @@ class Spool:
         return one, other
 
     def _times(self) -> NDArray[np.int64]:
-        return np.asarray(np.memmap(self._ordered, "<i8", "r+", 0, (len(self),)))
+        return np.asarray(np.memmap(self._ordered, "<i8", "r+", 0, (self._rows,)))[: len(self)]
 
     def _values(self) -> NDArray[np.float32]:
-        return np.asarray(np.memmap(self._ordered, "<f4", "r+", 8 * len(self), (len(self), self.features)))
+        whole = np.memmap(self._ordered, "<f4", "r+", 8 * self._rows, (self._rows, self.features))
+        return np.asarray(whole)[: len(self)]
 
     def _distribute(self) -> None:
         """Each record to its stream's run, in the order of arrival."""
@@ -173,6 +236,24 @@ class Spool:
                 aside[some] = values[run][order[some]]
             for some in _rows(len(order)):
                 values[run][some] = aside[some]
+
+    def _admit(self) -> None:
+        """Keep what the daemon would admit, and find where it would reset its window buffers."""
+        times, values, ends = self._times(), self._values(), np.cumsum(self._counts)
+        admission, kept = Admission(self.max_gap_s), 0
+        counts = np.zeros_like(self._counts)
+        breaks = [np.zeros(0, np.int64)]
+        for some in _rows(len(self)):
+            stream = np.searchsorted(ends, np.arange(some.start, some.stop), side="right")
+            admitted, fresh = admission.admit(stream, times[some])
+            to = slice(kept, kept + len(admitted))
+            if len(admitted) < len(stream) or to != some:
+                times[to], values[to] = times[some][admitted], values[some][admitted]
+            counts += np.bincount(stream[admitted], minlength=len(counts))
+            breaks.append(kept + np.flatnonzero(fresh))
+            kept = to.stop
+        self.left_out += LeftOut(rows=0, duplicate=len(self) - kept)
+        self._counts, self._breaks = counts, np.concatenate(breaks)
 
     def _digest(self) -> str:
         digest = hashlib.sha256(json.dumps([self.names, self._counts.tolist()]).encode())

@@ -10,10 +10,8 @@ settings that shape the state). No pickle. Not inside: what is in a snapshot
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-import os
-import secrets
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +23,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_columns
 from safetensors.numpy import save as save_columns
 
+from models.store.files import remove_stale, write_atomically
+from streamer.config import Settings
 from streamer.errors import StateError
 
 FORMAT = 2
+UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
 _MAGIC = b"streamer snapshot\n"
 _MAX_HEADER_BYTES = 1 << 30
 
@@ -40,6 +41,20 @@ class Snapshot:
     columns: dict[str, NDArray[Any]]
     rest: dict[str, Any]
     committed: int | None = None  # the group's offset when this was written
+
+
+def shape_of(settings: Settings) -> str:
+    """Digest of the settings that the meaning of a snapshot depends on."""
+    records = settings.records.model_dump(mode="json", include={"stream", "timestamp", "timestamp_unit", "features"})
+    parts = [settings.kafka.group, records, settings.window.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_store(settings: Settings) -> SnapshotStore | None:
+    """The snapshots of the input topic; None without `state.directory`."""
+    if settings.state.directory is None:
+        return None
+    return SnapshotStore(settings.state.directory, settings.kafka.topic, shape_of(settings))
 
 
 class SnapshotStore:
@@ -75,28 +90,16 @@ class SnapshotStore:
                 "crc32": zlib.crc32(body),
             }
         ).encode()
-        # Of this process alone: a replica that was put out of the group may still be writing its last.
-        aside = path.with_suffix(f".incoming-{secrets.token_hex(4)}")
+        preamble = _MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as file:
-                file.write(_MAGIC + len(header).to_bytes(8, "big") + zlib.crc32(header).to_bytes(4, "big"))
-                file.write(header)
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists():
-                path.replace(path.with_name(path.name + ".1"))
-            aside.replace(path)
-            handle = os.open(self.directory, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            write_atomically(path, [preamble, header, body], keep_as=path.with_name(path.name + ".1"))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise StateError(f"{path}: could not write a snapshot; {error.strerror}") from None
+
+    def remove_stale(self) -> list[Path]:
+        """Remove the unfinished files of processes that are gone; those of living replicas stay."""
+        return remove_stale(self.directory, untouched_s=UNTOUCHED_S)
 
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
         """The newest snapshot that is whole and fits, and why others were passed over."""

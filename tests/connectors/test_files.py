@@ -123,7 +123,7 @@ def test_a_value_beyond_the_models_floats_is_incomplete(tmp_path: Path) -> None:
         ("timestamp,a,b\n2024-01-01,one,2\n", [], r"wanted numbers in \['a', 'b'\]; .*one"),
         ("timestamp,a,b\nsoon,1,2\n", [], "wanted times in 'timestamp'; .*soon"),
         ("timestamp,a,b\n2024-01-01,1,2\n,1,2\n", [], "wanted a time in every row of 'timestamp'; 1 have none"),
-        ("timestamp,stream,a,b\n2024-01-01,bad name,1,2\n", [], "stream name.*got 'bad name'"),
+        ("timestamp,stream,a,b\n2024-01-01,bad\x07name,1,2\n", [], r"stream name.*got 'bad\\x07name'"),
         ("timestamp,a,b\n", [], "wanted at least one row"),
         ("", [], "wanted CSV or Parquet"),
         (CSV, ["stream"], "--where: wanted COLUMN=VALUE with a column of .*; got 'stream'"),
@@ -172,18 +172,6 @@ def test_streams_apart_are_in_time_order(tmp_path: Path) -> None:
     apart = datafiles.load([write(tmp_path / "f.csv", text)], RECORDS).by_stream()
 
     assert {name: values[:, 0].tolist() for name, (_, values) in apart.items()} == {"x": [1, 2], "y": [9]}
-
-
-def test_the_interval_is_the_median_of_the_streams() -> None:
-    slow, fast, gappy = (np.array(t) * 10**9 for t in ([0, 60, 120], [0, 10, 20], [0, 60, 120, 9000]))
-
-    assert datafiles.interval_s([slow, fast, gappy]) == 60
-
-
-@pytest.mark.parametrize("times", [[], [np.array([5])], [np.array([5, 5])]])
-def test_without_two_times_there_is_no_interval(times: list[Any]) -> None:
-    with pytest.raises(DataError, match="wanted readings at different times"):
-        datafiles.interval_s(times)
 
 
 def test_a_file_read_in_pieces_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ from streamer.offline.backtest import runner as backtest
 from streamer.offline.machines import FEATURES
 from streamer.offline.replay import encode, replay, send
 from streamer.runtime.daemon import Daemon
+from streamer.runtime.snapshots import open_store
 from tests.brokers import Broker, unique
 
 T = TypeVar("T")
@@ -212,12 +213,8 @@ class Site:
 
     def snapshots(self) -> dict[int, int]:
         """Offset of the newest snapshot of each partition."""
-        from streamer.runtime.daemon import _shape
-        from streamer.runtime.snapshots import SnapshotStore
-
-        settings = self.settings
-        assert settings.state.directory is not None
-        store = SnapshotStore(settings.state.directory, settings.kafka.topic, _shape(settings))
+        store = open_store(self.settings)
+        assert store is not None
         found = {part: store.read(part)[0] for part in self.ends()}
         return {part: snapshot.offset for part, snapshot in found.items() if snapshot is not None}
 

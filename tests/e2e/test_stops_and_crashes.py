@@ -12,8 +12,7 @@ import pytest
 from streamer.connectors.files import DataSet
 from streamer.core.pipeline import Outcome, Pipeline
 from streamer.core.readings import Readings
-from streamer.runtime.daemon import _shape
-from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.snapshots import open_store
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, wait_until
 
@@ -82,7 +81,9 @@ def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World,
 
     newest = directory / f"{site.settings.kafka.topic}-0.snapshot"
     if lost == "commit":
-        snapshot, _ = SnapshotStore(directory, site.settings.kafka.topic, _shape(site.settings)).read(0)
+        store = open_store(site.settings)
+        assert store is not None
+        snapshot, _ = store.read(0)
         assert snapshot is not None
         assert snapshot.committed is not None
         site.commit({0: snapshot.committed})

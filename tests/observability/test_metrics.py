@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.detector import Detector
 from streamer.core.alerts import Attribution
-from streamer.core.pipeline import Pipeline
 from streamer.formats.rejects import REASONS
 from streamer.observability.metrics import CATALOGUE, Metrics, StreamView
-from streamer.runtime.daemon import Daemon
-from tests import tiny
-from tests.tiny import VERSION
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -171,57 +162,3 @@ def test_a_stream_without_a_score_shows_none() -> None:
 
     assert of(found, "anomaly_score_ratio") == of(found, "settled_score_ratio") == {}
     assert of(found, "stream_last_event_timestamp_seconds") == {("a",): 1.0}
-
-
-class Nothing:
-    """Stands where the daemon has its consumer and sinks."""
-
-    pending = 0
-
-    def lag(self) -> dict[int, int]:
-        return {0: 7}
-
-
-@pytest.fixture
-def daemon(tiny_detector: Detector) -> Daemon:
-    """One that has read: streams 0..5 in partition 0, 6 in partition 1; stream 4 has an open incident."""
-    settings = tiny.settings(http={"max_stream_series": 3}, alerting={"open_after": 1, "open_within": 1})
-    made: Any = Daemon(settings, registry=CollectorRegistry())
-    made._pipeline = Pipeline(settings, tiny_detector, VERSION)
-    made._consumer = made._sinks = Nothing()
-    for i in range(7):
-        made._pipeline.streams.add(f"s{i}")
-    values = np.stack([tiny.wave(tiny.LENGTH)] * 7, 1)
-    values[-2:, 4] += 50
-    n = tiny.LENGTH * 7
-    codes = [i % 7 for i in range(n)]
-    times = [tiny.START_NS + i // 7 * tiny.MINUTE_NS for i in range(n)]
-    readings = tiny.readings(codes, times, values.reshape(n, 2), partitions=[c == 6 for c in codes])
-    made._pipeline.process(readings)
-    daemon: Daemon = made
-    return daemon
-
-
-def refreshed(daemon: Daemon) -> Series:
-    daemon._refresh_view()
-    return series(scrape(daemon.metrics))
-
-
-def test_series_of_streams_are_capped_alerting_ones_first(daemon: Daemon) -> None:
-    found = refreshed(daemon)
-
-    assert len(of(found, "stream_last_event_timestamp_seconds")) == 3
-    alerting = of(found, "streams_tracked")[("alerting",)]
-    assert alerting >= 1
-    assert sum(of(found, "anomaly_active").values()) == min(alerting, 3)
-    assert of(found, "stream_series_dropped") == {(): 4}
-    assert of(found, "consumer_lag_records") == {("0",): 7}
-
-
-def test_series_vanish_when_the_partition_leaves(daemon: Daemon) -> None:
-    daemon._pipeline.forget(0)
-
-    found = refreshed(daemon)
-
-    assert set(of(found, "stream_last_event_timestamp_seconds")) == {("s6",)}
-    assert of(found, "stream_series_dropped") == {(): 0}

@@ -60,13 +60,7 @@ def round_trip(some: DataSet, records: RecordsConfig) -> DataSet:
     settings = tiny.settings(records=records.model_dump())
     messages = replay.encode(some, settings)
     streams = StreamTable(some.names)
-    decoder = JsonDecoder(
-        features=records.features,
-        stream=records.stream,
-        timestamp=records.timestamp,
-        timestamp_unit=records.timestamp_unit,
-        streams=streams,
-    )
+    decoder = JsonDecoder.of(records, streams)
     n = len(messages)
     readings, rejects = decoder.decode(
         [value for _, value in messages],

@@ -6,7 +6,7 @@ import errno
 import os
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -15,10 +15,15 @@ import numpy as np
 import pytest
 
 from models.fitting.distributed import Ranks
+from models.fitting.windows import runs_of
 from streamer.connectors.files import DataSet
+from streamer.core.ordering import Ordering
+from streamer.core.readings import Readings
+from streamer.core.windows import Windower
 from streamer.errors import DataError
-from streamer.offline import training_store as spool
-from streamer.offline.training_store import Spool
+from streamer.offline import training_store
+from streamer.offline.training_store import LeftOut, TrainingStore
+from tests import tiny
 
 
 def readings(rows: int, streams: int, *, seed: int = 0, holes: bool = True) -> DataSet:
@@ -35,6 +40,22 @@ def readings(rows: int, streams: int, *, seed: int = 0, holes: bool = True) -> D
     )
 
 
+NAMES = ("a", "b", "c")
+SECOND_NS = 1_000_000_000
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Readings:
+    """Readings of several streams, each in time order, with gaps and repeated times."""
+    steps = draw(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 1, 1, 2, 3, 9])), min_size=1, max_size=40))
+    clocks = [0] * len(NAMES)
+    times = []
+    for code, step in steps:
+        clocks[code] += step
+        times.append(clocks[code] * SECOND_NS)
+    return tiny.readings([code for code, _ in steps], times, np.arange(len(steps))[:, None])
+
+
 def pieces(data: DataSet, size: int) -> Iterator[DataSet]:
     """As a file is read: names become known one after another."""
     for i in range(0, len(data), size):
@@ -43,54 +64,153 @@ def pieces(data: DataSet, size: int) -> Iterator[DataSet]:
 
 
 @hypothesis.given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 30), st.integers(1, 9), st.integers(0, 99))
-def test_a_spool_gives_back_what_sorting_in_memory_gives(
+def test_a_store_gives_back_what_sorting_in_memory_gives(
     rows: int, streams: int, size: int, at_once: int, seed: int
 ) -> None:
     data = readings(rows, streams, seed=seed)
     hypothesis.assume(data.complete.any())
-    with pytest.MonkeyPatch.context() as patch, Spool(Path(tempfile.gettempdir()), 3) as whole:
-        patch.setattr(spool, "_AT_ONCE", at_once)
+    with pytest.MonkeyPatch.context() as patch, TrainingStore(Path(tempfile.gettempdir()), 3) as whole:
+        patch.setattr(training_store, "_AT_ONCE", at_once)
         whole.fill(pieces(data, size))
         found = whole.series()
 
         expected = data.select(data.complete).by_stream()
         assert found.keys() == expected.keys()
         for name, (times, values) in expected.items():
-            np.testing.assert_array_equal(found[name][0], times)
-            np.testing.assert_array_equal(found[name][1], values)
+            first = np.unique(times, return_index=True)[1]  # of readings at the same time the first counts
+            np.testing.assert_array_equal(found[name][0], times[first])
+            np.testing.assert_array_equal(found[name][1], values[first])
 
 
 def test_the_fingerprint_is_of_the_readings_not_of_their_pieces(tmp_path: Path) -> None:
     data, other = readings(50, 3), readings(50, 3, seed=1)
     prints = []
     for some in ([data], pieces(data, 7), [other]):
-        with Spool(tmp_path, 3) as whole:
+        with TrainingStore(tmp_path, 3) as whole:
             whole.fill(some)
             prints.append(whole.fingerprint)
 
     assert prints[0] == prints[1] != prints[2]
 
 
-def test_rows_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_left_out_are_counted_by_reason(tmp_path: Path) -> None:
     data = readings(10, 1, holes=False)
+    data.time_ns[:] = [0, 1, 2, 3, 4, 5, 6, 7, 7, 9]
     data.values[3, 1], data.values[4, 0] = np.nan, 1e39  # no 32-bit float
 
-    with Spool(tmp_path, 3) as whole:
+    with TrainingStore(tmp_path, 3) as whole:
         whole.fill([data])
 
-        assert len(whole) == 8
-    assert "2 of 10 rows hold values that are no numbers and are left out" in caplog.text
+        assert len(whole) == 7
+        assert whole.left_out == LeftOut(rows=10, missing=1, not_finite=1, duplicate=1)
+
+
+def series(*columns: tuple[str, Sequence[int]]) -> DataSet:
+    """Readings of streams at some seconds; the value is the row."""
+    names = [name for name, _ in columns]
+    stream = np.concatenate([np.full(len(times), code) for code, (_, times) in enumerate(columns)])
+    time_ns = np.concatenate([np.array(times, np.int64) for _, times in columns]) * SECOND_NS
+    return DataSet(names, stream, time_ns, np.arange(len(stream))[:, None].astype(np.float64))
+
+
+def test_of_readings_at_the_same_time_the_first_is_kept_as_in_the_daemon(tmp_path: Path) -> None:
+    with TrainingStore(tmp_path, 1) as store:
+        store.fill([series(("a", [0, 1, 1, 2, 1]), ("b", [1, 1]))])
+
+        assert store.series()["a"][1][:, 0].tolist() == [0, 1, 3]
+        assert store.series()["b"][1][:, 0].tolist() == [5]
+
+
+def test_a_stream_breaks_where_it_pauses_longer_than_the_gap_allowed(tmp_path: Path) -> None:
+    some = series(("a", [0, 10, 20, 200, 210, 999]), ("b", [0, 10]), ("c", [0, 90, 110, 111]))
+
+    with TrainingStore(tmp_path, 1, max_gap_s=60) as store:
+        store.fill([some])
+        breaks = store.breaks()
+
+    assert {name: rows.tolist() for name, rows in breaks.items()} == {"a": [3, 5], "c": [1]}
+
+
+def test_without_a_gap_setting_nothing_breaks(tmp_path: Path) -> None:
+    with TrainingStore(tmp_path, 1) as store:
+        store.fill([series(("a", [0, 10, 10**6]))])
+
+        assert store.breaks() == {}
+
+
+@hypothesis.given(worlds(), st.integers(1, 9), st.integers(1, 9), st.sampled_from([None, 1.0, 2.0, 5.0]))
+def test_training_uses_exactly_the_windows_the_daemon_cuts(
+    world: Readings, size: int, at_once: int, max_gap_s: float | None
+) -> None:
+    length = 3
+    ordering, windower = Ordering(None if max_gap_s is None else int(max_gap_s * 1e9)), Windower(length, 1, 1)
+    live: dict[str, list[list[float]]] = {name: [] for name in NAMES}
+    for part in tiny.split(world, range(0, len(world), size)):
+        admitted = ordering.admit(part)
+        kept = admitted.readings
+        for cut in windower.push(kept.stream, kept.values, admitted.fresh):
+            for row, window in zip(cut.rows.tolist(), cut.take(slice(None))[..., 0].tolist(), strict=True):
+                live[NAMES[kept.stream[row]]].append(window)
+
+    data = DataSet(list(NAMES), world.stream, world.time_ns, world.values.astype(np.float64))
+    trained: dict[str, list[list[float]]] = {name: [] for name in NAMES}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        TrainingStore(Path(tempfile.gettempdir()), 1, max_gap_s=max_gap_s) as store,
+    ):
+        patch.setattr(training_store, "_AT_ONCE", at_once)
+        store.fill(data.select(slice(i, i + size)) for i in range(0, len(data), size))
+        breaks = store.breaks()
+        for name, (_, values) in store.series().items():
+            begins, ends = runs_of(len(values), breaks.get(name, np.zeros(0, np.int64)), length)
+            for begin, end in zip(begins, ends, strict=True):
+                trained[name] += [values[i : i + length, 0].tolist() for i in range(begin, end)]
+
+    assert {name: sorted(windows) for name, windows in live.items()} == {
+        name: sorted(windows) for name, windows in trained.items()
+    }
+
+
+def interval(directory: Path, *columns: tuple[str, Sequence[int]], max_gap_s: float | None = None) -> float:
+    with TrainingStore(directory, 1, max_gap_s=max_gap_s) as store:
+        store.fill([series(*columns)])
+        return store.interval_s()
+
+
+def test_the_interval_is_the_median_of_the_streams(tmp_path: Path) -> None:
+    slow, fast, with_gap = ("a", [0, 60, 120]), ("b", [0, 10, 20]), ("c", [0, 60, 120, 9000])
+
+    assert interval(tmp_path, slow, fast, with_gap) == 60
+
+
+def test_the_interval_is_that_between_gaps_and_without_repeated_times(tmp_path: Path) -> None:
+    in_pairs = ("a", [0, 10, 500, 510, 1000, 1010, 1500])
+    each_thrice = ("b", [0, 0, 0, 10, 10, 10, 20, 20, 20])
+
+    assert interval(tmp_path, in_pairs, max_gap_s=60) == 10
+    assert interval(tmp_path, each_thrice) == 10
+
+
+@pytest.mark.parametrize("times", [[5], [5, 5]])
+def test_without_two_times_there_is_no_interval(tmp_path: Path, times: list[int]) -> None:
+    with pytest.raises(DataError, match="wanted a stream with readings at different times"):
+        interval(tmp_path, ("a", times))
+
+
+def test_a_gap_setting_below_the_interval_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"at most window\.max_gap_s \(5 s\) apart; .*raise it"):
+        interval(tmp_path, ("a", [0, 60, 120]), max_gap_s=5)
 
 
 def test_the_files_have_no_name_even_while_they_are_used(tmp_path: Path) -> None:
-    with Spool(tmp_path / "new", 3) as whole:
+    with TrainingStore(tmp_path / "new", 3) as whole:
         whole.fill([readings(50, 3)])
 
         assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_AT_ONCE", 1000)
+    monkeypatch.setattr(training_store, "_AT_ONCE", 1000)
 
     def peak(rows: int) -> int:
         """Bytes at most, for streams each in time order."""
@@ -101,7 +221,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
 
         tracemalloc.start()
         try:
-            with Spool(tmp_path, 3) as whole:
+            with TrainingStore(tmp_path, 3) as whole:
                 whole.fill(some())
             return tracemalloc.get_traced_memory()[1]
         finally:
@@ -120,7 +240,7 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     with (
         pytest.raises(DataError, match=r"No space left on device; make room, or name .* in model\.spool_directory"),
-        Spool(tmp_path, 3) as whole,
+        TrainingStore(tmp_path, 3) as whole,
     ):
         whole.fill([readings(50, 3)])
     assert list(tmp_path.iterdir()) == []
@@ -130,19 +250,19 @@ def test_a_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(DataError, match=r"file/below: training keeps its readings in a file there, and could not"):
-        Spool(tmp_path / "file" / "below", 3)
+        TrainingStore(tmp_path / "file" / "below", 3)
 
 
 def test_without_a_complete_row_there_is_nothing_to_train_on(tmp_path: Path) -> None:
     data = readings(10, 2)
 
-    with Spool(tmp_path, 3) as whole, pytest.raises(DataError, match="no row is complete"):
+    with TrainingStore(tmp_path, 3) as whole, pytest.raises(DataError, match="no row is complete"):
         whole.fill([DataSet(data.names, data.stream, data.time_ns, data.values * np.nan)])
 
 
 def test_machines_that_found_different_readings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Spool(tmp_path, 3) as whole:
-        other = '{"names": ["a"], "counts": [1], "fingerprint": "another"}'
+    with TrainingStore(tmp_path, 3) as whole:
+        other = '{"names": ["a"], "counts": [1], "fingerprint": "another", "rows": 1, "breaks": []}'
         monkeypatch.setattr(Ranks, "gather", lambda self, text: [text, other])
 
         with pytest.raises(DataError, match="wanted the same readings on every machine"):

@@ -220,9 +220,7 @@ def test_a_full_disk_leaves_the_old_ones_and_no_rubbish(
             if not device.exists():
                 pytest.skip("no /dev/full here")
             real = Path.open
-            patch.setattr(
-                Path, "open", lambda path, *a, **k: real(device if "incoming" in path.name else path, *a, **k)
-            )
+            patch.setattr(Path, "open", lambda path, mode: real(device, "wb") if mode == "xb" else real(path, mode))
         with pytest.raises(StateError, match="could not write a snapshot; No space left on device"):
             some.write(0, snapshot(3))
 

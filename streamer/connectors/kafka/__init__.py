@@ -1,8 +1,8 @@
 """The only code that talks to Kafka; everything else sees the types below.
 
 Inside: the column batch a poll becomes, the small consumer and producer
-interfaces, and `connect` functions that pick a client (`kafka_python_client`,
-`confluent_client`). Not inside: decoding, scoring, retry policy of alerts.
+interfaces, and `connect` functions that pick a client (`kafka_python`,
+`confluent`). Not inside: decoding, scoring, retry policy of alerts.
 """
 
 from __future__ import annotations
@@ -165,12 +165,12 @@ def connect_consumer(
             what was remembered of the partition may belong to another log.
     """
     if config.client == "confluent":
-        from streamer.connectors.kafka.confluent_client import ConfluentConsumer
+        from streamer.connectors.kafka.confluent.consumer import ConfluentConsumer
 
         return ConfluentConsumer(
             config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset
         )
-    from streamer.connectors.kafka.kafka_python_client import KafkaPythonConsumer
+    from streamer.connectors.kafka.kafka_python.consumer import KafkaPythonConsumer
 
     return KafkaPythonConsumer(config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset)
 
@@ -178,9 +178,9 @@ def connect_consumer(
 def connect_producer(config: KafkaConfig) -> Producer:
     """A producer with the configured client; `acks=all`."""
     if config.client == "confluent":
-        from streamer.connectors.kafka.confluent_client import ConfluentProducer
+        from streamer.connectors.kafka.confluent.producer import ConfluentProducer
 
         return ConfluentProducer(config)
-    from streamer.connectors.kafka.kafka_python_client import KafkaPythonProducer
+    from streamer.connectors.kafka.kafka_python.producer import KafkaPythonProducer
 
     return KafkaPythonProducer(config)

@@ -1,22 +1,18 @@
-"""What both Kafka clients share: the outbox, offset resets, poisoned batches.
+"""The producer half that both Kafka clients share: every message is kept until it is acknowledged.
 
-Inside: `Outbox`, the producer half that remembers every message until it is
-acknowledged, and the small types a consumer reports trouble with. Not inside:
-any Kafka client; `kafka_python_client` and `confluent_client` supply those.
+Not inside: any Kafka client; `kafka_python` and `confluent` supply those.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 
-from streamer.connectors.kafka import Headers, OffsetReset, OnOffsetReset, PoisonedBatch
+from streamer.connectors.kafka import Headers
+from streamer.connectors.kafka.reachability import why_unreachable
 from streamer.errors import BrokerError, DeliveryFailed
-
-__all__ = ["OffsetReset", "OnOffsetReset", "Outbox", "PoisonedBatch", "report_offset_reset"]
 
 log = logging.getLogger(__name__)
 
@@ -24,49 +20,6 @@ MAX_MESSAGE_BYTES = 1_000_000  # a little below a broker's default max.message.b
 MAX_PENDING = 200_000
 MAX_PENDING_BYTES = 128 * 1024 * 1024
 RECORD_OVERHEAD_BYTES = 100  # lengths, offsets and the batch header around one record
-
-
-def report_offset_reset(topic: str, partition: int, wanted: int, bounds: tuple[int, int]) -> OffsetReset:
-    """Log what is lost and say where to go on: at the first record still held."""
-    first, end = bounds
-    reset = OffsetReset(partition, wanted, first, lost=max(0, first - wanted))
-    if reset.lost:
-        log.warning(
-            "%s[%d]: offset %d is no longer held: %d records (%d to %d) were deleted unread; going on at %d. "
-            "Retention is shorter than the time this group was away",
-            topic, partition, wanted, reset.lost, wanted, first - 1, first,
-        )  # fmt: skip
-    else:
-        log.warning(
-            "%s[%d]: offset %d is beyond the end of the log %d: the topic was made anew or has lost records; "
-            "going on at its beginning %d",
-            topic, partition, wanted, end, first,
-        )  # fmt: skip
-    return reset
-
-
-def why_unreachable(bootstrap_servers: str, timeout_s: float = 0.5) -> str | None:
-    """What a TCP connection to the first server says; None if one of them answers."""
-    reason: str | None = None
-    for server in bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout_s):
-                return None
-        except (OSError, ValueError) as error:
-            reason = reason or f"no connection to {server.strip()}: {say_os_error(error)}"
-    return reason
-
-
-def say_os_error(error: BaseException) -> str:
-    """The plain word for a failed connection."""
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, socket.gaierror):
-        return "the name does not resolve"
-    return str(error) or type(error).__name__
 
 
 class Message:

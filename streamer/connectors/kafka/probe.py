@@ -28,8 +28,8 @@ from kafka.protocol.find_coordinator import FindCoordinatorRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka.kafka_python_client import connection_options
-from streamer.connectors.kafka.outbox import say_os_error
+from streamer.connectors.kafka.kafka_python.options import connection_options
+from streamer.connectors.kafka.reachability import connection_error
 
 READ, WRITE = 3, 4  # bits of Kafka's authorised-operations field
 _NOT_REPORTED = frozenset({31})  # the field's value -2^31: the broker does not know
@@ -250,7 +250,7 @@ class _Probe:
             )
         if isinstance(failure, kafka_errors.KafkaProtocolError):
             return f"{server} answers, but not as Kafka with {protocol}: {text}; check kafka.security_protocol"
-        return f"no connection to {server}: {say_os_error(failure)}"
+        return f"no connection to {server}: {connection_error(failure)}"
 
     def _wait_readable(self, connection: _Connection) -> None:
         # TLS may hold bytes that the socket no longer shows, so never wait long.

@@ -64,10 +64,10 @@ class Member:
 
 def _consumer_class(config: KafkaConfig) -> Any:
     if config.client == "confluent":
-        from streamer.connectors.kafka.confluent_client import ConfluentConsumer
+        from streamer.connectors.kafka.confluent.consumer import ConfluentConsumer
 
         return ConfluentConsumer
-    from streamer.connectors.kafka.kafka_python_client import KafkaPythonConsumer
+    from streamer.connectors.kafka.kafka_python.consumer import KafkaPythonConsumer
 
     return KafkaPythonConsumer
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka.kafka_python_client import KafkaPythonProducer
+from streamer.connectors.kafka.kafka_python.producer import KafkaPythonProducer
 from streamer.connectors.kafka.outbox import Message, NotYet, Outbox
 from streamer.errors import BrokerError, DeliveryFailed
 

@@ -9,7 +9,7 @@ import pytest
 from kafka.record.default_records import DefaultRecordBatch
 
 from streamer.connectors.kafka import PoisonedBatch
-from streamer.connectors.kafka.kafka_python_client import KafkaPythonConsumer
+from streamer.connectors.kafka.kafka_python.consumer import KafkaPythonConsumer
 from tests.brokers import Broker, config_for, produce
 
 

@@ -248,7 +248,7 @@ def test_every_word_has_its_class_and_the_configuration_knows_it() -> None:
     [
         ({"backbone": "conv", "layers": 3}, r"16 / 4 = 4 patches and layers 3: take fewer layers"),
         ({"backbone": "conv", "patch": 16}, r"16 / 16 = 1 patches and layers 1"),
-        ({"regulariser": "sparse-kl", "latent": 1}, "with latent 1 most windows would have no unit"),
+        ({"regulariser": "sparse-kl", "latent": 1}, "with latent 1 most windows would have no active unit"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused_in_words(change: dict[str, Any], words: str) -> None:

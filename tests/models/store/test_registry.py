@@ -58,7 +58,7 @@ def test_publishing_the_same_again_is_no_error(registry: Registry, tiny_detector
 def test_nothing_is_left_behind_but_versions_and_the_pointer(registry: Registry, tiny_detector: Detector) -> None:
     version = publish(registry, tiny_detector)
 
-    assert sorted(path.name for path in registry.directory.iterdir()) == sorted([version, "current"])
+    assert sorted(path.name for path in registry.directory.iterdir()) == sorted([version, "current", "promotions"])
 
 
 def test_a_failed_publish_shows_no_version_and_keeps_the_current_one(
@@ -74,7 +74,7 @@ def test_a_failed_publish_shows_no_version_and_keeps_the_current_one(
         publish(registry, tiny_detector, 1)
 
     assert registry.versions() == [first] == [registry.current()]
-    assert sorted(path.name for path in registry.directory.iterdir()) == sorted([first, "current"])
+    assert sorted(path.name for path in registry.directory.iterdir()) == sorted([first, "current", "promotions"])
 
 
 def test_a_crash_before_the_rename_shows_no_version(

@@ -1,69 +1,26 @@
-"""The fast Kafka client: confluent-kafka, the extra `streamer[confluent]`.
-
-Inside: the consumer and the producer of `streamer.connectors.kafka` on librdkafka. They behave
-as those of `kafka_python_client` do; one contract test holds both to it.
-"""
+"""The consumer on librdkafka: one member of a consumer group."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
+import confluent_kafka
 import numpy as np
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
-from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, Message, NotYet, Outbox, report_offset_reset
+from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
+from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
+from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
 
-try:
-    import confluent_kafka
-    from confluent_kafka import KafkaError, KafkaException, TopicPartition
-except ImportError as missing:
-    raise ConfigError(
-        "kafka.client 'confluent' needs the confluent-kafka wheel; run: pip install 'streamer[confluent]', or set "
-        "kafka.client: kafka-python"
-    ) from missing
-
 log = logging.getLogger(__name__)
-_client_log = logging.getLogger("confluent_kafka")
 
 MAX_POLL_INTERVAL_MS = 120_000
-FETCH_MAX_WAIT_MS = 50
-_POISON = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
-
-
-def connection_options(config: KafkaConfig) -> dict[str, Any]:
-    """Options that every librdkafka client of this process shares."""
-    options: dict[str, Any] = {
-        "bootstrap.servers": config.bootstrap_servers,
-        "client.id": config.client_id,
-        "security.protocol": config.security_protocol,
-        "reconnect.backoff.max.ms": 2_000,
-        "socket.timeout.ms": config.request_timeout_ms,
-        "logger": _client_log,
-    }
-    if config.security_protocol.startswith("SASL"):
-        assert config.sasl_password is not None  # KafkaConfig insists on it
-        options |= {
-            "sasl.mechanism": config.sasl_mechanism,
-            "sasl.username": config.sasl_username,
-            "sasl.password": config.sasl_password.get_secret_value(),
-        }
-    if config.security_protocol.endswith("SSL"):
-        files = {
-            "ssl.ca.location": config.ssl_cafile,
-            "ssl.certificate.location": config.ssl_certfile,
-            "ssl.key.location": config.ssl_keyfile,
-        }
-        options |= {name: str(path) for name, path in files.items() if path}
-        if config.ssl_key_password:
-            options["ssl.key.password"] = config.ssl_key_password.get_secret_value()
-    return options
 
 
 class ConfluentConsumer:
@@ -109,7 +66,7 @@ class ConfluentConsumer:
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
         except KafkaException as error:
-            raise ConfigError(f"kafka settings are refused by librdkafka: {_say(error, config)}") from error
+            raise ConfigError(f"kafka settings are refused by librdkafka: {explain(error, config)}") from error
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
         """See `Consumer.poll`.
@@ -124,7 +81,7 @@ class ConfluentConsumer:
             first = self._consumer.poll(timeout_s)
             messages = [] if first is None else [first, *self._consumer.consume(self._config.max_poll_records - 1, 0)]
         except KafkaException as error:
-            raise BrokerError(f"polling {self._config.topic}: {_say(error, self._config)}") from error
+            raise BrokerError(f"polling {self._config.topic}: {explain(error, self._config)}") from error
         raised, self._callback_error = self._callback_error, None
         if raised is not None:
             self._rewind(messages)
@@ -141,7 +98,7 @@ class ConfluentConsumer:
                 continue
             rows = np.flatnonzero(partitions == partition)
             mine = messages if len(rows) == len(messages) else list(map(messages.__getitem__, rows.tolist()))
-            batch = _columns(self._config.topic, partition, mine)
+            batch = columns(self._config.topic, partition, mine)
             self._next[partition] = int(batch.offsets[-1]) + 1
             batches.append(batch)
         return batches
@@ -190,7 +147,7 @@ class ConfluentConsumer:
         try:
             done = self._consumer.commit(offsets=wanted, asynchronous=False)
         except (KafkaException, RuntimeError) as error:
-            raise CommitFailed(f"{what}: {_say(error, self._config)}") from error
+            raise CommitFailed(f"{what}: {explain(error, self._config)}") from error
         refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
         if refused:
             raise CommitFailed(f"{what}: {'; '.join(refused)}")
@@ -280,20 +237,14 @@ class ConfluentConsumer:
             error = event.error()
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._reset(event.partition())
-            elif error.code() in _POISON:
-                self._poison = PoisonedBatch(
-                    f"{self._config.topic}[{event.partition()}]@{event.offset()}: the batch there cannot be read: "
-                    f"{error}; a damaged record or a missing codec. A new consumer may seek past the batch",
-                    partition=event.partition(),
-                    offset=event.offset(),
-                )
-                refusal = self._poison
+            elif error.code() in POISON:
+                refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
                 log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
             elif error.retriable() or error.code() == KafkaError._PARTITION_EOF:
                 log.info("%s: %s", self._config.topic, error)
             else:
-                refusal = refusal or BrokerError(f"polling {self._config.topic}: {_say(error, self._config)}")
+                refusal = refusal or BrokerError(f"polling {self._config.topic}: {explain(error, self._config)}")
         good = [message for message in messages if message.error() is None]
         if refusal is not None:
             if self._poison is None:
@@ -317,95 +268,8 @@ class ConfluentConsumer:
         try:
             return call(*arguments, **options)
         except (KafkaException, RuntimeError) as error:
-            raise BrokerError(f"{what} of {self._config.topic}[{partition}]: {_say(error, self._config)}") from error
+            raise BrokerError(f"{what} of {self._config.topic}[{partition}]: {explain(error, self._config)}") from error
 
 
 _error = confluent_kafka.Message.error
 _partition = confluent_kafka.Message.partition
-
-
-def _columns(topic: str, partition: int, messages: Sequence[Any]) -> RecordBatch:
-    """One list of messages as columns; no Python-level work per record."""
-    message, count = confluent_kafka.Message, len(messages)
-    stamps = list(map(message.timestamp, messages))  # (kind, ms)
-    kinds = np.fromiter(map(itemgetter(0), stamps), np.int64, count)
-    times = np.fromiter(map(itemgetter(1), stamps), np.int64, count)
-    headers: list[Any] = list(map(message.headers, messages))
-    return RecordBatch(
-        topic=topic,
-        partition=partition,
-        offsets=np.fromiter(map(message.offset, messages), np.int64, count),
-        timestamps_ms=np.where(kinds == confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1, times),
-        keys=list(map(message.key, messages)),
-        values=list(map(message.value, messages)),
-        headers=[found or [] for found in headers],  # None where there are none
-    )
-
-
-def _say(error: Any, config: KafkaConfig) -> str:
-    reason = error.args[0] if isinstance(error, KafkaException) else error
-    who = f"user {config.sasl_username!r}" if config.sasl_username else "this client"
-    code = reason.code() if isinstance(reason, KafkaError) else None
-    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return f"{who} may not read topic {config.topic}; grant READ on it"
-    if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-        return f"{who} may not use group {config.group}; grant READ on it"
-    return reason.str() if isinstance(reason, KafkaError) else f"{type(error).__name__}: {error}"
-
-
-class ConfluentProducer(Outbox):
-    """A `Producer` on librdkafka, idempotent; see `Outbox` for what it promises."""
-
-    def __init__(self, config: KafkaConfig) -> None:
-        super().__init__(config.bootstrap_servers, stall_s=2 * config.request_timeout_ms / 1000)
-        self._config = config
-        self._producer: confluent_kafka.Producer | None = None
-
-    def _connect(self, timeout_s: float) -> None:
-        options = connection_options(self._config) | {
-            "acks": "all",
-            "enable.idempotence": True,
-            "message.timeout.ms": 0,  # never: flush() has its own bound, an expired message would leave its place
-            "message.max.bytes": MAX_MESSAGE_BYTES + 48_576,
-            "partitioner": "murmur2_random",  # as kafka-python and Java: one key, one partition, whatever the client
-            "linger.ms": 1,
-        }
-        try:
-            self._producer = confluent_kafka.Producer(options)
-        except KafkaException as error:
-            raise ConfigError(f"kafka settings are refused by librdkafka: {_say(error, self._config)}") from error
-
-    def _transmit(self, message: Message) -> None:
-        assert self._producer is not None
-
-        def delivered(error: KafkaError | None, _message: object) -> None:
-            if error is None:
-                message.acknowledge()
-            else:
-                message.fail(KafkaException(error))
-
-        try:
-            self._producer.produce(
-                message.topic, value=message.value, key=message.key, headers=[*message.headers], on_delivery=delivered
-            )
-            self._producer.poll(0)  # runs the callbacks of what was acknowledged meanwhile
-        except BufferError as error:
-            self._producer.poll(0)
-            raise NotYet("librdkafka's queue is full") from error
-        except KafkaException as error:
-            message.fail(error)
-
-    def _wait(self, timeout_s: float) -> None:
-        assert self._producer is not None
-        deadline_s = time.monotonic() + timeout_s
-        # flush(0) once even when time is over, so that what has come is counted.
-        while self._producer.flush(min(0.2, max(0.0, deadline_s - time.monotonic()))):
-            if time.monotonic() >= deadline_s or self._has_failed():
-                return
-
-    def _discard(self) -> None:
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            with contextlib.suppress(KafkaException):
-                producer.purge(in_queue=True, in_flight=True, blocking=False)
-                producer.flush(1.0)

@@ -1,0 +1,208 @@
+"""What can be typed after `streamer`, and the help that explains it.
+
+A wrong command line ends here with a sentence. Not inside: what the
+commands do (`commands`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from streamer import __version__
+from streamer.cli.exit_codes import EXIT_USAGE
+from streamer.core.durations import parse_duration
+from streamer.errors import ConfigError
+
+DESCRIPTION = "Detects anomalies in Kafka time series and raises alerts."
+EPILOG = """\
+examples:
+  streamer demo
+  streamer check    --config streamer.yaml
+  streamer retrain  --config streamer.yaml --data history.parquet
+  streamer backtest --config streamer.yaml --data last-month.csv --out backtest/ --labels fault
+  streamer run      --config streamer.yaml
+  streamer replay   --config streamer.yaml --data last-month.csv --speed 60
+"""
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of one command; `command` is its name. Leaves with exit code 64 if they are wrong.
+
+    Raises:
+        ConfigError: They are right one by one and do not go together.
+    """
+    options = _parser().parse_args(arguments)
+    _check_together(options)
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="streamer",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"streamer {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
+
+    def add(name: str, text: str, *, config: bool = True) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if config:
+            one.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, YAML")
+        return one
+
+    _add_demo(add("demo", "try everything: embedded broker, simulated machines with faults, live alerts", config=False))
+    add("run", "run the daemon")
+    add("check", "check settings, bundle, broker, topics and permissions, without changing anything")
+    _add_retrain(add("retrain", "train a model, make it current and print its version"))
+    _add_backtest(add("backtest", "run files through the daemon's pipeline and write scores, alerts and a report"))
+    _add_replay(add("replay", "send the readings of files to Kafka"))
+    _add_simulate(
+        add("simulate", "send readings of simulated machines to Kafka, or write them to a file", config=False)
+    )
+    _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
+    return parser
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument("--seconds", type=_positive, default=60.0, help="length of the live part (default 60)")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the plot (default demo-out/)")
+    demo.add_argument("--seed", type=_seed, default=7, help="seed of machines and faults (default 7)")
+
+
+def _add_retrain(retrain: argparse.ArgumentParser) -> None:
+    source = retrain.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="train on CSV or Parquet files")
+    source.add_argument("--from-kafka", action="store_true", help="train on the readings in the input topic")
+    retrain.add_argument("--since", metavar="AGE", help="with --from-kafka: not older than 7d, 12h, 30m")
+    _add_where(retrain)
+    retrain.add_argument("--no-promote", action="store_true", help="store the bundle without making it current")
+    retrain.add_argument(
+        "--warm-start",
+        nargs="?",
+        const="current",
+        metavar="VERSION",
+        help="begin with the weights of this bundle (default: the current one) instead of random ones",
+    )
+
+
+def _add_backtest(backtest: argparse.ArgumentParser) -> None:
+    backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
+    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    backtest.add_argument("--model", metavar="VERSION", help="bundle to use (default: the current one)")
+    backtest.add_argument(
+        "--labels", metavar="COLUMN", help="column with 1 inside a known anomaly, else 0: reports recall and delay"
+    )
+    backtest.add_argument(
+        "--embeddings", action="store_true", help="also write each window's embedding and each incident's neighbours"
+    )
+    backtest.add_argument(
+        "--reconstruction", "--rebuilt", action="store_true", help="also write the signal as the model reconstructs it"
+    )
+    _add_where(backtest)
+
+
+def _add_replay(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
+    replay.add_argument(
+        "--speed", type=_positive, metavar="N", help="N seconds of event time per second (default: as fast as possible)"
+    )
+    _add_where(replay)
+
+
+def _add_simulate(simulate: argparse.ArgumentParser) -> None:
+    simulate.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML; sends to its input topic")
+    simulate.add_argument("--out", type=Path, metavar="FILE", help="write history (.parquet or .csv) instead")
+    simulate.add_argument("--machines", type=_count, default=6, metavar="N", help="how many (default 6)")
+    simulate.add_argument(
+        "--hours", type=_hours, default=72.0, metavar="H", help="with --out: length, 60 readings an hour (default 72)"
+    )
+    simulate.add_argument(
+        "--interval", type=_positive, default=60.0, metavar="S", help="seconds between timestamps (default 60)"
+    )
+    simulate.add_argument("--seed", type=_seed, default=7, metavar="N", help="seed of the machines (default 7)")
+
+
+def _add_models(models: argparse.ArgumentParser) -> None:
+    models.add_argument("action", choices=["list", "show", "promote", "rollback"])
+    models.add_argument("version", nargs="?", help="of show (default: the current one) and promote")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only rows with this value; repeatable"
+    )
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Refuse options that make no sense with or without others; durations become seconds."""
+    if options.command == "retrain":
+        if options.since is not None and not options.from_kafka:
+            raise ConfigError("--since: goes with --from-kafka; choose rows of files with --where")
+        if options.where and options.from_kafka:
+            raise ConfigError("--where: goes with --data; choose readings of the topic with --since")
+        options.since = _duration("--since", options.since)
+    elif options.command == "simulate":
+        if options.config is None and options.out is None:
+            raise ConfigError(
+                "simulate: wanted --config FILE to send readings to Kafka, or --out FILE to write them to a file; "
+                "got neither"
+            )
+    elif options.command == "models":
+        if options.action == "promote" and options.version is None:
+            raise ConfigError("models promote: wanted a version; see `streamer models list`")
+        if options.action == "rollback" and options.version is not None:
+            raise ConfigError(
+                "models rollback: takes no version, it returns to the bundle that was current before; for a certain "
+                f"one: streamer models promote {options.version}"
+            )
+        if options.action == "list" and options.version is not None:
+            raise ConfigError("models list: takes no version; for one bundle: streamer models show VERSION")
+
+
+def _duration(option: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the exit code of this program's contract."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def _number(wanted: str, kind: Callable[[str], float], accepts: Callable[[float], bool], text: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not accepts(value):
+        raise argparse.ArgumentTypeError(f"wanted {wanted}; got {text}")
+    return value
+
+
+def _positive(text: str) -> float:
+    return _number("a number above 0", float, lambda value: 0 < value < math.inf, text)
+
+
+def _count(text: str) -> int:
+    return int(_number("a whole number from 1 to 100000", int, lambda value: 1 <= value <= 100_000, text))
+
+
+def _hours(text: str) -> float:
+    wanted = "hours from 0.0167 (one reading) to 87840 (ten years)"
+    return _number(wanted, float, lambda value: 1 / 60 <= value <= 24 * 3660, text)
+
+
+def _seed(text: str) -> int:
+    return int(_number("a whole number from 0", int, lambda value: value >= 0, text))

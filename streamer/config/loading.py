@@ -1,0 +1,138 @@
+"""Where settings come from: one YAML file, the environment, and files the environment names.
+
+Order, strongest first: environment (`STREAMER_KAFKA__TOPIC=...`), environment files
+(`STREAMER_KAFKA__SASL_PASSWORD_FILE=/run/secrets/...`), the YAML file, defaults. Secrets
+are refused in the YAML file. This is the only module that reads `os.environ`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from streamer.config.schema import SECRET_KEYS, Settings
+from streamer.config.wording import explain_all, kind_of
+from streamer.errors import ConfigError
+
+ENV_PREFIX = "STREAMER_"
+
+
+def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
+    """Read, merge and check the settings.
+
+    Args:
+        path: YAML file, or None for environment and defaults alone. Relative
+            directories inside it are relative to the file.
+        environ: Environment; `os.environ` when None.
+
+    Raises:
+        ConfigError: Unreadable file, unknown key, value out of bounds, a secret
+            in the file. One line for each fault: key, wanted, got, where from.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    from_file = _read_yaml(path) if path else {}
+    for section, key in SECRET_KEYS:
+        if isinstance(from_file.get(section), dict) and key in from_file[section]:
+            variable = f"{ENV_PREFIX}{section}__{key}".upper()
+            raise ConfigError(
+                f"{section}.{key}: secrets do not belong in {path}; set {variable}_FILE to a file that holds it, "
+                f"or {variable}"
+            )
+    from_env, sources = _read_environment(environ)
+    merged = _merge(from_file, from_env)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(explain_all(error.errors(), path, sources)) from None
+    return _resolve_paths(settings, path.parent if path else Path())
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only; a key given twice is an error, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value!r} stands here twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--config: wanted a readable YAML file; {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config: wanted UTF-8 text; {path}: {error.reason} at byte {error.start}") from None
+    try:
+        data = yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        # Only where and what kind: the text itself may hold a secret.
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        hint = "; indent with spaces, not tabs" if "'\\t'" in problem else ""
+        raise ConfigError(f"--config: wanted valid YAML; {path}{where}: {problem}{hint}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"--config: wanted sections such as `records:`; {path} holds {kind_of(data)}")
+    return {section: {} if value is None else value for section, value in data.items()}
+
+
+def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings in `STREAMER_SECTION__KEY[_FILE]`, and which variable each came from."""
+    found: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    # Plain variables come after files, so that they win.
+    for name in sorted(environ, key=lambda name: (not name.endswith("_FILE"), name)):
+        section, separator, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
+        if not name.startswith(ENV_PREFIX) or not separator:
+            continue
+        text: Any = environ[name]
+        if key.endswith("_file"):
+            key = key.removesuffix("_file")
+            try:
+                text = Path(text).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                # Not what stands there: it may be the secret itself, put in the wrong variable.
+                why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+                raise ConfigError(f"{section}.{key}: wanted the name of a readable file in {name}; {why}") from None
+        value: Any = text
+        if (section, key) == ("records", "features"):
+            value = [part.strip() for part in text.split(",")]
+        elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
+            value = None
+        found.setdefault(section, {})[key] = value
+        sources[f"{section}.{key}"] = name
+    return found, sources
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        inside = merged.get(key)
+        merged[key] = _merge(inside, value) if isinstance(inside, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _resolve_paths(settings: Settings, base: Path) -> Settings:
+    """Make relative directories relative to the configuration file, wherever the process was started."""
+    model = settings.model.model_copy(update={"directory": base / settings.model.directory})
+    if model.spool_directory is not None:
+        model = model.model_copy(update={"spool_directory": base / model.spool_directory})
+    state = settings.state
+    if state.directory is not None:
+        state = state.model_copy(update={"directory": base / state.directory})
+    files = {key: getattr(settings.kafka, key) for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
+    kafka = settings.kafka.model_copy(update={key: base / file for key, file in files.items() if file is not None})
+    return settings.model_copy(update={"kafka": kafka, "model": model, "state": state})

@@ -1,0 +1,328 @@
+"""Every setting with its default and bound, and the rules between settings.
+
+Frozen, handed in, never read from here by name. The README's reference is generated from
+this module: `tools/config_reference.py` takes the words from the comment beside each
+field. Not inside: where values come from (`loading`), how a fault is worded (`wording`),
+and anything that acts on a setting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from models.network.architecture import Architecture, BackboneName, RegulariserName
+from streamer.core.durations import parse_duration
+from streamer.formats.json_objects import JsonOptions
+
+SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
+
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+def seconds(value: Any) -> Any:
+    """Seconds of a duration such as `7d`; numbers stand for seconds.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, (int, float)):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return parse_duration(str(value))
+
+
+Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.strip().rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Section(BaseModel):
+    """Frozen, and an unknown key is an error rather than a silent typo."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_from_a_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads yes and on as true, and true would be taken for 1.
+        if isinstance(value, bool) and {int, float} & _kinds(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"wanted a number; got {str(value).lower()}")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types of an annotation: `{float, NoneType}` of an optional number with bounds."""
+    inside = get_args(annotation)
+    return set[Any]().union(*map(_kinds, inside)) if inside else {annotation}
+
+
+class KafkaConfig(Section):
+    """Where readings come from and where alerts and dead letters go."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"  # comma-separated host:port list
+    topic: TopicName = "readings"  # input topic
+    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group, shared by all replicas
+    alerts_topic: TopicName = "streamer.alerts"  # output topic of alerts
+    dead_letter_topic: TopicName | None = None  # topic of rejected records; none: "<topic>.dlq"
+    scores_topic: TopicName | None = None  # output topic of all scores; none: scores are not published
+    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, needs streamer[confluent]
+    client_id: str = "streamer"  # name shown in the broker's logs
+    start: Literal["earliest", "latest"] = "earliest"  # where a consumer group without committed offsets starts
+    create_topics: bool = False  # create missing topics at start-up (demo, compose)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method
+    sasl_username: str | None = None  # required with SASL
+    sasl_password: SecretStr | None = None  # environment or file only
+    ssl_cafile: Path | None = None  # trusted CA certificates, PEM; none: the system's
+    ssl_certfile: Path | None = None  # client certificate, PEM
+    ssl_keyfile: Path | None = None  # client key, PEM
+    ssl_key_password: SecretStr | None = None  # environment or file only
+    allow_insecure: bool = False  # permit unencrypted connections other than loopback
+    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000  # records per poll at most
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000  # silent this long, a replica is evicted
+    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000  # timeout of one request to the broker
+    delivery_timeout_s: Positive = 30.0  # timeout for delivering alerts and dead letters
+    probe_timeout_s: Positive = 15.0  # timeout of the start-up check of connection and ACLs
+
+    @property
+    def dlq_topic(self) -> str:
+        return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _with_ports(cls, servers: str) -> str:
+        for server in map(str.strip, servers.split(",")):
+            host, _, port = server.rpartition(":")
+            if not host or server.endswith("]") or (":" in host and host[0] + host[-1] != "[]"):
+                raise ValueError(
+                    f"every bootstrap server needs its port, host:port; {server!r} has none: Kafka's is usually 9092"
+                )
+            if not (port.isdecimal() and 0 < int(port) < 65_536):
+                raise ValueError(f"the port of a bootstrap server is a number from 1 to 65535; got {server!r}")
+        return servers
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KafkaConfig:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs sasl_username and sasl_password; set "
+                "STREAMER_KAFKA__SASL_USERNAME and STREAMER_KAFKA__SASL_PASSWORD_FILE"
+            )
+        if self.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not self.allow_insecure:
+            for server in self.bootstrap_servers.split(","):
+                if not _is_loopback(server):
+                    raise ValueError(
+                        f"bootstrap server {server.strip()!r} is not on loopback and {self.security_protocol} is not "
+                        "encrypted; use SSL or SASL_SSL, or set kafka.allow_insecure: true on a network you trust"
+                    )
+        names = [self.topic, self.alerts_topic, self.dlq_topic] + ([self.scores_topic] if self.scores_topic else [])
+        if len(set(names)) < len(names):
+            raise ValueError(f"topic, alerts_topic, dead_letter_topic and scores_topic must differ; got {names}")
+        return self
+
+
+class RecordsConfig(Section):
+    """Format of one message: a JSON object, one reading of one stream."""
+
+    stream: str = "stream"  # field with the stream's name; "@key" uses the message key
+    timestamp: str = "timestamp"  # field with the event time
+    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"  # numbers are Unix time
+    features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # dots address nested fields
+    missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
+    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead-lettered
+    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of more are rejected
+    stream_ttl: Duration = 604_800.0  # event time without readings, then a stream is forgotten: 7d, 12h; 0: never
+    max_future_s: Positive = 3600.0  # a reading further ahead of the broker's clock is dead-lettered
+
+    @field_validator("features")
+    @classmethod
+    def _distinct(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(features)) < len(features):
+            raise ValueError(f"feature names must differ; got {list(features)}")
+        return features
+
+    @model_validator(mode="after")
+    def _apart(self) -> RecordsConfig:
+        names = [self.timestamp, *self.features] + ([] if self.stream == "@key" else [self.stream])
+        for name in names:
+            if not all(name.split(".")):
+                raise ValueError(f"wanted names of fields, or several joined by single dots (a.b); got {name!r}")
+        for i, name in enumerate(names):
+            for other in names[:i] + names[i + 1 :]:
+                if name == other or other.startswith(name + "."):
+                    raise ValueError(
+                        f"stream, timestamp and features must be different fields; got {name!r} and {other!r}"
+                    )
+        return self
+
+    def json_options(self) -> JsonOptions:
+        """What the decoder of messages needs."""
+        return JsonOptions(
+            features=self.features,
+            stream=self.stream,
+            timestamp=self.timestamp,
+            timestamp_unit=self.timestamp_unit,
+            missing=self.missing,
+            max_record_bytes=self.max_record_bytes,
+            max_streams=self.max_streams,
+            max_future_ns=int(self.max_future_s * 1e9),
+        )
+
+
+class WindowConfig(Section):
+    """How each stream is cut into windows; lengths are in readings."""
+
+    length: Annotated[int, Field(ge=8, le=4096)] = 64  # readings per window
+    patch: Annotated[int, Field(ge=1, le=512)] = 8  # readings per LSTM step
+    stride: Annotated[int, Field(ge=1)] = 1  # readings between two windows of a stream
+    max_gap_s: Positive | None = None  # a gap longer than this resets the stream's window, seconds; none: never
+
+    @model_validator(mode="after")
+    def _divides(self) -> WindowConfig:
+        if self.length % self.patch:
+            raise ValueError(f"length must be a multiple of patch; got length {self.length} and patch {self.patch}")
+        if self.stride > self.length:
+            raise ValueError(f"stride must be at most length {self.length}; got {self.stride}")
+        return self
+
+
+class ModelConfig(Section):
+    """The autoencoder and its training."""
+
+    directory: Path = Path("bundles")  # the registry of bundles
+    backbone: BackboneName = "lstm"  # kind of encoder and decoder
+    regulariser: RegulariserName = "plain"  # regularisation against overfitting
+    strength: Annotated[float, Field(gt=0, le=100)] | None = None  # of the regulariser; unit in docs/models.md
+    target_activation: Annotated[float, Field(gt=0, lt=1)] | None = None  # for sparse-kl; none: 0.05
+    hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units per layer
+    latent: Annotated[int, Field(ge=1, le=4096)] = 16  # width of the bottleneck
+    layers: Annotated[int, Field(ge=1, le=8)] = 1  # layers in encoder and in decoder
+    epochs: Annotated[int, Field(ge=1)] = 24  # maximum
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 50  # maximum; fewer if the data has fewer windows
+    patience: Annotated[int, Field(ge=1)] = 5  # early stopping: epochs without improvement, in the second half
+    batch_size: Annotated[int, Field(ge=1)] = 256  # windows per training step
+    learning_rate: Positive = 3e-3  # maximum of a one-cycle schedule
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # training device; auto: a GPU if available
+    holdout: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15  # newest fraction of each stream, for calibration
+    seed: int = 0  # the same seed gives the same bundle (on a CPU)
+    spool_directory: Path | None = None  # directory of the temporary training store; none: model.directory
+    threads: Annotated[int, Field(ge=1)] = 1  # torch threads; fixed, so that training and scores are reproducible
+    poll_s: Positive = 5.0  # seconds between checks for a newer bundle
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> ModelConfig:
+        if self.regulariser == "plain" and self.strength is not None:
+            raise ValueError(
+                f"strength has no effect with regulariser plain; got {self.strength}: leave it out or take another"
+            )
+        if self.regulariser != "sparse-kl" and self.target_activation is not None:
+            raise ValueError(
+                f"target_activation has an effect with regulariser sparse-kl alone; got {self.target_activation} "
+                f"with {self.regulariser}: leave it out"
+            )
+        return self
+
+
+class AlertingConfig(Section):
+    """When a score becomes an incident."""
+
+    budget_per_stream_per_week: Positive = 1.0  # false incidents that the alert line allows
+    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # an incident opens after this many scores at or above 1.0 ...
+    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among this many newest scores
+    exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: a score below this is quiet
+    resolve_after: Annotated[int, Field(ge=1)] = 32  # an incident resolves after this many quiet scores in a row
+    update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # growth of the peak that sends an update
+    silent_after: Intervals | None = 30.0  # typical intervals without a reading until a stream is silent; none: off
+    dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
+
+    @model_validator(mode="after")
+    def _n_of_m(self) -> AlertingConfig:
+        if self.open_after > self.open_within:
+            raise ValueError(
+                f"open_after must be at most open_within {self.open_within}; got {self.open_after}: "
+                "n of the last m needs n <= m"
+            )
+        return self
+
+
+class StateConfig(Section):
+    """Snapshots of windows and incidents, from which a restart resumes."""
+
+    directory: Path | None = Path("state")  # directory of snapshots; none: every start is cold
+    checkpoint_s: Positive = 5.0  # seconds between checkpoints
+    replay_records: Annotated[int, Field(ge=0)] = 20_000  # records per partition, to warm up without a snapshot
+
+
+class HttpConfig(Section):
+    """`/metrics`, `/healthz`, `/readyz`."""
+
+    host: str = "127.0.0.1"  # listen address
+    port: Annotated[int, Field(ge=0, le=65535)] = 9108  # listen port; 0: any free port, logged at start
+    max_stream_series: Annotated[int, Field(ge=0)] = 500  # maximum number of streams with series on /metrics
+
+
+class LogConfig(Section):
+    """Logging, to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # minimum level
+    format: Literal["text", "json"] = "text"  # output format
+
+
+class Settings(Section):
+    """All settings of one process."""
+
+    kafka: KafkaConfig = KafkaConfig()
+    records: RecordsConfig
+    window: WindowConfig = WindowConfig()
+    model: ModelConfig = ModelConfig()
+    alerting: AlertingConfig = AlertingConfig()
+    state: StateConfig = StateConfig()
+    http: HttpConfig = HttpConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Settings:
+        self.architecture()
+        return self
+
+    def architecture(self) -> Architecture:
+        """The network that window, features and model describe.
+
+        Raises:
+            ShapeError: They do not fit together; a `ValueError`, so pydantic reports it.
+        """
+        return Architecture(
+            features=len(self.records.features),
+            window=self.window.length,
+            patch=self.window.patch,
+            hidden=self.model.hidden,
+            latent=self.model.latent,
+            layers=self.model.layers,
+            backbone=self.model.backbone,
+            regulariser=self.model.regulariser,
+        )

@@ -1,0 +1,50 @@
+"""How librdkafka connects: the options all its clients share."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from streamer.config import KafkaConfig
+from streamer.errors import ConfigError
+
+try:
+    import confluent_kafka  # noqa: F401 - here so that a missing extra is said in one sentence
+except ImportError as missing:
+    raise ConfigError(
+        "kafka.client 'confluent' needs the confluent-kafka wheel; run: pip install 'streamer[confluent]', or set "
+        "kafka.client: kafka-python"
+    ) from missing
+
+_client_log = logging.getLogger("confluent_kafka")
+
+FETCH_MAX_WAIT_MS = 50
+
+
+def connection_options(config: KafkaConfig) -> dict[str, Any]:
+    """Options that every librdkafka client of this process shares."""
+    options: dict[str, Any] = {
+        "bootstrap.servers": config.bootstrap_servers,
+        "client.id": config.client_id,
+        "security.protocol": config.security_protocol,
+        "reconnect.backoff.max.ms": 2_000,
+        "socket.timeout.ms": config.request_timeout_ms,
+        "logger": _client_log,
+    }
+    if config.security_protocol.startswith("SASL"):
+        assert config.sasl_password is not None  # KafkaConfig insists on it
+        options |= {
+            "sasl.mechanism": config.sasl_mechanism,
+            "sasl.username": config.sasl_username,
+            "sasl.password": config.sasl_password.get_secret_value(),
+        }
+    if config.security_protocol.endswith("SSL"):
+        files = {
+            "ssl.ca.location": config.ssl_cafile,
+            "ssl.certificate.location": config.ssl_certfile,
+            "ssl.key.location": config.ssl_keyfile,
+        }
+        options |= {name: str(path) for name, path in files.items() if path}
+        if config.ssl_key_password:
+            options["ssl.key.password"] = config.ssl_key_password.get_secret_value()
+    return options

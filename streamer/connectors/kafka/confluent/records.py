@@ -1,0 +1,56 @@
+"""What librdkafka returns, as `RecordBatch`es and errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import confluent_kafka
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import PoisonedBatch, RecordBatch
+
+POISON = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
+
+
+def columns(topic: str, partition: int, messages: Sequence[Any]) -> RecordBatch:
+    """One list of messages as columns; no Python-level work per record."""
+    message, count = confluent_kafka.Message, len(messages)
+    stamps = list(map(message.timestamp, messages))  # (kind, ms)
+    kinds = np.fromiter(map(itemgetter(0), stamps), np.int64, count)
+    times = np.fromiter(map(itemgetter(1), stamps), np.int64, count)
+    headers: list[Any] = list(map(message.headers, messages))
+    return RecordBatch(
+        topic=topic,
+        partition=partition,
+        offsets=np.fromiter(map(message.offset, messages), np.int64, count),
+        timestamps_ms=np.where(kinds == confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1, times),
+        keys=list(map(message.key, messages)),
+        values=list(map(message.value, messages)),
+        headers=[found or [] for found in headers],  # None where there are none
+    )
+
+
+def poisoned(event: Any, topic: str) -> PoisonedBatch:
+    """The error event of a batch that nobody can read, as an exception."""
+    return PoisonedBatch(
+        f"{topic}[{event.partition()}]@{event.offset()}: the batch there cannot be read: {event.error()}; a damaged "
+        "record or a missing codec. A new consumer may seek past the batch",
+        partition=event.partition(),
+        offset=event.offset(),
+    )
+
+
+def explain(error: Any, config: KafkaConfig) -> str:
+    """One error of librdkafka in words that say what to do."""
+    reason = error.args[0] if isinstance(error, KafkaException) else error
+    who = f"user {config.sasl_username!r}" if config.sasl_username else "this client"
+    code = reason.code() if isinstance(reason, KafkaError) else None
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"{who} may not read topic {config.topic}; grant READ on it"
+    if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return f"{who} may not use group {config.group}; grant READ on it"
+    return reason.str() if isinstance(reason, KafkaError) else f"{type(error).__name__}: {error}"

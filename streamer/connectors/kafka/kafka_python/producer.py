@@ -1,0 +1,86 @@
+"""The producer on kafka-python."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka.kafka_python.options import (
+    BOOTSTRAP_TIMEOUT_MS,
+    bootstrap_list,
+    connection_options,
+    no_connection,
+)
+from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, Message, NotYet, Outbox
+
+log = logging.getLogger(__name__)
+
+
+class KafkaPythonProducer(Outbox):
+    """A `Producer` on kafka-python, idempotent: the broker keeps order and drops repeats.
+
+    Messages never time out inside the client: on 2.3.3 an expired one would leave
+    its place in the order, and `flush` has its own bound.
+    """
+
+    def __init__(self, config: KafkaConfig) -> None:
+        super().__init__(config.bootstrap_servers, stall_s=2 * config.request_timeout_ms / 1000)
+        self._config = config
+        self._idempotent = True
+        self._producer: KafkaProducer | None = None
+
+    def _connect(self, timeout_s: float) -> None:
+        options = connection_options(self._config)
+        options["api_version_auto_timeout_ms"] = round(1000 * min(BOOTSTRAP_TIMEOUT_MS / 1000, timeout_s))
+        try:
+            self._producer = KafkaProducer(
+                **options,
+                bootstrap_servers=bootstrap_list(self._config),
+                acks="all",
+                enable_idempotence=self._idempotent,
+                max_in_flight_requests_per_connection=1,
+                delivery_timeout_ms=float("inf"),
+                request_timeout_ms=self._config.request_timeout_ms,
+                max_block_ms=50,  # send() waits for a topic's metadata no longer than this
+                max_request_size=MAX_MESSAGE_BYTES + 48_576,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+        except kafka_errors.KafkaError as error:
+            raise no_connection(self._config) from error
+
+    def _transmit(self, message: Message) -> None:
+        assert self._producer is not None
+        try:
+            future = self._producer.send(message.topic, value=message.value, key=message.key, headers=message.headers)
+        except (kafka_errors.KafkaTimeoutError, TypeError) as error:
+            # kafka-python 2.3 cannot format one of its two messages for this timeout: "..." % a / b.
+            raise NotYet(f"no metadata for topic {message.topic}; does it exist?") from error
+        except Exception as error:  # refused before it was queued
+            message.fail(error)
+            return
+        future.add_callback(message.acknowledge)
+        future.add_errback(message.fail)
+
+    def _wait(self, timeout_s: float) -> None:
+        assert self._producer is not None
+        with contextlib.suppress(kafka_errors.KafkaTimeoutError):
+            self._producer.flush(timeout_s)
+        if self._idempotent and any(
+            isinstance(m.error, kafka_errors.ClusterAuthorizationFailedError) for m in self._sent
+        ):
+            log.warning(
+                "the cluster refuses idempotent writes (IDEMPOTENT_WRITE on the cluster, brokers before 2.8); going on "
+                "without: a retry may write a message twice"
+            )
+            self._idempotent = False
+
+    def _discard(self) -> None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            with contextlib.suppress(Exception):
+                producer.close(timeout=0)

@@ -1,0 +1,63 @@
+"""What kafka-python returns, as `RecordBatch`es and errors in our words."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import PoisonedBatch, RecordBatch
+from streamer.errors import BrokerError
+
+# Errors that poll() raises and survives: asking again is safe, if useless until someone acts.
+_SURVIVED = (
+    kafka_errors.BrokerResponseError,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.KafkaTimeoutError,
+)
+
+
+def columns(tp: TopicPartition, records: list[Any]) -> RecordBatch:
+    """One list of records as columns; no Python-level work per record."""
+    count = len(records)
+    return RecordBatch(
+        topic=tp.topic,
+        partition=tp.partition,
+        offsets=np.fromiter(map(itemgetter(3), records), np.int64, count),
+        timestamps_ms=np.fromiter(map(itemgetter(4), records), np.int64, count),
+        keys=list(map(itemgetter(6), records)),
+        values=list(map(itemgetter(7), records)),
+        headers=list(map(itemgetter(8), records)),
+    )
+
+
+def poll_failed(error: Exception, consumer: KafkaConsumer, config: KafkaConfig) -> BrokerError:
+    """What an exception of `poll` means: a refusal that may pass, or a batch nobody can read."""
+    if isinstance(error, _SURVIVED) and not isinstance(error, kafka_errors.CorruptRecordError):
+        return BrokerError(f"polling {config.topic}: {explain(error, config)}")
+    # kafka-python does not say which partition it was reading; its fetcher still holds that batch.
+    part = getattr(consumer._fetcher, "_next_partition_records", None)
+    partition = part.topic_partition.partition if part is not None else -1  # -1: between two batches
+    offset = part.next_fetch_offset if part is not None else -1
+    return PoisonedBatch(
+        f"{config.topic}[{partition}]@{offset}: the batch there cannot be read: {type(error).__name__}: "
+        f"{error}; a damaged record or a missing codec (lz4, zstandard, python-snappy). This consumer is of no "
+        "further use; a new one may seek past the batch",
+        partition=partition,
+        offset=offset,
+    )
+
+
+def explain(error: Exception, config: KafkaConfig) -> str:
+    """One error of kafka-python in words that say what to do."""
+    who = f"user {config.sasl_username!r}" if config.sasl_username else "this client"
+    if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
+        return f"{who} may not read topic {config.topic}; grant READ on it"
+    if isinstance(error, kafka_errors.GroupAuthorizationFailedError):
+        return f"{who} may not use group {config.group}; grant READ on it"
+    return f"{type(error).__name__}: {error}"

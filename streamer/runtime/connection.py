@@ -1,0 +1,118 @@
+"""One connection to the broker: a group member, a producer, and all that depends on the two.
+
+It lives until the daemon stops or the broker gives up on us; the next one begins with
+no partitions. Not inside: when to poll and when to take a checkpoint (`daemon`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from models.store.registry import Registry
+from streamer.config import Settings
+from streamer.connectors.kafka import connect_consumer, connect_producer
+from streamer.connectors.sinks import KafkaSinks
+from streamer.core.pipeline import Pipeline
+from streamer.errors import BrokerError
+from streamer.runtime.checkpoints import Checkpoints
+from streamer.runtime.gauges import Gauges
+from streamer.runtime.intake import Intake
+from streamer.runtime.partitions import Partitions, Poison
+from streamer.runtime.positions import Positions
+from streamer.runtime.publishing import Publisher
+from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.status import Status
+
+log = logging.getLogger(__name__)
+
+
+class Connection:
+    """Joins the group; everything here is used from one thread.
+
+    Args:
+        settings: All settings.
+        pipeline: Holds the state of the partitions assigned.
+        store: Where snapshots are; None: nowhere.
+        models: Bundles that snapshots were written with.
+        gauges: Metrics.
+        status: Told that the loop is alive.
+        poison: Batches that could not be read over earlier connections.
+        stop: Set when the process has been told to stop.
+        clock: Seconds since 1970, for metrics.
+
+    Raises:
+        BrokerError: The broker cannot be reached.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pipeline: Pipeline,
+        store: SnapshotStore | None,
+        models: Registry,
+        gauges: Gauges,
+        status: Status,
+        poison: Poison,
+        stop: threading.Event,
+        clock: Callable[[], float],
+    ) -> None:
+        kafka, metrics = settings.kafka, gauges.metrics
+        self.positions: Positions = {}
+        self.sinks = KafkaSinks(connect_producer(kafka), kafka, max_value_bytes=settings.records.max_record_bytes)
+        try:
+            self.consumer = connect_consumer(
+                kafka,
+                # Called inside `poll` and `close`, when `partitions` is there.
+                on_assigned=lambda numbers: self.partitions.assigned(numbers),
+                on_revoked=lambda numbers: self.partitions.revoked(numbers),
+                on_offset_reset=lambda reset: self.partitions.offset_reset(reset),
+            )
+        except BaseException:
+            self.sinks.close()
+            raise
+        self.checkpoints = Checkpoints(
+            self.positions,
+            pipeline=pipeline,
+            sinks=self.sinks,
+            store=store,
+            consumer=self.consumer,
+            metrics=metrics,
+            status=status,
+            stop=stop,
+            clock=clock,
+        )
+        self.partitions = Partitions(
+            self.positions,
+            settings=settings,
+            pipeline=pipeline,
+            store=store,
+            models=models,
+            consumer=self.consumer,
+            checkpoints=self.checkpoints,
+            poison=poison,
+            metrics=metrics,
+            status=status,
+        )
+        publisher = Publisher(
+            self.sinks,
+            self.positions,
+            pipeline=pipeline,
+            newest=gauges.newest,
+            scores=kafka.scores_topic is not None,
+            metrics=metrics,
+            clock=clock,
+        )
+        self.intake = Intake(self.positions, pipeline=pipeline, publisher=publisher, metrics=metrics, clock=clock)
+
+    def close(self) -> None:
+        """Leave the group, which takes a checkpoint of the partitions still held."""
+        try:
+            self.consumer.close()
+        except BrokerError as error:
+            log.warning("leaving the group: %s", error)
+        finally:
+            self.partitions.drop_all()
+            self.sinks.close()

@@ -1,0 +1,85 @@
+"""The bundle in use: wait for the first, take newer ones over, refuse bad ones.
+
+Not inside: which bundle is current (`models.store.registry`), what it fits (`core.pipeline`).
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from models.detector import Detector
+from models.errors import ArtifactError, ModelError
+from models.store.registry import Registry
+from streamer.core.pipeline import Pipeline, canary
+from streamer.errors import ConfigError
+from streamer.observability.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+def load_current(models: Registry) -> tuple[Detector, str] | None:
+    """The current bundle's detector, tried out, and its version; None when nothing is current yet.
+
+    Raises:
+        ArtifactError: The current bundle cannot be trusted.
+    """
+    if models.current() is None:
+        return None
+    detector, manifest = models.load()
+    canary(detector)
+    return detector, str(manifest["version"])
+
+
+class ModelWatch:
+    """Swaps a pipeline's detector when another bundle is promoted.
+
+    Args:
+        pipeline: Whose detector.
+        models: Where bundles are promoted.
+        metrics: Says which bundle is in use.
+    """
+
+    def __init__(self, pipeline: Pipeline, models: Registry, metrics: Metrics) -> None:
+        self._pipeline, self._models, self._metrics = pipeline, models, metrics
+        self._refused: str | None = None  # version, or what is wrong with the pointer; told of once
+
+    def look(self) -> None:
+        """Take a newly promoted bundle into use; a bad one is refused once and the old one stays."""
+        in_use = self._pipeline.scorer.version
+        try:
+            version = self._models.current()
+        except ArtifactError as error:
+            if self._refused != str(error):
+                self._refused = str(error)
+                self._metrics.model_reload_failures.labels("artifact").inc()
+                log.error("registry: %s; bundle %s stays", error, in_use)
+            return
+        if version == in_use:
+            self._refused = None  # promoted again, a refused bundle may have been mended
+        if version in (None, in_use, self._refused):
+            return
+        reason = "artifact"
+        try:
+            detector, _ = self._models.load(version)
+            reason = "canary"
+            canary(detector)
+            reason = "config"
+            self._pipeline.swap(detector, str(version))
+        except (ArtifactError, ModelError, ConfigError) as error:
+            self._refused = version
+            self._metrics.model_reload_failures.labels(reason).inc()
+            log.error("bundle %s refused, %s stays: %s", version, in_use, error)
+            return
+        self._metrics.model_reloads.inc()
+        self.announce()
+
+    def announce(self) -> None:
+        """Say in log and metrics which bundle is in use."""
+        scorer = self._pipeline.scorer
+        made = scorer.detector.architecture
+        self._metrics.model_info.clear()
+        self._metrics.model_info.labels(scorer.version, made.backbone, made.regulariser).set(1)
+        created = datetime.strptime(scorer.version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        self._metrics.model_trained.set(created.timestamp())
+        log.info("scoring with bundle %s", scorer.version)

@@ -1,0 +1,18 @@
+"""Where each assigned partition stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Position:
+    """Offsets of one partition."""
+
+    next_offset: int  # first record not dealt with
+    publish_from: int  # records before it only rebuild state
+    saved_offset: int  # where the newest checkpoint stands; -1 before the first, so that it commits the start
+    committed: int | None = None  # the group's offset, as far as we know
+
+
+Positions = dict[int, Position]  # by partition

@@ -1,0 +1,109 @@
+"""What a batch led to goes out: alerts and scores to the sinks, counts to the metrics, bad records as dead letters.
+
+Not inside: how messages are delivered (`connectors`), when they must be (`checkpoints`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from streamer.connectors.kafka import RecordBatch
+from streamer.connectors.sinks import KafkaSinks
+from streamer.core.events import OPEN, RESOLVE
+from streamer.core.pipeline import Outcome, Pipeline
+from streamer.formats.rejects import STREAM_LIMIT, Reject
+from streamer.observability.metrics import Metrics
+from streamer.observability.stream_series import NewestScores
+from streamer.runtime.positions import Positions
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes what one connection reads.
+
+    Args:
+        sinks: Where alerts, scores and dead letters go.
+        positions: Alerts of records before `publish_from` were published already.
+        pipeline: Knows streams by name, and the version that scored.
+        newest: Keeps the newest scores for `/metrics`.
+        scores: Whether every score is published too.
+        metrics: Counts.
+        clock: Seconds since 1970, for metrics.
+    """
+
+    def __init__(
+        self,
+        sinks: KafkaSinks,
+        positions: Positions,
+        *,
+        pipeline: Pipeline,
+        newest: NewestScores,
+        scores: bool,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sinks, self._positions, self._pipeline = sinks, positions, pipeline
+        self._newest, self._scores, self._metrics, self._clock = newest, scores, metrics, clock
+
+    def publish(self, outcome: Outcome) -> None:
+        """Alerts, scores and counts of one batch of readings."""
+        self._publish_alerts(outcome)
+        self._publish_scores(outcome)
+        metrics, readings, scores = self._metrics, outcome.readings, outcome.scores
+        metrics.records_windowed.inc(len(readings))
+        metrics.records_duplicate.inc(outcome.duplicates)
+        metrics.records_late.inc(outcome.late)
+        metrics.window_resets.labels("gap").inc(outcome.resets)
+        metrics.filled_values.inc(int(np.isnan(readings.values).sum()))
+        metrics.windows_sparse.inc(scores.sparse)
+        metrics.scoring_failures.inc(scores.failures)
+        if len(readings):
+            metrics.last_event.set(float(readings.time_ns.max()) / 1e9)
+
+    def dead_letter(self, batch: RecordBatch, rejects: Sequence[Reject]) -> None:
+        """Send rejected records on, but for those over a limit, which are only counted."""
+        for reject in rejects:
+            log.debug(
+                "%s[%d]@%d: %s: %s",
+                batch.topic, batch.partition, batch.offsets[reject.row], reject.reason, reject.detail,
+            )  # fmt: skip
+            if reject.reason == STREAM_LIMIT:
+                # A copy of every record of streams nobody asked for would be a second flood.
+                self._metrics.records_rejected.labels(reject.reason).inc()
+            else:
+                self._sinks.publish_dead_letter(batch, reject)
+                self._metrics.records_dead_lettered.labels(reject.reason).inc()
+
+    def _publish_alerts(self, outcome: Outcome) -> None:
+        metrics = self._metrics
+        for alert, event, (partition, offset) in zip(outcome.alerts, outcome.events, outcome.triggers, strict=True):
+            if offset < self._positions[partition].publish_from:
+                continue
+            self._sinks.publish_alert(alert)
+            metrics.alerts_published.labels(event.event).inc()
+            if event.event == OPEN:
+                metrics.incidents_opened.labels(event.kind, alert.severity).inc()
+            elif event.event == RESOLVE:
+                metrics.incidents_resolved.labels(event.kind).inc()
+            log.info("%s %s: %s", event.event, alert.incident_id[:8], alert.summary)
+
+    def _publish_scores(self, outcome: Outcome) -> None:
+        readings, scores = outcome.readings, outcome.scores
+        scored = ~np.isnan(scores.score)
+        if not scored.any():
+            return
+        codes = readings.stream[scored]
+        if self._scores:
+            self._sinks.publish_scores(
+                [self._pipeline.streams.names[code] for code in codes],
+                readings.time_ns[scored],
+                scores.score[scored],
+                self._pipeline.scorer.version,
+            )
+        self._newest.update(codes, scores.score[scored], outcome.settled[scored], scores.error[scored])
+        self._metrics.windows_scored.inc(int(scored.sum()))
+        self._metrics.last_window_scored.set(self._clock())
