@@ -4,11 +4,11 @@
 #   docker run --rm streamer --help
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
-# ---- build: everything is installed into one virtual environment, which is all that moves on
+# ---- build: everything is installed into one virtual environment, the only thing copied on
 FROM ${PYTHON_IMAGE} AS dependencies
 WORKDIR /src
 
-# Rebuilt only when a lock changes. setup_env.py takes the CPU build of torch; no GPU is seen while an image is built.
+# Rebuilt only when a lock changes. setup_env.py installs the CPU build of torch: no GPU is visible during an image build.
 COPY requirements-run.lock requirements-torch.lock ./
 COPY tools/setup_env.py tools/
 RUN python tools/setup_env.py --venv /opt/streamer --runtime --no-project
@@ -45,7 +45,7 @@ USER 10001:10001
 WORKDIR /var/lib/streamer
 EXPOSE 9108
 
-# Ready means: broker, topics, rights and model are proved. Offline commands have no port: switch it off for them.
+# Ready means: broker, topics, ACLs and model are verified. Offline commands have no port: disable it for them.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9108/readyz', timeout=4)"]
 

@@ -12,26 +12,26 @@ ARGS ?=
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## create .venv with everything pinned; instant when nothing changed
+setup: ## create .venv with everything pinned; instant if nothing has changed
 	@$(PYTHON) tools/setup_env.py
 
-demo: setup ## the whole path on simulated machines, about a minute and a half, no Docker
+demo: setup ## the whole product on simulated machines, about a minute and a half, no Docker
 	@$(BIN)/streamer demo $(ARGS)
 
-test: setup ## all tests but those of the compose stack
+test: setup ## all tests except those of the compose stack
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: setup ## ruff, mypy --strict and the dependency rule
+lint: setup ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-format: setup ## rewrite the code as ruff likes it
+format: setup ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## ratios measured in one run
+bench: setup ## performance ratios measured in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 up: ## the compose stack: Kafka, daemon, simulator, Prometheus, Alertmanager, Grafana
@@ -41,12 +41,12 @@ up: ## the compose stack: Kafka, daemon, simulator, Prometheus, Alertmanager, Gr
 down: ## stop the compose stack and remove its data
 	docker compose down --volumes
 
-test-compose: setup ## prove the compose stack on a Docker engine
+test-compose: setup ## test the compose stack on a Docker engine
 	@$(BIN)/python -m pytest -m compose --timeout 900 tests/compose $(ARGS)
 
-lock: ## write the lock files again from pyproject.toml (UPGRADE=1: newest versions)
+lock: ## regenerate the lock files from pyproject.toml (UPGRADE=1: newest versions)
 	@$(PYTHON) tools/lock.py $(if $(UPGRADE),--upgrade)
 
-clean: ## remove .venv and every cache
+clean: ## remove .venv and all caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,6 +29,7 @@ import torch
 from benchmarks import training, workloads
 from models.detector import BATCH, Detector
 from streamer.core.pipeline import Pipeline
+from streamer.formats.json_objects import JsonDecoder
 
 AIMS = {
     "model / matmul": 0.70,
@@ -63,9 +64,11 @@ def main() -> int:
 def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     """The ratios, and absolute figures for scale."""
     detector = workloads.detector()
-    pipeline = Pipeline(workloads.settings(), detector, "benchmark")
+    settings = workloads.settings()
+    pipeline = Pipeline(settings.pipeline_options(), detector, "benchmark")
+    decoder = JsonDecoder.of(settings.records, pipeline.keys)
     # At full load polls are full: `max_poll_records`, here some readings of every stream.
-    a_poll = workloads.settings().kafka.max_poll_records // workloads.STREAMS
+    a_poll = settings.kafka.max_poll_records // workloads.STREAMS
     readings_a_poll = a_poll * workloads.STREAMS
     steps = workloads.messages(workloads.WINDOW + (rounds + 1) * a_poll)
     offsets, now = np.arange(readings_a_poll), np.full(readings_a_poll, 1 << 62)
@@ -74,9 +77,7 @@ def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
         messages = [message for step in steps[first : first + a_poll] for message in step]
         n = len(messages)
         began = time.perf_counter()
-        readings, rejects = pipeline.decoder.decode(
-            messages, [None] * n, partition=0, offsets=offsets[:n], now_ns=now[:n]
-        )
+        readings, rejects = decoder.decode(messages, [None] * n, partition=0, offsets=offsets[:n], now_ns=now[:n])
         scores = pipeline.process(readings).scores.score
         taken.append((time.perf_counter() - began) / n)
         assert not rejects
@@ -113,22 +114,13 @@ def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     def ratio(above: list[float], below: list[float]) -> float:
         return statistics.median(a / b for a, b in zip(above, below, strict=False))
 
-    tables = (
-        pipeline.scorer.windower.table,
-        pipeline.ordering.table,
-        pipeline.incidents.table,
-        pipeline.silence.table,
-        pipeline.scorer.table,
-        pipeline.scorer.adapted,
-        pipeline.retrospective.table,
-    )
-    names = sum(sys.getsizeof(name) for name in pipeline.streams.names) + sys.getsizeof(pipeline.streams.codes)
+    names = sum(sys.getsizeof(name) for name in pipeline.keys.names) + sys.getsizeof(pipeline.keys.codes)
     ratios = {
         "model / matmul": statistics.median(flops / b / p for b, p in zip(bare, peak, strict=True)),
         "pipeline / model": ratio(bare, whole),
         "pipeline / loop": ratio(naive, whole),
         "patched / unpatched": ratio(single, bare),
-        "bytes a stream": sum(table.bytes_per_row for table in tables) + names / workloads.STREAMS,
+        "bytes a stream": pipeline.keys.bytes_per_stream + names / workloads.STREAMS,
     }
     scale = {
         "matrix multiply GFLOP/s": statistics.median(peak) / 1e9,

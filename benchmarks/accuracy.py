@@ -1,17 +1,17 @@
-"""Scores of labelled series, made as the product makes them, for a judge to read.
+"""Scores labelled series with the daemon's pipeline, to be evaluated by any metric.
 
     python -m benchmarks.accuracy --data FOLDER --out DIR [--seeds 0,1,2] [--sets asd,smd] [--jobs 1]
 
 FOLDER/<set>/<series>.parquet has `timestamp`, a column for each feature, `label` (1 inside an anomaly) and `split`
-(`train` or `test`). For every series a bundle is trained on its train rows and all its rows go through the stations of
-the daemon. The configuration is the product's default, or that of --config, and the same for every series; only
-the names of the features differ. What comes out:
+(`train` or `test`). For every series a bundle is trained on its train rows and all its rows are run through the
+daemon's pipeline. The configuration is the product's default, or that of --config, and the same for every series; only
+the names of the features differ. Output:
 
-    DIR/seed-<seed>/<set>/<series>.csv   timestamp,score: a row for each of the file's, empty where no window was scored
+    DIR/seed-<seed>/<set>/<series>.csv   timestamp,score: one row per row of the file, empty where no window was scored
     DIR/seed-<seed>/runs.csv             set,series,rows,train_rows,train_s,score_s,windows_per_s
 
-A file that is there is not made again, so a run that was stopped goes on. Labels choose the series, those with labelled
-and unlabelled test rows, and nothing else. Not inside: metrics (a judge's work), speed (`python -m benchmarks`).
+Existing files are kept, so an interrupted run can be resumed. Labels serve only to select the series: those with
+labelled and unlabelled test rows. Not inside: metrics, speed (`python -m benchmarks`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ RUNS = ["set", "series", "rows", "train_rows", "train_s", "score_s", "windows_pe
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One file that can be judged."""
+    """One file that can be evaluated."""
 
     path: Path
     features: tuple[str, ...]
@@ -64,7 +64,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one series gave."""
+    """Result of one series."""
 
     score: NDArray[np.float32]  # (rows,) in the file's order; NaN where no window was scored
     train_s: float
@@ -72,7 +72,7 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Score everything that is not there yet; returns an exit code."""
+    """Score everything that is missing; returns an exit code."""
     options = _parser().parse_args(arguments)
     logs.configure(config.LogConfig())
     try:
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def score_all(
     data: Path, out: Path, seeds: Sequence[int], sets: Sequence[str] | None, jobs: int, base: Settings
 ) -> int:
-    """Score every series that can be judged, once for each seed.
+    """Score every series that can be evaluated, once per seed.
 
     Args:
         data: Folder of sets.
@@ -94,13 +94,13 @@ def score_all(
         seeds: Of the training.
         sets: Names of folders in `data`; None: all.
         jobs: Processes; each trains and scores one series at a time, on one thread.
-        base: Settings; each series puts in its features.
+        base: Settings; each series sets its features.
 
     Returns:
-        0; 1 if a series could not be trained on (the others are there).
+        0; 1 if a series could not be trained on (the others were written).
 
     Raises:
-        DataError: A file or folder is not as it should be; nothing was done.
+        DataError: A file or folder is invalid; nothing was done.
     """
     found, skipped = find(data, sets)
     for name, why in skipped:
@@ -123,10 +123,10 @@ def score_all(
 
 
 def find(data: Path, sets: Sequence[str] | None) -> tuple[list[Series], list[tuple[str, str]]]:
-    """Series that can be judged, and the names of the others with the reason.
+    """Series that can be evaluated, and the names of the others with the reason.
 
     Raises:
-        DataError: No such folder or set, or a file that is not as it should be.
+        DataError: No such folder or set, or an invalid file.
     """
     if not data.is_dir():
         raise DataError(f"--data: wanted a folder of sets, each a folder of Parquet files; {data} is none")
@@ -183,7 +183,7 @@ def settings_for(series: Series, seed: int, base: Settings, registry: Path) -> S
 
 
 def _look(path: Path) -> tuple[Series, str | None]:
-    """What a file holds, and why it cannot be judged, if so."""
+    """What a file holds, and why it cannot be evaluated, if so."""
     try:
         columns = pq.read_schema(path).names
     except (OSError, ValueError) as error:
@@ -201,7 +201,7 @@ def _look(path: Path) -> tuple[Series, str | None]:
         return series, "no train rows"
     labelled = int(table.loc[test, LABEL].sum())
     if not 0 < labelled < int(test.sum()):
-        return series, f"labels in {labelled} of {int(test.sum())} test rows leave nothing to judge"
+        return series, f"labels in {labelled} of {int(test.sum())} test rows leave nothing to evaluate"
     return series, None
 
 
@@ -232,7 +232,7 @@ def _start_worker() -> None:
 
 
 def _work(series: Series, seed: int, base: Settings) -> Run | str:
-    """`run_series` without bars of its own, or what is wrong with the series."""
+    """`run_series` without progress bars of its own, or the error."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             return run_series(series, seed, base)

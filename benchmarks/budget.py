@@ -79,9 +79,9 @@ def names(machines: int) -> list[str]:
 def incidents(made: Detector, values: NDArray[np.float32]) -> int:
     """Incidents that open on `(steps, machines, features)`."""
     steps, machines, features = values.shape
-    street = Pipeline(SETTINGS, made, "benchmark")
+    street = Pipeline(SETTINGS.pipeline_options(), made, "benchmark")
     for name in names(machines):
-        street.streams.add(name)
+        street.keys.add(name)
     opened = 0
     with progress("scoring", steps) as advance:
         for begin in range(0, steps, _BATCH):

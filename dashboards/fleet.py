@@ -213,7 +213,10 @@ def build() -> dict[str, Any]:
             lines(
                 "Streams by state",
                 "warming: window not full yet; active: scored; alerting: incident open; silent: no readings arrive.",
-                [(f"sum by (state) (streamer_streams_tracked{{{JOB}}})", "{{state}}")],
+                [
+                    (f"sum by (state) (streamer_streams_tracked{{{JOB}}})", "{{state}}"),
+                    (f"sum(increase(streamer_streams_expired_total{{{JOB}}}[1h])) > 0", "expired in the last hour"),
+                ],
                 stacked=True,
             )
         )

@@ -1,11 +1,10 @@
-"""streamer: watches live time series in Kafka and tells people what is strange.
+"""streamer: detects anomalies in live time series from Kafka and raises alerts.
 
-The street, one station a module:
+    cli -> offline | runtime -> connectors | observability -> config -> formats -> core
 
-    broker -> records -> frames -> windows -> scoring -> incidents -> sinks
-
-`pipeline` joins the stations between bytes and alerts; `daemon` and the offline
-commands (`retrain`, `backtest`, `replay`, `demo`) put it to work.
+`core.pipeline` is the processing pipeline, from readings to alerts; the daemon (`runtime`)
+and the offline commands (`retrain`, `backtest`, `replay`, `demo`) run it.
+docs/architecture.md has the whole picture.
 """
 
 __version__ = "0.1.0"

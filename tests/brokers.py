@@ -198,6 +198,7 @@ class KafkaNode(_Admin):
             "offsets.topic.num.partitions": "1",
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "1",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": str(self.min_session_ms),
             "auto.create.topics.enable": "false",

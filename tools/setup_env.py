@@ -15,6 +15,7 @@ The syntax stays readable to Python 3.7, so that an old interpreter prints `chec
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -23,7 +24,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,8 @@ PYTHON_WANTED = (3, 11)
 STAMP = ".streamer-setup.json"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 BUILDS = ("cpu", "cuda", "any")
+
+TELL_EVERY_S = 10.0  # how long set-up is silent at most
 
 EXIT_USAGE = 64
 EXIT_FAILED = 69
@@ -210,18 +215,60 @@ def read_stamp(venv: Path) -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------- running it
 
 
-def say(text: str) -> None:
-    print(f"setup: {text}", flush=True)
+def say(text: str, at: str = "") -> None:
+    print(f"setup: {at} {text}" if at else f"setup: {text}", flush=True)
 
 
-def run_pip(pip: list[str], arguments: tuple[str, ...]) -> str:
-    """Run one `pip install`; empty when it worked, else what pip said last."""
+def run_pip(
+    pip: list[str],
+    arguments: tuple[str, ...],
+    tell: Callable[[str], None] = lambda text: None,
+    every_s: float = TELL_EVERY_S,
+) -> str:
+    """Run one `pip install`; empty when it worked, else what pip said last.
+
+    `tell` hears every `every_s` what pip is doing: it may be silent for minutes while it downloads.
+    """
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", PIP_ROOT_USER_ACTION="ignore")
     command = [*pip, "install", "--progress-bar", "off", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
+    started = time.monotonic()
+    running = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    said: list[str] = []
+    reader = threading.Thread(target=said.extend, args=(running.stdout,), daemon=True)
+    reader.start()
+    try:
+        while reader.is_alive():
+            reader.join(every_s)
+            if reader.is_alive():
+                tell(f"{activity(said)}, {time.monotonic() - started:.0f} s so far")
+    except BaseException:
+        running.terminate()
+        raise
+    if running.wait() == 0:
         return ""
-    return "\n              ".join(reasons(done.stdout + done.stderr))
+    return "\n              ".join(reasons("".join(said)))
+
+
+def activity(said: list[str]) -> str:
+    """What pip is doing, from what it said; names and sizes, no addresses.
+
+    >>> activity(["Collecting numpy==2.0\n", "  Downloading https://u:p@host/numpy-2.0-cp311.whl (16.3 MB)\n"])
+    'downloading numpy-2.0-cp311.whl (16.3 MB)'
+    """
+    for line in reversed(said[-200:]):
+        word, _, rest = line.strip().partition(" ")
+        if word == "Downloading":
+            address, _, size = rest.partition(" ")
+            return f"downloading {address.rsplit('/', 1)[-1]} {size}".strip()
+        if word in ("Collecting", "Processing"):
+            return f"fetching {rest.split('/')[-1].split(' ')[0]}"
+        if line.startswith("Installing collected packages"):
+            return f"unpacking {line.count(',') + 1} package(s)"
+        if word in ("Building", "Preparing", "Obtaining"):
+            return "building"
+    return "asking the package index"
 
 
 def reasons(output: str) -> list[str]:
@@ -282,11 +329,12 @@ def check_torch(python: Path, build: str) -> str:
 def install(pip: list[str], steps: list[Step], machine: Machine, build: str, version: str) -> None:
     for number, step in enumerate(steps, start=1):
         started, tried = time.monotonic(), []
-        say(f"{number}/{len(steps)} {step.title}")
+        at = f"{number}/{len(steps)}"
+        say(step.title, at)
         for where, arguments in step.ways:
-            problem = run_pip(pip, arguments)
+            problem = run_pip(pip, arguments, functools.partial(say, at=at))
             if not problem:
-                say(f"{number}/{len(steps)} done in {time.monotonic() - started:.0f} s ({where})")
+                say(f"done in {time.monotonic() - started:.0f} s ({where})", at)
                 break
             tried.append((where, problem))
         else:

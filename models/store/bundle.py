@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +54,14 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 4 << 30
 
 
-def save(detector: Detector, directory: Path, *, created: datetime, fingerprint: str) -> str:
+def save(
+    detector: Detector,
+    directory: Path,
+    *,
+    created: datetime,
+    fingerprint: str,
+    trained_on: Mapping[str, Any] | None = None,
+) -> str:
     """Write a detector into an empty `directory` and fsync it.
 
     Args:
@@ -61,6 +69,8 @@ def save(detector: Detector, directory: Path, *, created: datetime, fingerprint:
         directory: Exists and is empty; the caller moves it into place (`registry`).
         created: Moment of the fit, with a time zone.
         fingerprint: Digest of the training data.
+        trained_on: Up to where the training data reaches in the topic it came from:
+            `{"topic": ..., "partitions": {"0": next offset, ...}}`; None if it came from files.
 
     Returns:
         The version: creation time and a digest of the content, e.g. `20260102T030405Z-1a2b3c4d`.
@@ -87,6 +97,7 @@ def save(detector: Detector, directory: Path, *, created: datetime, fingerprint:
         "policy": asdict(detector.policy),
         "fit": detector.report,
         "data_fingerprint": fingerprint,
+        "trained_on": None if trained_on is None else dict(trained_on),
         "libraries": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -13,6 +13,7 @@ inside: whether a bundle is any good.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,16 @@ class Registry:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def publish(self, detector: Detector, *, created: datetime, fingerprint: str, promote: bool = True) -> str:
-        """Store a detector as a new version; make it current if `promote`.
+    def publish(
+        self,
+        detector: Detector,
+        *,
+        created: datetime,
+        fingerprint: str,
+        trained_on: Mapping[str, Any] | None = None,
+        promote: bool = True,
+    ) -> str:
+        """Store a detector as a new version; make it current if `promote`. The rest is as in `bundle.save`.
 
         Raises:
             ArtifactError: The directory cannot be written.
@@ -45,7 +54,7 @@ class Registry:
             except OSError as error:
                 raise ArtifactError(f"{self.directory}: wanted a writable directory; {error.strerror}") from None
             try:
-                version = bundle.save(detector, aside, created=created, fingerprint=fingerprint)
+                version = bundle.save(detector, aside, created=created, fingerprint=fingerprint, trained_on=trained_on)
                 aside.chmod(0o755)
                 with contextlib.suppress(FileExistsError):
                     # The same second and the same content: it is here already.

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,7 +82,9 @@ def _add_retrain(retrain: argparse.ArgumentParser) -> None:
     source = retrain.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="train on CSV or Parquet files")
     source.add_argument("--from-kafka", action="store_true", help="train on the readings in the input topic")
-    retrain.add_argument("--since", metavar="AGE", help="with --from-kafka: not older than 7d, 12h, 30m")
+    age = "an age such as 7d, 12h or 30m, or a time in ISO 8601"
+    retrain.add_argument("--since", metavar="WHEN", help=f"with --from-kafka: records from then on; {age}")
+    retrain.add_argument("--until", metavar="WHEN", help="with --from-kafka: records before then; as --since")
     _add_where(retrain)
     retrain.add_argument("--no-promote", action="store_true", help="store the bundle without making it current")
     retrain.add_argument(
@@ -143,11 +147,12 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 def _check_together(options: argparse.Namespace) -> None:
     """Refuse options that make no sense with or without others; durations become seconds."""
     if options.command == "retrain":
-        if options.since is not None and not options.from_kafka:
-            raise ConfigError("--since: goes with --from-kafka; choose rows of files with --where")
+        for option in ("since", "until"):
+            if getattr(options, option) is not None and not options.from_kafka:
+                raise ConfigError(f"--{option}: goes with --from-kafka; choose rows of files with --where")
         if options.where and options.from_kafka:
             raise ConfigError("--where: goes with --data; choose readings of the topic with --since")
-        options.since = _duration("--since", options.since)
+        _check_times(options)
     elif options.command == "simulate":
         if options.config is None and options.out is None:
             raise ConfigError(
@@ -166,11 +171,27 @@ def _check_together(options: argparse.Namespace) -> None:
             raise ConfigError("models list: takes no version; for one bundle: streamer models show VERSION")
 
 
-def _duration(option: str, text: str | None) -> float | None:
+def _check_times(options: argparse.Namespace) -> None:
+    """`--since` and `--until` become seconds since 1970, in this order."""
+    now_s = time.time()
+    since, until = options.since, options.until
+    options.since, options.until = _moment("--since", since, now_s), _moment("--until", until, now_s)
+    if None not in (options.since, options.until) and options.since >= options.until:
+        raise ConfigError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
+
+
+def _moment(option: str, text: str | None, now_s: float) -> float | None:
+    """Seconds since 1970 of an age or an ISO 8601 time, which without a zone is UTC."""
+    if text is None:
+        return None
     try:
-        return None if text is None else parse_duration(text)
+        return now_s - parse_duration(text)
     except ValueError as error:
-        raise ConfigError(f"{option}: {error}") from None
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise ConfigError(f"{option}: {error}, or an ISO 8601 time such as 2026-01-31T08:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Parser(argparse.ArgumentParser):

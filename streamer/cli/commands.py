@@ -46,19 +46,20 @@ def check(options: Namespace) -> int:
     print(f"ok    configuration {options.config}")
     from models.errors import ModelError
     from models.store.registry import Registry
-    from streamer.connectors.kafka.probe import probe
+    from streamer.connectors.kafka.probe import Missing, probe
     from streamer.core.pipeline import canary, check_fit
 
     code = EXIT_OK
     try:
         detector, manifest = Registry(settings.model.directory).load()
-        check_fit(settings, detector, str(manifest["version"]))
+        check_fit(settings.pipeline_options(), detector, str(manifest["version"]))
         canary(detector)
         print(f"ok    bundle {manifest['version']}, {manifest['streams']} stream(s)")
     except (ModelError, ConfigError) as error:
         print(f"FAIL  bundle: {error}")
         code = EXIT_CONFIG
-    report = probe(settings.kafka, create_missing=False)
+    missing = Missing.CREATED_BY_RUN if settings.kafka.create_topics else Missing.FAIL
+    report = probe(settings.kafka, missing=missing)
     for step in report.steps:
         word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
         print(f"{word}  {step.detail}")
@@ -71,10 +72,15 @@ def retrain(options: Namespace) -> int:
 
     promote = not options.no_promote
     if options.from_kafka:
-        from streamer.connectors.kafka.topic_reader import read_topic
+        from streamer.connectors.kafka.probe import Needs, require
+        from streamer.connectors.kafka.topic_reader import TimeRange, TopicReader
+        from streamer.offline.progress import progress
 
-        data = read_topic(settings, options.since)
-        version = training.retrain(settings, data, promote=promote, warm_start=options.warm_start)
+        require(settings.kafka, Needs(reads=(settings.kafka.topic,)))
+        data = TopicReader(settings, TimeRange.of(options.since, options.until), progress)
+        version = training.retrain(
+            settings, data, promote=promote, warm_start=options.warm_start, trained_on=data.trained_on
+        )
     else:
         version = training.retrain_from_files(
             settings, options.data, options.where, promote=promote, warm_start=options.warm_start
@@ -117,9 +123,11 @@ def replay(options: Namespace) -> int:
     settings = _settings(options)
     from streamer.connectors import files as datafiles
     from streamer.connectors.kafka import connect_producer
+    from streamer.connectors.kafka.probe import Needs, require
     from streamer.offline import replay as replaying
 
     data = datafiles.load(options.data, settings.records, options.where)
+    require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
     producer = connect_producer(settings.kafka)
     try:
         sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())

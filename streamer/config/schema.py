@@ -25,6 +25,8 @@ from pydantic import (
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.core.durations import parse_duration
+from streamer.core.incidents import Rule
+from streamer.core.options import PipelineOptions
 from streamer.formats.json_objects import JsonOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
@@ -252,10 +254,10 @@ class AlertingConfig(Section):
     """When a score becomes an incident."""
 
     budget_per_stream_per_week: Positive = 1.0  # false incidents that the alert line allows
-    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # an incident opens after this many scores at or above 1.0 ...
-    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among this many newest scores
+    open_after: Annotated[int, Field(ge=1, le=64)] = 3  # readings scored at or above 1.0 that open an incident ...
+    open_within: Annotated[int, Field(ge=1, le=64)] = 5  # ... among this many newest; a score counts for its stride
     exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: a score below this is quiet
-    resolve_after: Annotated[int, Field(ge=1)] = 32  # an incident resolves after this many quiet scores in a row
+    resolve_after: Annotated[int, Field(ge=1)] = 32  # an incident resolves after this many quiet readings in a row
     update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # growth of the peak that sends an update
     silent_after: Intervals | None = 30.0  # typical intervals without a reading until a stream is silent; none: off
     dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
@@ -325,4 +327,26 @@ class Settings(Section):
             layers=self.model.layers,
             backbone=self.model.backbone,
             regulariser=self.model.regulariser,
+        )
+
+    def pipeline_options(self) -> PipelineOptions:
+        """What the stations between decoding and publishing need."""
+        window, alerting = self.window, self.alerting
+        return PipelineOptions(
+            topic=self.kafka.topic,
+            features=self.records.features,
+            window=window.length,
+            patch=window.patch,
+            stride=window.stride,
+            max_gap_ns=None if window.max_gap_s is None else int(window.max_gap_s * 1e9),
+            rule=Rule(
+                open_after=alerting.open_after,
+                open_within=alerting.open_within,
+                exit_below=alerting.exit_below,
+                resolve_after=alerting.resolve_after,
+                update_factor=alerting.update_factor,
+            ),
+            silent_after=alerting.silent_after,
+            stream_ttl_ns=int(self.records.stream_ttl * 1e9) or None,
+            dashboard_url=alerting.dashboard_url,
         )

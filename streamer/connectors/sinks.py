@@ -1,7 +1,7 @@
 """Where alerts, dead letters and scores go: topics of the same broker.
 
-Messages that the producer cannot take wait here; nothing counts as told until `flush`
-came back. Not inside: when to flush (`daemon`), how a client resends (`broker`).
+Messages that the producer cannot accept yet wait here; nothing counts as delivered until `flush`
+returns. Not inside: when to flush (`daemon`), how a client resends (`broker`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class KafkaSinks:
         self._send(self._config.alerts_topic, alert.stream.encode(), alert.encode(), headers)
 
     def publish_dead_letter(self, batch: RecordBatch, reject: Reject) -> None:
-        """Send a rejected record on as it came, with where it came from and why it was refused.
+        """Dead-letter a rejected record unchanged, with its origin and the reason.
 
         What is too large to be sent on is cut, and headers say so: a dead letter that
         the producer can never take would stop everything behind it.

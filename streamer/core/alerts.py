@@ -136,15 +136,22 @@ def duration(ns: int) -> str:
 
 def _summary(event: Event, stream: str, attributions: Sequence[Attribution], filled: float) -> str:
     """What the operator reads first: which stream, since when, how far above the line, which feature."""
-    lasted = duration(event.at_ns - event.onset_ns)
+    lasted, since = duration(event.at_ns - event.onset_ns), _say(event.onset_ns)
+    if event.expired and event.kind == SILENCE:
+        return f"{stream} has sent nothing since {since} and is no longer monitored; incident closed."
+    if event.expired:
+        return (
+            f"{stream} has stopped sending and is no longer monitored; incident closed, "
+            f"anomalous since {since}, {_peak(event.peak)}."
+        )
     if event.kind == SILENCE:
         if event.event == RESOLVE:
             return f"{stream} is sending again after {lasted} of silence."
-        return f"{stream} has been silent since {_say(event.onset_ns)} while other streams keep sending."
+        return f"{stream} has been silent since {since} while other streams keep sending."
     if event.event == RESOLVE:
         return f"{stream} is back to normal after {lasted}; {_peak(event.peak)}."
     state = "has been anomalous" if event.event == OPEN else "is worsening; anomalous"
-    text = f"{stream} {state} since {_say(event.onset_ns)}: {_peak(event.peak)}"
+    text = f"{stream} {state} since {since}: {_peak(event.peak)}"
     if attributions:
         top = attributions[0]
         text += f"; main feature {top.name} ({top.share:.0%}), observed {top.observed:g}, expected {top.expected:g}"

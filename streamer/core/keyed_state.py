@@ -1,11 +1,19 @@
-"""State of streams: names and codes, and columns with one row a stream.
+"""The one home of what is remembered of streams: names, codes, and every column a station keeps.
 
-Pure numpy; knows nothing of windows or scores.
+    names, codes   a stream's code is its row in every column; the code of a forgotten stream is used again
+    columns        registered by stations: arrays with one row a stream
+    sparse         registered by stations: a value of the few streams that have one
+    partitions     registered by stations: a value of each partition
+
+Exporting, restoring, forgetting and counting are loops over what is registered, so a station that adds a column
+touches nothing else. Pure numpy; knows nothing of windows or scores. Not inside: how what is exported is
+stored (`runtime`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,42 +21,34 @@ from numpy.typing import NDArray
 
 from streamer.core.grouping import Ints
 
-NO_STREAM = -1
+NO_STREAM = -1  # in place of a code
+
+Schema = Mapping[str, tuple[Any, tuple[int, ...], Any]]  # name -> dtype, shape of one row, blank value
+Arrays = dict[str, NDArray[Any]]
 
 
-class StreamTable:
-    """Stream names to codes and back; codes are given in order of appearance."""
+@dataclass(frozen=True, slots=True)
+class ExportedState:
+    """All that is remembered of some streams; independent of codes, so any process can restore it."""
 
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self.names = list(names)
-        self.codes = {name: code for code, name in enumerate(self.names)}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def add(self, name: str) -> int:
-        code = self.codes.get(name)
-        if code is None:
-            code = self.codes[name] = len(self.names)
-            self.names.append(name)
-        return code
+    columns: Arrays  # "station.column" -> one row a stream
+    values: dict[str, Any]  # JSON values: "streams", "sparse", "partitions", and what the pipeline adds
 
 
-class Table:
-    """Named columns with one row a stream; rows appear as needed, filled with the column's blank.
+class Columns:
+    """Arrays of one station with one row a stream; new rows hold the blank value."""
 
-    Args:
-        columns: Name to (dtype, shape of one entry, blank value).
-    """
-
-    def __init__(self, columns: dict[str, tuple[Any, tuple[int, ...], Any]]) -> None:
-        self._columns = columns
-        self._data = {name: np.empty((0, *shape), dtype) for name, (dtype, shape, _) in columns.items()}
+    def __init__(self, schema: Schema) -> None:
+        self._schema = dict(schema)
+        self._data: Arrays = {name: np.empty((0, *shape), dtype) for name, (dtype, shape, _) in schema.items()}
         self.rows = 0
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The whole column, `(rows, ...)`; writes go through."""
         return self._data[name][: self.rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schema)
 
     def reach(self, rows: int) -> None:
         """Have at least `rows` rows."""
@@ -58,38 +58,248 @@ class Table:
         if rows > room:
             # A quarter more each time: a slab of 100,000 streams must not double to 200,000.
             room = max(rows, room + room // 4, 16)
-            for name, (dtype, shape, blank) in self._columns.items():
+            for name, (dtype, shape, blank) in self._schema.items():
                 grown = np.full((room, *shape), blank, dtype)
                 grown[: self.rows] = self._data[name][: self.rows]
                 self._data[name] = grown
         self.rows = rows
 
-    def take(self, codes: Ints) -> dict[str, NDArray[Any]]:
+    def take(self, codes: Ints) -> Arrays:
         """Copies of all columns for some streams."""
-        self.reach(int(codes.max(initial=-1)) + 1)
-        return {name: self[name][codes] for name in self._columns}
+        return {name: self[name][codes] for name in self._schema}
 
-    def put(self, codes: Ints, columns: dict[str, NDArray[Any]]) -> None:
+    def put(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> None:
         """Write what `take` gave.
 
         Raises:
             ValueError: Columns are missing or of another shape.
         """
-        if set(columns) != set(self._columns):
-            raise ValueError(f"wanted columns {sorted(self._columns)}; got {sorted(columns)}")
-        for name, (_, shape, _) in self._columns.items():
+        if set(columns) != set(self._schema):
+            raise ValueError(f"wanted columns {sorted(self._schema)}; got {sorted(columns)}")
+        for name, (_, shape, _) in self._schema.items():
             if columns[name].shape != (len(codes), *shape):
                 raise ValueError(f"column {name}: wanted {(len(codes), *shape)}; got {columns[name].shape}")
-        self.reach(int(codes.max(initial=-1)) + 1)
         for name, values in columns.items():
             self[name][codes] = values
 
     def blank(self, codes: Ints) -> None:
         """Forget some streams."""
-        codes = codes[codes < self.rows]
-        for name, (_, _, blank) in self._columns.items():
+        for name, (_, _, blank) in self._schema.items():
             self[name][codes] = blank
 
     @property
     def bytes_per_row(self) -> int:
-        return sum(column[:1].nbytes or column.dtype.itemsize for column in self._data.values())
+        return sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape, _ in self._schema.values())
+
+
+@dataclass(slots=True)
+class _Station:
+    columns: Columns
+    exported: bool
+    take: Callable[[Ints], Arrays]
+    put: Callable[[Ints, Arrays], None]
+
+
+@dataclass(slots=True)
+class _Sparse:
+    values: dict[int, Any]
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+class KeyedState:
+    """Streams known to one process, and the columns of every station that keeps something of them."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names: list[str] = []  # by code; empty where the code is free
+        self.codes: dict[str, int] = {}
+        self._free: list[int] = []
+        self._expired: list[int] = []
+        self._stations: dict[str, _Station] = {}
+        self._sparse: dict[str, _Sparse] = {}
+        self._partitions: dict[str, dict[int, Any]] = {}
+        self._own = self.register("keys", {"partition": (np.int64, (), -1)})
+        for name in names:
+            self.add(name)
+
+    def __len__(self) -> int:
+        """Streams known now."""
+        return len(self.codes)
+
+    # -- names ------------------------------------------------------------------------
+
+    def add(self, name: str) -> int:
+        """Code of a stream, a new one if it is not known."""
+        code = self.codes.get(name)
+        if code is None:
+            if self._free:
+                code = self._free.pop()
+                self.names[code] = name
+            else:
+                code = len(self.names)
+                self.names.append(name)
+            self.codes[name] = code
+        return code
+
+    @property
+    def partition(self) -> Ints:
+        """Partition that brought each stream's newest reading, `(rows,)`; -1 before its first one."""
+        return self._own["partition"]
+
+    def assign(self, codes: Ints, partition: int) -> None:
+        """Note which partition brought the newest reading of some streams."""
+        self.reach(codes)
+        self.partition[codes] = partition
+
+    def held(self) -> Ints:
+        """Codes of all streams this process has readings of."""
+        return np.flatnonzero(self.partition >= 0)
+
+    def streams_of(self, partition: int) -> Ints:
+        """Codes of the streams a partition owns."""
+        return np.flatnonzero(self.partition == partition)
+
+    # -- registration -----------------------------------------------------------------
+
+    def register(
+        self,
+        station: str,
+        schema: Schema,
+        *,
+        exported: bool = True,
+        take: Callable[[Ints], Arrays] | None = None,
+        put: Callable[[Ints, Arrays], None] | None = None,
+    ) -> Columns:
+        """Columns of a station; registered again under the same name they begin blank.
+
+        Args:
+            station: Name, the first part of exported columns' names.
+            schema: Columns.
+            exported: False for what can be found again.
+            take: Exports some streams in another form than the columns have.
+            put: Restores what `take` gave; raises `ValueError` if it does not fit.
+        """
+        columns = Columns(schema)
+        columns.reach(len(self.names))
+        self._stations[station] = _Station(columns, exported, take or columns.take, put or columns.put)
+        return columns
+
+    def register_sparse(
+        self, station: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
+    ) -> dict[int, Any]:
+        """Values by code for the few streams that have one; `encode` makes JSON values of them."""
+        return self._sparse.setdefault(station, _Sparse({}, encode, decode)).values
+
+    def register_partitions(self, station: str) -> dict[int, Any]:
+        """JSON values by partition."""
+        return self._partitions.setdefault(station, {})
+
+    def reach(self, codes: Ints) -> None:
+        """Have a row for every code in all columns; stations call it before they look at rows of a batch."""
+        rows = max(len(self.names), int(codes.max(initial=-1)) + 1)
+        for station in self._stations.values():
+            station.columns.reach(rows)
+
+    # -- forgetting -------------------------------------------------------------------
+
+    def forget(self, codes: Ints) -> None:
+        """Drop streams and free their codes. Call it between batches: readings may still name the codes."""
+        self._blank(codes)
+        for code in codes.tolist():
+            self._release(code)
+
+    def forget_partition(self, partition: int) -> None:
+        """Drop all streams of a partition, and what stations keep of the partition itself."""
+        self.reach(np.empty(0, np.int64))
+        self.forget(self.streams_of(partition))
+        for values in self._partitions.values():
+            values.pop(partition, None)
+
+    def expire(self, codes: Ints) -> None:
+        """Drop what is remembered of streams; their codes stay valid until `sweep`."""
+        self._blank(codes)
+        self._expired += codes.tolist()
+
+    def sweep(self) -> None:
+        """Free the codes of expired streams that have not come back. Call it before a batch is decoded."""
+        for code in self._expired:
+            if self.partition[code] < 0:
+                self._release(code)
+        self._expired.clear()
+
+    def _blank(self, codes: Ints) -> None:
+        self.reach(codes)
+        for station in self._stations.values():
+            station.columns.blank(codes)
+        for sparse in self._sparse.values():
+            for code in sparse.values.keys() & set(codes.tolist()):
+                del sparse.values[code]
+
+    def _release(self, code: int) -> None:
+        if self.names[code]:
+            del self.codes[self.names[code]]
+            self.names[code] = ""
+            self._free.append(code)
+
+    # -- export and restore -----------------------------------------------------------
+
+    def export(self, codes: Ints) -> ExportedState:
+        """Everything remembered of some streams and of the partitions that own them."""
+        self.reach(codes)
+        owners = np.unique(self.partition[codes]).tolist()
+        columns = {
+            f"{name}.{column}": values
+            for name, station in self._stations.items()
+            if station.exported
+            for column, values in station.take(codes).items()
+        }
+        known = codes.tolist()
+        sparse = {
+            name: {self.names[code]: some.encode(some.values[code]) for code in known if code in some.values}
+            for name, some in self._sparse.items()
+        }
+        partitions = {
+            name: {str(owner): values[owner] for owner in owners if owner in values}
+            for name, values in self._partitions.items()
+        }
+        values = {"streams": [self.names[code] for code in known], "sparse": sparse, "partitions": partitions}
+        return ExportedState(columns, values)
+
+    def restore(self, state: ExportedState, *, leave_out: Sequence[str] = ()) -> None:
+        """Take over what `export` gave, here or in another process.
+
+        Args:
+            state: What to take over.
+            leave_out: Stations that begin blank.
+
+        Raises:
+            ValueError: It does not fit; nothing of it is kept.
+        """
+        names = state.values["streams"]
+        if not isinstance(names, list) or len(set(names)) < len(names) or not all(type(n) is str and n for n in names):
+            raise ValueError("wanted distinct names of streams")
+        codes = np.array([self.add(name) for name in names], np.int64)
+        self.reach(codes)
+        self._blank(codes)
+        found: dict[str, Arrays] = {}
+        for key, column in state.columns.items():
+            station, _, name = key.partition(".")
+            found.setdefault(station, {})[name] = column
+        try:
+            for station, registered in self._stations.items():
+                if registered.exported and station not in leave_out:
+                    registered.put(codes, found[station])
+            for station, sparse in self._sparse.items():
+                for name, value in state.values["sparse"][station].items():
+                    sparse.values[self.codes[name]] = sparse.decode(value)
+            for station, values in self._partitions.items():
+                for partition, value in state.values["partitions"][station].items():
+                    values[int(partition)] = value
+        except BaseException:
+            self.forget(codes)
+            raise
+
+    @property
+    def bytes_per_stream(self) -> int:
+        """Of all columns; names come on top."""
+        return sum(station.columns.bytes_per_row for station in self._stations.values())

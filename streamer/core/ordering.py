@@ -1,8 +1,9 @@
-"""Event time: each stream moves forward only; duplicates, late readings and gaps are told apart.
+"""Event time of each stream only moves forward: duplicates, late readings and gaps are told apart.
 
-A reading is admitted if it is newer than all its stream has admitted. Which readings
-are admitted does not depend on how they were batched. Pure: no clock but the readings'
-own. Not inside: re-ordering within a lateness budget, resampling.
+A reading is admitted if it is newer than every reading of its stream admitted so far; otherwise it is a
+duplicate (same event time as the newest) or late (older). Which readings are admitted does not depend on how they
+were batched. Training, backtest and daemon use this same code. Pure: no clock but the readings' own. Not
+inside: re-ordering within an allowed lateness, resampling.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.grouping import group
-from streamer.core.keyed_state import Table
+from streamer.core.grouping import Ints, group
+from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER, Readings
 
 
@@ -22,7 +23,8 @@ class Admitted:
     """What came of one batch of readings."""
 
     readings: Readings  # the admitted ones, in arrival order
-    fresh: NDArray[np.bool_]  # (admitted,) the stream begins anew here: a gap too long to bridge
+    rows: Ints  # (admitted,) their rows in the batch
+    fresh: NDArray[np.bool_]  # (admitted,) the gap before this reading is too long: the stream's window is reset
     duplicates: int  # same stream and event time as the newest admitted
     late: int  # older than the newest admitted
 
@@ -31,29 +33,30 @@ class Ordering:
     """Keeps the newest event time of every stream.
 
     Args:
-        max_gap_ns: A longer step between two readings of a stream starts it anew;
-            None never does.
+        state: Of all streams.
+        max_gap_ns: A longer step between two readings of a stream resets its window; None: never.
     """
 
-    def __init__(self, max_gap_ns: int | None = None) -> None:
+    def __init__(self, state: KeyedState, max_gap_ns: int | None = None) -> None:
         self.max_gap_ns = max_gap_ns
-        self.table = Table({"last_ns": (np.int64, (), NEVER)})
+        self._state = state
+        self._columns = state.register("ordering", {"newest_ns": (np.int64, (), NEVER)})
 
     def admit(self, readings: Readings) -> Admitted:
         """Sort out one batch and move the streams' clocks forward."""
         n = len(readings)
         if n == 0:
-            return Admitted(readings, np.empty(0, bool), 0, 0)
+            return Admitted(readings, np.empty(0, np.int64), np.empty(0, bool), 0, 0)
         groups = group(readings.stream)
-        self.table.reach(int(groups.codes[-1]) + 1)
-        last = self.table["last_ns"]
+        self._state.reach(groups.codes[-1:])
+        last = self._columns["newest_ns"]
         if len(groups.codes) == n and self.max_gap_ns is None:  # one reading a stream: nothing to order
             known = last[readings.stream]
             where = np.flatnonzero(readings.time_ns > known)
             duplicates = int((readings.time_ns == known).sum())
             last[readings.stream[where]] = readings.time_ns[where]
             kept = readings if len(where) == n else readings.take(where)
-            return Admitted(kept, np.zeros(len(where), bool), duplicates, n - len(where) - duplicates)
+            return Admitted(kept, where, np.zeros(len(where), bool), duplicates, n - len(where) - duplicates)
         # One line of times: each group's newest known time, then its readings. Ranks stand
         # for times so that group and time fit one integer and one running maximum.
         before = last[groups.codes]
@@ -82,4 +85,4 @@ class Ordering:
         last[groups.codes] = np.maximum(before, np.maximum.reduceat(readings.time_ns[groups.order], groups.begin))
         where = np.flatnonzero(admitted)
         duplicates = int((verdict == 0).sum())
-        return Admitted(readings.take(where), fresh[where], duplicates, n - len(where) - duplicates)
+        return Admitted(readings.take(where), where, fresh[where], duplicates, n - len(where) - duplicates)

@@ -1,17 +1,17 @@
-"""The street between bytes and alerts, as one object that daemon and backtest share.
+"""The processing pipeline, from readings to alerts: one object that daemon and backtest share.
 
-    decode -> admit -> score -> settle, incidents -> alerts
+    order -> score -> incidents, silence, expiry -> alerts
 
-Knows no broker, no clock, no metrics. What it remembers of a partition's streams can be
-frozen and restored (`freeze`, `thaw`), so a restart or another replica goes on exactly
-where it stopped. Not inside: reading, publishing, storing.
+Knows no broker, no clock, no metrics, no settings file. `process` takes readings and returns an `Outcome`; `export`
+and `restore` move the state of streams, so a restart, another replica or another engine's keyed operator
+goes on exactly where this one stopped. Not inside: decoding, publishing, storing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,19 +19,33 @@ from numpy.typing import NDArray
 
 from models.detector import Detector
 from models.errors import ModelError
-from streamer.config import Settings
 from streamer.core import alerts
 from streamer.core.events import ANOMALY, RESOLVE, Event
+from streamer.core.expiry import Expired, Expiry
 from streamer.core.grouping import Ints
-from streamer.core.incidents import Incidents, Rule
-from streamer.core.keyed_state import StreamTable
+from streamer.core.incidents import Incidents
+from streamer.core.keyed_state import ExportedState, KeyedState
+from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Ordering
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
-from streamer.core.scoring import Scorer, Scores
+from streamer.core.scoring import Scored, Scorer
 from streamer.core.silence import SilenceWatch
 from streamer.errors import ConfigError, StateError
-from streamer.formats.json_objects import JsonDecoder
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One row for every admitted reading of a batch; NaN where no window closed."""
+
+    score: Float32  # (n,) 1.0 is the alert line, higher is more anomalous
+    error: Float32  # (n,) reconstruction error of the window, 1.0 is typical of the stream
+    filled: Float32  # (n,) part of the window that was missing and filled in
+    settled: Float32  # (n,) settled score of an earlier reading of the stream (`retrospective`)
+    failures: int  # windows whose score was not finite; they count as not scored
+    sparse: int  # windows not scored because too much of them was missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,83 +54,146 @@ class Outcome:
 
     readings: Readings
     scores: Scores
-    settled: NDArray[np.float32]  # (n,) settled score of the reading `settling.DELAY` scores before; NaN if none
     alerts: list[alerts.Alert]
     events: list[Event]  # one for each alert
     triggers: list[tuple[int, int]]  # partition and offset of the record behind each alert
     duplicates: int
     late: int
-    resets: int  # windows begun anew because of a gap
+    resets: int  # windows reset because of a gap
+    expired: int  # streams forgotten after their time to live
 
 
 class Pipeline:
     """All stations of one process.
 
     Args:
-        settings: Shapes and rules.
-        detector: Scores; must fit `settings`.
+        options: Shapes and rules.
+        detector: Scores; must fit `options`.
         version: Of the detector's bundle.
 
     Raises:
         ConfigError: The detector was made for other features or windows.
     """
 
-    def __init__(self, settings: Settings, detector: Detector, version: str) -> None:
-        check_fit(settings, detector, version)
-        self.settings = settings
-        self.streams = StreamTable()
-        self.decoder = JsonDecoder.of(settings.records, self.streams)
-        gap = settings.window.max_gap_s
-        self.ordering = Ordering(None if gap is None else int(gap * 1e9))
-        self.scorer = Scorer(detector, stride=settings.window.stride, version=version)
-        rule = settings.alerting
-        self.retrospective = Retrospective()
-        self.incidents = Incidents(
-            Rule(rule.open_after, rule.open_within, rule.exit_below, rule.resolve_after, rule.update_factor)
+    def __init__(self, options: PipelineOptions, detector: Detector, version: str) -> None:
+        check_fit(options, detector, version)
+        self.options = options
+        self.keys = KeyedState()
+        self.ordering = Ordering(self.keys, options.max_gap_ns)
+        self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
+        self.retrospective = Retrospective(self.keys, options.stride)
+        self.incidents = Incidents(self.keys, options.rule, options.stride)
+        self.silence = SilenceWatch(self.keys, self._silent_after_ns(detector))
+        self.expiry = Expiry(self.keys, options.stream_ttl_ns)
+        # How the features took part in each open incident when it was last reported.
+        self.attributions: dict[int, list[alerts.Attribution]] = self.keys.register_sparse(
+            "attributions", msgspec.to_builtins, lambda value: msgspec.convert(value, list[alerts.Attribution])
         )
-        self.silence = SilenceWatch(self._silent_after_ns(detector))
-        # How the features of each open incident took part when it was last told of.
-        self.parts: dict[int, list[alerts.Attribution]] = {}
+        # For whoever looks: the newest window's figures, gone with the window.
+        self.latest = self.keys.register(
+            "latest", dict.fromkeys(("score", "settled", "error"), (np.float32, (), np.nan)), exported=False
+        )
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
+        cut = self.expiry.first_return(readings.stream, readings.time_ns, readings.partition)
+        if cut is None:
+            return self._process(readings)
+        # A stream expires and comes back in one batch: it is forgotten in between.
+        before = self._process(readings.take(np.arange(cut)))
+        return _joined(before, self.process(readings.take(np.arange(cut, len(readings)))))
+
+    def _process(self, readings: Readings) -> Outcome:
         admitted = self.ordering.admit(readings)
-        kept = admitted.readings
-        scores = self.scorer.score(kept.stream, kept.values, admitted.fresh, self.streams.names)
-        settled = self.retrospective.step(kept.stream, scores.score, admitted.fresh)
-        events = self.incidents.step(kept.stream, kept.time_ns, scores.score)
-        events += self.silence.step(kept.stream, kept.time_ns, kept.partition)
-        told = [self._tell(event, scores) for event in events]
-        triggers = [(int(kept.partition[event.row]), int(kept.offset[event.row])) for event in events]
+        kept, fresh = admitted.readings, admitted.fresh
+        score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
+        failures = sparse = 0
+        told: list[tuple[Event, alerts.Alert]] = []
+        for some in self.scorer.score(kept.stream, kept.values, fresh):
+            score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
+            failures, sparse = failures + some.failures, sparse + some.sparse
+            told += self._judge(some, kept)
+            del some  # its windows go before the next are cut
+        told.sort(key=lambda each: each[0].row)
+        settled = self.retrospective.step(kept.stream, score, fresh)
+        self._show(kept.stream, fresh, score, settled, error)
+        quiet = self.silence.step(kept.stream, kept.time_ns, kept.partition)
+        expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition)
+        quiet += self._expire(expired, admitted.rows, kept)
+        told += [(event, self._alert(event, filled)) for event in quiet]
+        self.keys.expire(expired.codes)
         return Outcome(
-            kept,
-            scores,
-            settled,
-            told,
-            events,
-            triggers,
-            admitted.duplicates,
-            admitted.late,
-            int(admitted.fresh.sum()),
+            readings=kept,
+            scores=Scores(score, error, filled, settled, failures, sparse),
+            alerts=[alert for _, alert in told],
+            events=[event for event, _ in told],
+            triggers=[(int(kept.partition[event.row]), int(kept.offset[event.row])) for event, _ in told],
+            duplicates=admitted.duplicates,
+            late=admitted.late,
+            resets=int(fresh.sum()),
+            expired=len(expired.codes),
         )
+
+    def _judge(self, some: Scored, kept: Readings) -> list[tuple[Event, alerts.Alert]]:
+        """Incidents of windows just scored; what explains them is found while the windows are at hand."""
+        told = []
+        for event in self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score):
+            place = int(np.searchsorted(some.anomalous, event.row))
+            if place < len(some.anomalous) and some.anomalous[place] == event.row:
+                why = self.scorer.explain(some.windows[event.row], some.shares[place], event.code)
+                self.attributions[event.code] = alerts.attribute(
+                    self.options.features, why.observed, why.expected, why.shares
+                )
+            alert = self._alert(event, some.filled)
+            told.append((dataclasses.replace(event, row=int(some.rows[event.row])), alert))
+        return told
+
+    def _expire(self, expired: Expired, admitted: Ints, kept: Readings) -> list[Event]:
+        """Resolve what is open of streams that have expired."""
+        if not len(expired.codes):
+            return []
+        # What moves a partition's clock is newer than all its stream has sent, so it was admitted.
+        rows = np.searchsorted(admitted, expired.rows)
+        times_ns = kept.time_ns[rows]
+        return self.incidents.close(expired.codes, rows, times_ns) + self.silence.close(expired.codes, rows, times_ns)
+
+    def _show(self, codes: Ints, fresh: NDArray[np.bool_], *columns: Float32) -> None:
+        """Note the newest figures of every stream; a reset leaves none until the next window closes."""
+        score = columns[0]
+        shown = ~np.isnan(score)
+        if fresh.any():
+            resets = np.flatnonzero(fresh)
+            streams, place = np.unique(codes[resets][::-1], return_index=True)
+            newest = resets[::-1][place]  # each stream's last reset in this batch
+            for name in self.latest:
+                self.latest[name][streams] = np.nan
+            known = np.searchsorted(streams, codes).clip(max=len(streams) - 1)
+            shown &= (streams[known] != codes) | (np.arange(len(codes)) >= newest[known])
+        for name, values in zip(self.latest, columns, strict=True):
+            self.latest[name][codes[shown]] = values[shown]  # of several of a stream the last stays
 
     def swap(self, detector: Detector, version: str) -> None:
         """Score with another detector from the next batch on.
 
         Raises:
-            ConfigError: It does not fit the settings.
+            ConfigError: It does not fit the options.
         """
-        check_fit(self.settings, detector, version)
-        self.scorer.swap(detector, version, self.streams.names)
+        check_fit(self.options, detector, version)
+        self.scorer.swap(detector, version)
         self.silence.after_ns = self._silent_after_ns(detector)
+        self.latest.blank(np.arange(self.latest.rows))
+
+    def sweep(self) -> None:
+        """Free what expired streams held. Call it before a batch is decoded, since decoding names codes."""
+        self.keys.sweep()
 
     def counts(self) -> dict[str, int]:
         """Streams by state: warming (no full window yet), active, alerting, silent."""
-        held = np.flatnonzero(self.silence.table["partition"] >= 0)
+        held = self.keys.held()
+        self.keys.reach(held)
         warming = self.scorer.windower.missing(held) > 0
-        silent = self.silence.table["silent_since_ns"][held] >= 0
-        self.incidents.table.reach(len(self.streams))
-        alerting = self.incidents.table["open"][held]
+        silent = self.silence.is_silent[held]
+        alerting = self.incidents.is_open[held]
         return {
             "warming": int((warming & ~silent).sum()),
             "active": int((~warming & ~silent & ~alerting).sum()),
@@ -124,147 +201,95 @@ class Pipeline:
             "silent": int(silent.sum()),
         }
 
-    def freeze(self, partition: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Everything remembered of one partition's streams: columns, and the rest as JSON values."""
-        codes = self._codes_of(partition)
-        columns = {
-            f"{station}.{name}": column
-            for station, frozen in (
-                ("frames", self.ordering.table.take(codes)),
-                ("windows", self.scorer.windower.freeze(codes)),
-                ("adapted", self.scorer.adapted.take(codes)),
-                ("settling", self.retrospective.table.take(codes)),
-                ("incidents", self.incidents.table.take(codes)),
-                ("silence", self.silence.table.take(codes)),
-            )
-            for name, column in frozen.items()
-        }
-        rest = {
-            "streams": [self.streams.names[code] for code in codes],
-            "clock": self.silence.clocks.get(partition),
-            "model_version": self.scorer.version,
-            "parts": {
-                self.streams.names[code]: msgspec.to_builtins(self.parts[code])
-                for code in codes.tolist()
-                if code in self.parts
-            },
-        }
-        return columns, rest
-
-    def thaw(
-        self,
-        partition: int,
-        columns: dict[str, NDArray[Any]],
-        rest: dict[str, Any],
-        made_with: Detector | None = None,
-    ) -> None:
-        """Take over a partition that `freeze` gave.
-
-        Args:
-            partition: Which.
-            columns: From `freeze`.
-            rest: From `freeze`.
-            made_with: The detector of `rest["model_version"]`, if it is not the one in use:
-                windows are put from its units into ours, what it learned of drift is dropped.
+    def export(self, streams: Iterable[str]) -> ExportedState:
+        """Everything remembered of some streams, and of the partitions they are in.
 
         Raises:
-            StateError: It was frozen with another detector than given, or does not fit.
+            KeyError: A stream is not known.
         """
-        if rest.get("model_version") != self.scorer.version:
-            if made_with is None:
-                raise StateError(
-                    f"the snapshot is of model {rest.get('model_version')}, the one in use is {self.scorer.version}"
-                )
-            columns = columns | {"windows.newest": self._in_our_units(columns, rest, made_with)}
-        try:
-            codes = np.array([self.streams.add(str(name)) for name in rest["streams"]], np.int64)
-            parts: dict[str, dict[str, NDArray[Any]]] = {}
-            for key, column in columns.items():
-                station, _, name = key.partition(".")
-                parts.setdefault(station, {})[name] = column
-            # First: `forget` finds by it what to undo.
-            self.silence.table.put(codes, parts["silence"])
-            self.ordering.table.put(codes, parts["frames"])
-            self.scorer.windower.thaw(codes, parts["windows"])
-            if made_with is None:
-                self.scorer.adapted.put(codes, parts["adapted"])
-            self.retrospective.table.put(codes, parts["settling"])
-            self.incidents.table.put(codes, parts["incidents"])
-            if rest["clock"] is not None:
-                newest, clock = rest["clock"]
-                self.silence.clocks[partition] = int(newest), int(clock)
-            for name, part in rest["parts"].items():
-                self.parts[self.streams.codes[name]] = msgspec.convert(part, list[alerts.Attribution])
-        except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
-            self.forget(partition)
-            raise StateError(f"the snapshot does not fit: {error}") from None
+        state = self.keys.export(np.array([self.keys.codes[name] for name in streams], np.int64))
+        state.values["model_version"] = self.scorer.version
+        return state
 
-    def _in_our_units(
-        self, columns: dict[str, NDArray[Any]], rest: dict[str, Any], made_with: Detector
-    ) -> NDArray[np.float32]:
-        ours = self.scorer.detector
+    def export_partition(self, partition: int) -> ExportedState:
+        """`export` of all streams that a partition owns."""
+        return self.export([self.keys.names[code] for code in self.keys.streams_of(partition).tolist()])
+
+    def restore(self, state: ExportedState, made_with: Detector | None = None) -> None:
+        """Take over streams that `export` gave.
+
+        Args:
+            state: What to take over.
+            made_with: The detector of `state.values["model_version"]`, if it is not the one in use:
+                windows are rescaled to the current detector, what it learned of drift is dropped.
+
+        Raises:
+            StateError: It was exported with another detector than given, or does not fit; nothing of it is kept.
+        """
+        theirs = state.values.get("model_version")
+        columns = state.columns
+        leave_out: tuple[str, ...] = ()
         try:
-            newest, names = columns["windows.newest"], [str(name) for name in rest["streams"]]
-            n, length, features = newest.shape
-            if features != len(ours.features) or made_with.features != ours.features or n != len(names):
-                raise StateError(f"the snapshot is of features {list(made_with.features)}")
-            raw = made_with.scaler.inverse(newest.reshape(-1, features), np.repeat(made_with.rows(names), length))
-        except (KeyError, ValueError, IndexError) as error:
+            if theirs != self.scorer.version:
+                if made_with is None:
+                    raise StateError(f"the snapshot is of model {theirs}, the one in use is {self.scorer.version}")
+                newest = self.scorer.rescaled(columns["windows.newest"], state.values["streams"], made_with)
+                columns, leave_out = columns | {"windows.newest": newest}, ("adaptation",)
+            self.keys.restore(ExportedState(columns, state.values), leave_out=leave_out)
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, msgspec.ValidationError) as error:
             raise StateError(f"the snapshot does not fit: {error}") from None
-        return ours.prepare(raw, np.repeat(ours.rows(names), length)).reshape(newest.shape)
 
     def forget(self, partition: int) -> None:
-        """Drop a partition's streams; they warm up anew if they come back."""
-        codes = self._codes_of(partition)
-        scorer = self.scorer
-        for table in (
-            self.ordering.table,
-            scorer.windower.table,
-            scorer.adapted,
-            self.retrospective.table,
-            self.incidents.table,
-            self.silence.table,
-        ):
-            table.blank(codes)
-        self.silence.clocks.pop(partition, None)
-        for code in codes.tolist():
-            self.parts.pop(code, None)
-
-    def held(self) -> Ints:
-        """Streams this process is responsible for now."""
-        return np.flatnonzero(self.silence.table["partition"] >= 0)
-
-    def _codes_of(self, partition: int) -> Ints:
-        return np.flatnonzero(self.silence.table["partition"] == partition)
+        """Drop a partition's streams; they warm up again if they come back."""
+        self.keys.forget_partition(partition)
 
     def _silent_after_ns(self, detector: Detector) -> int | None:
-        after = self.settings.alerting.silent_after
+        after = self.options.silent_after
         return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
 
-    def _tell(self, event: Event, scores: Scores) -> alerts.Alert:
-        parts: Sequence[alerts.Attribution] = ()
+    def _alert(self, event: Event, filled: Float32) -> alerts.Alert:
+        attributions: Sequence[alerts.Attribution] = ()
         if event.kind == ANOMALY:
-            if event.row in scores.strange:
-                why = self.scorer.explain(scores.strange[event.row], event.code, self.streams.names)
-                self.parts[event.code] = alerts.attribute(
-                    self.settings.records.features, why.observed, why.expected, why.shares
-                )
-            # When it resolves the window is normal again; what was last told stands.
-            parts = self.parts.get(event.code, ())
+            # When it resolves the window is normal again; what was last reported stands.
+            attributions = self.attributions.get(event.code, ())
             if event.event == RESOLVE:
-                self.parts.pop(event.code, None)
+                self.attributions.pop(event.code, None)
+        scored = event.kind == ANOMALY and not event.expired
         return alerts.build(
             event,
-            topic=self.settings.kafka.topic,
-            stream=self.streams.names[event.code],
-            attributions=parts,
+            topic=self.options.topic,
+            stream=self.keys.names[event.code],
+            attributions=attributions,
             model_version=self.scorer.version,
-            dashboard_url=self.settings.alerting.dashboard_url,
-            filled=float(scores.filled[event.row]) if event.kind == ANOMALY else 0.0,
+            dashboard_url=self.options.dashboard_url,
+            filled=float(filled[event.row]) if scored else 0.0,
         )
 
 
-def check_fit(settings: Settings, detector: Detector, version: str) -> None:
+def _joined(one: Outcome, other: Outcome) -> Outcome:
+    """The outcome of two batches as that of one."""
+    n, mine, theirs = len(one.readings), one.scores, other.scores
+    return Outcome(
+        readings=Readings.concatenate([one.readings, other.readings]),
+        scores=Scores(
+            score=np.concatenate([mine.score, theirs.score]),
+            error=np.concatenate([mine.error, theirs.error]),
+            filled=np.concatenate([mine.filled, theirs.filled]),
+            settled=np.concatenate([mine.settled, theirs.settled]),
+            failures=mine.failures + theirs.failures,
+            sparse=mine.sparse + theirs.sparse,
+        ),
+        alerts=one.alerts + other.alerts,
+        events=one.events + [dataclasses.replace(event, row=event.row + n) for event in other.events],
+        triggers=one.triggers + other.triggers,
+        duplicates=one.duplicates + other.duplicates,
+        late=one.late + other.late,
+        resets=one.resets + other.resets,
+        expired=one.expired + other.expired,
+    )
+
+
+def check_fit(options: PipelineOptions, detector: Detector, version: str) -> None:
     """Whether a bundle serves a configuration.
 
     Raises:
@@ -272,9 +297,9 @@ def check_fit(settings: Settings, detector: Detector, version: str) -> None:
     """
     made_for = detector.architecture
     for key, wanted, got in (
-        ("records.features", list(settings.records.features), list(detector.features)),
-        ("window.length", settings.window.length, made_for.window),
-        ("window.patch", settings.window.patch, made_for.patch),
+        ("records.features", list(options.features), list(detector.features)),
+        ("window.length", options.window, made_for.window),
+        ("window.patch", options.patch, made_for.patch),
     ):
         if wanted != got:
             raise ConfigError(
@@ -283,7 +308,7 @@ def check_fit(settings: Settings, detector: Detector, version: str) -> None:
 
 
 def canary(detector: Detector) -> None:
-    """Score windows at the centre of what is normal and see that the scores are numbers.
+    """Score windows at the centre of the baseline and see that the scores are numbers.
 
     Raises:
         ModelError: They are not.

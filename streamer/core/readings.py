@@ -5,6 +5,7 @@ Pure numpy. Not inside: how bytes become readings (`formats`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,14 @@ class Readings:
 
     def __len__(self) -> int:
         return len(self.stream)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Readings]) -> Readings:
+        """Batches one after another as one; there is at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = ("stream", "time_ns", "values", "partition", "offset")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
     def take(self, where: NDArray[Any]) -> Readings:
         """The rows an index array or mask names."""

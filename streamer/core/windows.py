@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.grouping import Groups, Ints, group
-from streamer.core.keyed_state import Table
+from streamer.core.keyed_state import Arrays, KeyedState
 
 Float32 = NDArray[np.float32]
 
@@ -43,20 +42,25 @@ class Windower:
     """Strips of all streams.
 
     Args:
+        state: Of all streams.
         length: Readings in a window.
         stride: Readings between the ends of two windows of a stream.
         features: Width of a reading.
     """
 
-    def __init__(self, length: int, stride: int, features: int) -> None:
+    def __init__(self, state: KeyedState, length: int, stride: int, features: int) -> None:
         self.length, self.stride, self.features = length, stride, features
         self._room = 2 * length
-        self.table = Table(
+        self._state = state
+        self._columns = state.register(
+            "windows",
             {
                 "strip": (np.float32, (self._room, features), 0.0),
                 "used": (np.int64, (), 0),  # readings in the strip
-                "run": (np.int64, (), 0),  # readings since the stream began anew
-            }
+                "run": (np.int64, (), 0),  # readings since the window was last reset
+            },
+            take=self._take,
+            put=self._put,
         )
 
     def push(self, codes: Ints, values: Float32, fresh: NDArray[np.bool_]) -> Iterator[Windows]:
@@ -68,12 +72,12 @@ class Windower:
         Args:
             codes: Stream of each reading, `(n,)`.
             values: `(n, features)`.
-            fresh: True where the stream begins anew with this reading, `(n,)`.
+            fresh: True where the stream's window is reset and begins with this reading, `(n,)`.
         """
         if not len(codes):
             return
         groups = group(codes)
-        self.table.reach(int(groups.codes[-1]) + 1)
+        self._state.reach(groups.codes[-1:])
         most = self._room - self.length + 1  # readings a strip surely has room for
         if int(groups.count.max()) <= most:
             yield self._push(groups, groups.order, values, fresh)
@@ -87,7 +91,7 @@ class Windower:
     def _push(self, groups: Groups, rows: Ints, values: Float32, fresh: NDArray[np.bool_]) -> Windows:
         """Push readings `rows`, already in the order of `groups`, each stream with room for its own."""
         length = self.length
-        strip, used, run = self.table["strip"], self.table["used"], self.table["run"]
+        strip, used, run = self._columns["strip"], self._columns["used"], self._columns["run"]
         flat = strip.reshape(-1, self.features)
         views = np.lib.stride_tricks.as_strided(
             flat,
@@ -108,11 +112,11 @@ class Windower:
         flat[place] = values[rows]
 
         since = run[groups.codes][member] + rank + 1
-        anew = fresh[rows]
-        if anew.any():
+        reset = fresh[rows]
+        if reset.any():
             line = np.arange(len(rows))
-            newest_anew = np.maximum.accumulate(np.where(anew, line, -1))
-            since = np.where(newest_anew >= groups.begin[member], line - newest_anew + 1, since)
+            newest_reset = np.maximum.accumulate(np.where(reset, line, -1))
+            since = np.where(newest_reset >= groups.begin[member], line - newest_reset + 1, since)
         used[groups.codes] = before + groups.count
         run[groups.codes] = since[groups.begin + groups.count - 1]
 
@@ -121,28 +125,30 @@ class Windower:
 
     def missing(self, codes: Ints) -> Ints:
         """Readings each stream still lacks until its first window closes, `(n,)`."""
-        self.table.reach(int(codes.max(initial=-1)) + 1)
-        lacking: Ints = np.maximum(0, self.length - self.table["run"][codes])
+        self._state.reach(codes)
+        lacking: Ints = np.maximum(0, self.length - self._columns["run"][codes])
         return lacking
 
-    def freeze(self, codes: Ints) -> dict[str, NDArray[Any]]:
-        """What `thaw` needs to go on with some streams: their newest `length` readings."""
-        self.table.reach(int(codes.max(initial=-1)) + 1)
-        used = self.table["used"][codes]
+    @property
+    def strips(self) -> Float32:
+        """The slab, `(rows, 2 * length, features)`; writes go through."""
+        return self._columns["strip"]
+
+    def _take(self, codes: Ints) -> Arrays:
+        """The newest `length` readings of some streams, which is all that exporting needs."""
+        used = self._columns["used"][codes]
         kept = np.minimum(used, self.length)
         place = np.maximum(used - self.length, 0)[:, None] + np.arange(self.length)
-        return {"newest": self.table["strip"][codes[:, None], place], "used": kept, "run": self.table["run"][codes]}
+        return {
+            "newest": self._columns["strip"][codes[:, None], place],
+            "used": kept,
+            "run": self._columns["run"][codes],
+        }
 
-    def thaw(self, codes: Ints, columns: dict[str, NDArray[Any]]) -> None:
-        """Take over streams that `freeze` gave.
-
-        Raises:
-            ValueError: Columns of another shape.
-        """
+    def _put(self, codes: Ints, columns: Arrays) -> None:
         wanted = (len(codes), self.length, self.features)
         if columns["newest"].shape != wanted:
             raise ValueError(f"column newest: wanted {wanted}; got {columns['newest'].shape}")
-        self.table.reach(int(codes.max(initial=-1)) + 1)
-        self.table["strip"][codes, : self.length] = columns["newest"]
-        self.table["used"][codes] = np.clip(columns["used"], 0, self.length)
-        self.table["run"][codes] = columns["run"]
+        self._columns["strip"][codes, : self.length] = columns["newest"]
+        self._columns["used"][codes] = np.clip(columns["used"], 0, self.length)
+        self._columns["run"][codes] = columns["run"]

@@ -24,7 +24,7 @@ REASONS = (EMPTY, TOO_LARGE, MALFORMED, TOO_DEEP, SCHEMA, NOT_FINITE, BAD_STREAM
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One message that is no reading; `row` is its place in the batch."""
+    """One message that is not a valid reading; `row` is its place in the batch."""
 
     row: int
     reason: str

@@ -42,7 +42,7 @@ def times_of_text(raw: Sequence[str]) -> Times:
     found = stamps.dt.tz_localize(None).to_numpy()  # datetime64 of the unit the text needs
     bad = ~((found >= np.datetime64("1970-01-01")) & (found < np.datetime64("2200-01-01")))
     if not _CLOCK_WORDS.isdisjoint(raw):
-        # pandas reads them as the wall clock, which a replay would read anew.
+        # pandas reads them as the wall clock, which would differ in a replay.
         bad |= np.array([text in _CLOCK_WORDS for text in raw])
     kept = np.where(bad, np.datetime64(0, "s"), found).astype("datetime64[ns]")
     return kept.astype(np.int64), bad

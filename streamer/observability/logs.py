@@ -1,18 +1,68 @@
-"""Log lines, as text or as JSON, to standard error."""
+"""Log lines, as text for people or as JSON for machines, to standard error.
+
+    text   14:03:07 INFO    open 1a2b3c4d: press-2 has been anomalous since ...
+    json   {"time": ..., "level": "INFO", "logger": ..., "message": ..., "stream": "press-2", "incident_id": ...}
+
+A caller names what a line is about with `extra={"stream": ..., "partition": ...}`; `FIELDS` are
+the keys that JSON lines carry. Whatever a message holds, one log record is one line, and no
+character in it can act on a terminal: stream names and client errors come from outside.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
-import msgspec
-
 from streamer.config import LogConfig
+
+FIELDS = (
+    "event",
+    "stream",
+    "incident_id",
+    "alert_id",
+    "kind",
+    "severity",
+    "topic",
+    "partition",
+    "offset",
+    "model_version",
+)
+
+# Control and format characters, separators other than the space, surrogates; `str.isprintable` knows them all.
+_NOT_ASCII_PRINTABLE = re.compile(r"[^ -~]")
+
+
+def escape(text: str) -> str:
+    r"""Text with every character that is not printable written as JSON would.
+
+    >>> escape("press 2\n12:00:00 INFO forged")
+    'press 2\\n12:00:00 INFO forged'
+    >>> escape("Öfen: 30 °C")
+    'Öfen: 30 °C'
+    """
+    if text.isprintable():
+        return text
+    return _NOT_ASCII_PRINTABLE.sub(lambda found: _escaped(found[0]), text)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level and message; lines of a traceback are indented, so that none looks like a log line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escape(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:
+        return "\n".join(f"    {escape(line)}" for line in super().formatException(ei).split("\n"))  # type: ignore[arg-type]
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line: time, level, logger, message, and those of `FIELDS` the caller named."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -21,17 +71,28 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        # All that is outside ASCII is inside a JSON string, where an escape means the same.
+        return escape(json.dumps(line, ensure_ascii=False, default=_plain))
 
 
 def configure(config: LogConfig) -> None:
     """Set up logging for the process."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-    handler.setFormatter(JsonFormatter() if config.format == "json" else text)
+    handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     logging.basicConfig(level=config.level, handlers=[handler], force=True)
     # The clients say at WARNING what is ours to say, and at DEBUG what is secret.
     for noisy in ("kafka", "matplotlib", "PIL"):
         logging.getLogger(noisy).setLevel(logging.ERROR if noisy == "kafka" else logging.WARNING)
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def _plain(value: object) -> object:
+    """A JSON value for what JSON does not know: a numpy number, a path."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)

@@ -27,7 +27,7 @@ from streamer.formats.rejects import REASONS, STREAM_LIMIT
 # A second series beside every counter that says when it was made: twice the series for nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-__all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamView"]
+__all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamSeries"]
 
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("warming", "active", "alerting", "silent")
@@ -36,7 +36,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 @dataclass(frozen=True, slots=True)
-class StreamView:
+class StreamSeries:
     """One stream as `/metrics` shows it."""
 
     stream: str
@@ -45,7 +45,7 @@ class StreamView:
     error: float | None
     active: bool
     last_event_s: float
-    parts: Sequence[Attribution] = field(default_factory=tuple)  # only while an incident is open
+    attributions: Sequence[Attribution] = field(default_factory=tuple)  # only while an incident is open
 
 
 class Metrics:
@@ -56,61 +56,74 @@ class Metrics:
         streams: Gives the streams with series of their own, at each scrape.
     """
 
-    def __init__(self, registry: CollectorRegistry, streams: Callable[[], Sequence[StreamView]] = list) -> None:
+    def __init__(self, registry: CollectorRegistry, streams: Callable[[], Sequence[StreamSeries]] = list) -> None:
         self.registry = registry
         self.catalogue: dict[str, tuple[str, ...]] = {}
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
 
         self.records_consumed = counter("records_consumed_total", "Records read from the input topic.")
-        self.records_windowed = counter("records_windowed_total", "Readings taken into their stream's window.")
-        self.records_duplicate = counter("records_duplicate_total", "Readings with an event time seen already.")
-        self.records_late = counter("records_late_total", "Readings older than their stream's newest.")
+        self.records_windowed = counter("records_windowed_total", "Readings added to their stream's window.")
+        self.records_duplicate = counter(
+            "records_duplicate_total", "Readings with the event time of the one before; dropped."
+        )
+        self.records_late = counter("records_late_total", "Readings older than their stream's newest; dropped.")
         self.records_dead_lettered = counter(
             "records_dead_lettered_total", "Records sent to the dead-letter topic.", ["reason"]
         )
         self.records_rejected = counter(
-            "records_rejected_total", "Records refused by a limit and not sent anywhere.", ["reason"]
+            "records_rejected_total", "Records rejected by a limit and not dead-lettered.", ["reason"]
         )
         self.records_replayed = counter(
-            "records_replayed_total", "Records read again to rebuild state; not published, in no other count."
+            "records_replayed_total",
+            "Records reprocessed to rebuild state; nothing is published for them, and no other counter includes them.",
         )
-        self.filled_values = counter("filled_values_total", "Missing values of readings, filled in to score them.")
-        self.windows_sparse = counter("windows_sparse_total", "Windows not scored: too much of them is missing.")
+        self.filled_values = counter("filled_values_total", "Missing values of readings, filled in for scoring.")
+        self.windows_sparse = counter("windows_sparse_total", "Windows not scored because too many values are missing.")
         self.windows_scored = counter("windows_scored_total", "Windows scored.")
-        self.scoring_failures = counter("scoring_failures_total", "Windows whose score was not a number.")
-        self.window_resets = counter("window_resets_total", "Windows begun anew.", ["reason"])
+        self.scoring_failures = counter("scoring_failures_total", "Windows whose score was not a finite number.")
+        self.window_resets = counter("window_resets_total", "Window buffers reset.", ["reason"])
+        self.streams_expired = counter(
+            "streams_expired_total", "Streams forgotten after records.stream_ttl without readings."
+        )
         self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
         self.delivery_failures = counter(
-            "delivery_failures_total", "Flushes that left alerts, dead letters or scores unacknowledged."
+            "delivery_failures_total",
+            "Flushes that left alerts, dead letters or scores unacknowledged; they are sent again.",
         )
         self.checkpoints = counter("checkpoints_total", "Checkpoints completed.")
-        self.checkpoint_failures = counter("checkpoint_failures_total", "Checkpoints not completed; tried again.")
+        self.checkpoint_failures = counter(
+            "checkpoint_failures_total", "Checkpoints that failed; the next one tries again."
+        )
         self.commits = counter("commits_total", "Offset commits acknowledged, one per partition.")
-        self.commit_failures = counter("commit_failures_total", "Offset commits refused.")
-        self.offset_resets = counter("offset_resets_total", "Offsets no longer on the broker; records were lost.")
-        self.broker_errors = counter("broker_errors_total", "Times the connection was given up and made anew.")
-        self.model_reloads = counter("model_reloads_total", "Bundles taken into use while running.")
+        self.commit_failures = counter("commit_failures_total", "Offset commits that failed.")
+        self.offset_resets = counter(
+            "offset_resets_total", "Times the wanted offset was no longer in the log; records were lost."
+        )
+        self.broker_errors = counter("broker_errors_total", "Times the connection was reset and re-established.")
+        self.model_reloads = counter("model_reloads_total", "Bundles switched to while running.")
         self.model_reload_failures = counter(
-            "model_reload_failures_total", "Bundles refused; the old one stays.", ["reason"]
+            "model_reload_failures_total", "Bundles refused; the previous one stays in use.", ["reason"]
         )
-        self.scoring_duration = histogram("scoring_duration_seconds", "Time to take in and score one poll.")
-        self.checkpoint_duration = histogram("checkpoint_duration_seconds", "Time of one checkpoint.")
+        self.scoring_duration = histogram("scoring_duration_seconds", "Time to decode, score and publish one poll.")
+        self.checkpoint_duration = histogram("checkpoint_duration_seconds", "Duration of one checkpoint.")
         self.event_to_score = histogram(
-            "event_to_score_seconds", "From the broker's time stamp of a poll's newest record to its score."
+            "event_to_score_seconds", "From the broker's timestamp of a poll's newest record to its score."
         )
-        self.consumer_lag = gauge("consumer_lag_records", "Records on the broker not read yet.", ["partition"])
+        self.consumer_lag = gauge(
+            "consumer_lag_records", "Records on the broker that have not been read yet.", ["partition"]
+        )
         self.partitions_poisoned = gauge(
-            "partitions_poisoned", "Partitions paused because a batch of theirs cannot be read."
+            "partitions_poisoned", "Partitions paused because one of their batches cannot be read."
         )
-        self.partitions_assigned = gauge("partitions_assigned", "Partitions this process reads.")
+        self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
-        self.ready = gauge("ready", "1 when connection, topics, rights and model are proved.")
+        self.ready = gauge("ready", "1 when connection, topics, ACLs and model are verified.")
         self.last_poll = gauge("last_poll_timestamp_seconds", "When the loop last polled.")
-        self.last_record = gauge("last_record_timestamp_seconds", "When a record last came.")
+        self.last_record = gauge("last_record_timestamp_seconds", "When a record was last received.")
         self.last_event = gauge("last_event_timestamp_seconds", "Newest event time.")
         self.last_window_scored = gauge("last_window_scored_timestamp_seconds", "When a window was last scored.")
         self.last_checkpoint = gauge("last_checkpoint_timestamp_seconds", "When a checkpoint last completed.")
@@ -118,7 +131,7 @@ class Metrics:
         self.model_info = gauge("model_info", "Bundle in use.", ["version", "backbone", "regulariser"])
         self.model_trained = gauge("model_trained_timestamp_seconds", "When the bundle in use was trained.")
         self.stream_series_dropped = gauge(
-            "stream_series_dropped", "Streams without series of their own: over http.max_stream_series."
+            "stream_series_dropped", "Streams without series of their own: more than http.max_stream_series."
         )
         gauge("build_info", "Version of the program.", ["version"]).labels(__version__).set(1)
 
@@ -166,7 +179,7 @@ class Metrics:
 
 
 class _StreamCollector(Collector):
-    """Series of single streams, made at the scrape: nothing is kept per stream between two."""
+    """Series of single streams, created at each scrape: nothing is kept per stream in between."""
 
     catalogue: ClassVar[dict[str, tuple[str, ...]]] = {
         "streamer_anomaly_score_ratio": ("stream",),
@@ -180,16 +193,16 @@ class _StreamCollector(Collector):
     }
     _help: ClassVar[dict[str, str]] = {
         "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
-        "streamer_settled_score_ratio": "Settled score, of the reading 16 scores before the newest.",
-        "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is usual for the stream.",
+        "streamer_settled_score_ratio": "Settled score of the reading 16 readings before the newest scored one.",
+        "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is typical for the stream.",
         "streamer_anomaly_active": "1 while an incident of the stream is open.",
         "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
-        "streamer_feature_error_share": "Part of the feature in an open incident's error; sums to 1.",
+        "streamer_feature_error_share": "Share of the feature in an open incident's error; sums to 1.",
         "streamer_feature_observed": "Observed value of the feature where an open incident deviates most.",
         "streamer_feature_expected": "Expected value of the feature at the same reading.",
     }
 
-    def __init__(self, streams: Callable[[], Sequence[StreamView]]) -> None:
+    def __init__(self, streams: Callable[[], Sequence[StreamSeries]]) -> None:
         self._streams = streams
 
     def describe(self) -> Iterable[Metric]:
@@ -199,20 +212,20 @@ class _StreamCollector(Collector):
         score, settled, error, active, last, share, observed, expected = families = [
             GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()
         ]
-        for view in self._streams():
-            label = [view.stream]
-            if view.score is not None:
-                score.add_metric(label, view.score)
-            if view.settled is not None:
-                settled.add_metric(label, view.settled)
-            if view.error is not None:
-                error.add_metric(label, view.error)
-            active.add_metric(label, float(view.active))
-            last.add_metric(label, view.last_event_s)
-            for part in view.parts:
-                share.add_metric([view.stream, part.name], part.share)
-                observed.add_metric([view.stream, part.name], part.observed)
-                expected.add_metric([view.stream, part.name], part.expected)
+        for one in self._streams():
+            label = [one.stream]
+            if one.score is not None:
+                score.add_metric(label, one.score)
+            if one.settled is not None:
+                settled.add_metric(label, one.settled)
+            if one.error is not None:
+                error.add_metric(label, one.error)
+            active.add_metric(label, float(one.active))
+            last.add_metric(label, one.last_event_s)
+            for feature in one.attributions:
+                share.add_metric([one.stream, feature.name], feature.share)
+                observed.add_metric([one.stream, feature.name], feature.observed)
+                expected.add_metric([one.stream, feature.name], feature.expected)
         return families
 
 

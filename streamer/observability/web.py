@@ -1,6 +1,6 @@
 """The HTTP side of the daemon: `/metrics`, `/healthz`, `/readyz`.
 
-Loopback unless told otherwise. Not inside: what the answers say.
+Loopback by default. Not inside: the content of the responses.
 """
 
 from __future__ import annotations

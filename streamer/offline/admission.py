@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.grouping import Ints
+from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Ordering
 from streamer.core.readings import Readings
 
@@ -22,7 +23,7 @@ class Admission:
     """
 
     def __init__(self, max_gap_s: float | None) -> None:
-        self._ordering = Ordering(None if max_gap_s is None else int(max_gap_s * 1e9))
+        self._ordering = Ordering(KeyedState(), None if max_gap_s is None else int(max_gap_s * 1e9))
 
     def admit(self, stream: Ints, time_ns: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Positions of the admitted readings in the piece, and which of these begin after a gap."""

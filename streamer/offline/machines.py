@@ -1,9 +1,9 @@
-"""A fleet of simulated machines, and faults to put into them.
+"""A fleet of simulated machines, and faults to inject into them.
 
 Each machine follows a daily load. Its current follows the load, its temperature follows
-the power with a lag and the ambient, vibration grows with speed, flow and pressure follow a
-pump curve; all carry their own noise. So the features are tied to each other, and a
-fault may break one value, its movement, or the tie. Seeded; no clock.
+the power with a lag and the ambient temperature, vibration grows with speed, flow and
+pressure follow a pump curve; all carry noise. The features are correlated, and a fault
+changes one value, its course, or the correlation. Seeded; no clock, no Kafka.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 FEATURES = ("load", "temperature", "current", "vibration", "flow", "pressure")
 LOAD, TEMPERATURE, CURRENT, VIBRATION, FLOW, PRESSURE = range(6)
-INTERVAL_S = 60  # of the machines' own time between two readings
+INTERVAL_S = 60  # seconds of the machines' own time between two readings
 READINGS_A_DAY = 1440
 KINDS = ("spike", "drift", "stuck", "decoupled", "dropout")
 
@@ -45,7 +45,7 @@ class Fleet:
     Args:
         machines: How many.
         seed: Same seed, same readings.
-        faults: What goes wrong and when.
+        faults: What goes wrong, and when.
     """
 
     def __init__(self, machines: int, *, seed: int = 0, faults: Sequence[Fault] = ()) -> None:
@@ -57,13 +57,13 @@ class Fleet:
         self._size = r.uniform(0.8, 1.25, machines)  # rated power
         self._phase = r.uniform(-0.06, 0.06, machines)  # days the shift begins earlier or later
         self._ambient = r.uniform(17, 23, machines)
-        self._sway = np.zeros(machines)  # slow wander of the load
+        self._sway = np.zeros(machines)  # slow drift of the load
         self._heat = np.full(machines, 25.0)
         self._held = np.zeros((machines, len(FEATURES)))
         self.start(0)
 
     def start(self, number: int) -> None:
-        """Go on from reading `number` of the machines' days, with temperatures settled to that time of day."""
+        """Continue from reading `number` of the machines' day, with the temperatures of that time of day."""
         for _ in range(600):
             self._advance(number)
         self.step_number = number
@@ -75,7 +75,7 @@ class Fleet:
         sends = np.ones(len(values), bool)
         for fault in self.faults:
             if fault.start <= number < fault.end:
-                self._break(fault, number, values, sends)
+                self._inject(fault, number, values, sends)
         self._held = np.where(sends[:, None], values, self._held)
         self.step_number += 1
         return values, sends
@@ -108,7 +108,7 @@ class Fleet:
         pressure = 6.5 - 2.0 * (flow / (30 * self._size)) ** 2 + 0.05 * r.normal(size=n)
         return np.stack([load * 100 + 0.6 * r.normal(size=n), temperature, current, vibration, flow, pressure], 1)
 
-    def _break(self, fault: Fault, number: int, values: NDArray[np.float64], sends: NDArray[np.bool_]) -> None:
+    def _inject(self, fault: Fault, number: int, values: NDArray[np.float64], sends: NDArray[np.bool_]) -> None:
         m, since = fault.machine, number - fault.start
         if fault.kind == "spike":
             values[m, VIBRATION] += 2.5 + 0.5 * (since % 2)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, now and then a log line elsewhere."""
+"""Progress of long work: a bar on a terminal, elsewhere a log line every ten seconds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`streamer replay`: files into Kafka, as their streams would have sent them.
+"""`streamer replay`: the readings of files into Kafka, as their streams would have sent them.
 
-Messages are what `records` expects to read: JSON objects, the stream also as key, so
-that a stream stays in one partition and in order.
+Messages are JSON objects in the format that `records` describes, with the stream also as
+key, so that each stream stays in one partition and in order. Not inside: reading files.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def replay(
         data: What to send, in its order.
         settings: Topic and shape of the messages.
         producer: Sends.
-        speed: Event seconds in a second; None: as fast as it goes.
-        stop: Ends it early.
+        speed: Seconds of event time per second; None: as fast as possible.
+        stop: Set to end early.
 
     Raises:
         DeliveryFailed: The broker did not acknowledge in time.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def retrain(
     *,
     promote: bool = True,
     warm_start: str | None = None,
+    trained_on: Callable[[], Mapping[str, Any] | None] = lambda: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> str:
     """Train on readings and publish.
@@ -68,6 +69,7 @@ def retrain(
         promote: Make the new bundle the current one.
         warm_start: Version of the bundle whose weights training begins with, or
             `CURRENT`; None begins with random ones.
+        trained_on: Asked when `data` is read: up to where it reaches in its topic, for the manifest.
         now: Clock for the bundle's version.
 
     Returns:
@@ -120,7 +122,9 @@ def retrain(
         fitted = calibrate(learned, interval_s=interval, policy=policy)
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
-    version = registry.publish(fitted, created=now(), fingerprint=store.fingerprint, promote=promote)
+    version = registry.publish(
+        fitted, created=now(), fingerprint=store.fingerprint, trained_on=trained_on(), promote=promote
+    )
     _tell(version, fitted.report, promote)
     return version
 

@@ -1,4 +1,7 @@
-"""`streamer simulate`: simulated machines as a file of history, or live into Kafka with faults now and then."""
+"""`streamer simulate`: simulated machines, as a file of history or live into Kafka with injected faults.
+
+Not inside: the machines and their faults (`machines`).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ import pandas as pd
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import connect_producer
+from streamer.connectors.kafka.probe import Needs, require
 from streamer.errors import BrokerError, ConfigError, DataError
 from streamer.offline.machines import FEATURES, READINGS_A_DAY, Fleet, random_fault
 from streamer.offline.replay import encode, send
 
 log = logging.getLogger(__name__)
 _FIRST_FAULT = 90  # readings before the first fault: every window has closed by then
-_FAULT_EVERY = 240  # readings between two faults, about
+_FAULT_EVERY = 240  # readings between two faults
 
 
 def write_history(path: Path, *, machines: int, hours: float, interval_s: float, seed: int) -> None:
@@ -29,7 +33,7 @@ def write_history(path: Path, *, machines: int, hours: float, interval_s: float,
         path: `.csv` or Parquet.
         machines: How many.
         hours: Of the machines' own time, in which a reading is a minute.
-        interval_s: Seconds between the readings' time stamps; below 60 the machines' days pass faster.
+        interval_s: Seconds between the readings' timestamps; below 60 the machines' days pass faster.
         seed: Same seed, same machines.
 
     Raises:
@@ -49,18 +53,21 @@ def write_history(path: Path, *, machines: int, hours: float, interval_s: float,
 
 
 def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int, stop: threading.Event) -> None:
-    """Send readings as they are due until told to stop, with a fault every few minutes of readings.
+    """Send readings as they are due until told to stop, with an injected fault every 240 readings or so.
 
-    The machines are those of `write_history` with the same seed. Time stamps are the
-    clock's, and the time of the machines' day follows from it, so a restart goes on.
+    The machines are those of `write_history` with the same seed. Timestamps are the
+    clock's, and the machines' time of day follows from them, so a restart continues.
 
     Raises:
         ConfigError: The configuration reads other features than the machines have.
+        BrokerError: The broker cannot be reached at the start, or does not let us write to the topic.
     """
     if set(settings.records.features) != set(FEATURES):
         raise ConfigError(
-            f"records.features: the simulated machines have {list(FEATURES)}; got {list(settings.records.features)}"
+            f"records.features: wanted the features of the simulated machines, {list(FEATURES)}; got "
+            f"{list(settings.records.features)}"
         )
+    require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
     fleet, random = Fleet(machines, seed=seed), np.random.default_rng()
     columns = [FEATURES.index(name) for name in settings.records.features]
     producer = connect_producer(settings.kafka)
@@ -74,7 +81,12 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
             if number >= next_fault:
                 fault = random_fault(random, machines, number + 5)
                 fleet.faults = [f for f in fleet.faults if f.end > number] + [fault]
-                log.info("fault: %s on %s in %d readings", fault.kind, fleet.names[fault.machine], fault.start - number)
+                log.info(
+                    "injecting fault %s into %s in %d readings",
+                    fault.kind,
+                    fleet.names[fault.machine],
+                    fault.start - number,
+                )
                 next_fault = number + _FAULT_EVERY
             values, sends = fleet.step()
             at_ns = int((start_s + (number - first) * interval_s) * 1e6) * 1000
@@ -89,9 +101,9 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
                 if time.monotonic() - told_at > 10:
                     producer.flush(settings.kafka.delivery_timeout_s)
                     told_at = time.monotonic()
-                    log.info("%d readings a machine sent", number - first + 1)
+                    log.info("%d readings per machine sent", number - first + 1)
             except BrokerError as error:
-                log.warning("%s", error)
+                log.warning("%s; the readings are kept and sent again", error)
             stop.wait(max(0.0, began + (fleet.step_number - first) * interval_s - time.monotonic()))
     finally:
         producer.close()

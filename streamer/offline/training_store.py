@@ -1,4 +1,4 @@
-"""Readings on disk for training: taken in as they come, given back stream by stream in time order.
+"""Readings on disk for training: appended as they arrive, read back stream by stream in time order.
 
     arrived   one record after another, as the pieces came
     ordered   times, then values, each stream in one run, as the daemon would admit them

@@ -99,7 +99,7 @@ class Checkpoints:
                     if not refused and now_s < deadline_s and (self._last or not self._stop.is_set()):
                         continue
                     self._metrics.delivery_failures.inc()
-                    log.warning("not acknowledged yet, will be sent again: %s", error)
+                    log.warning("messages not acknowledged yet, sending them again: %s", error)
                     return False
         finally:
             self._metrics.alerts_pending.set(self._sinks.pending)
@@ -111,11 +111,11 @@ class Checkpoints:
         try:
             for partition in partitions:
                 self._status.beat()
-                columns, rest = self._pipeline.freeze(partition)
+                state = self._pipeline.export_partition(partition)
                 position = self._positions[partition]
-                self._store.write(partition, Snapshot(position.next_offset, columns, rest, position.committed))
+                self._store.write(partition, Snapshot(position.next_offset, state, position.committed))
         except StateError as error:
-            log.error("checkpoint: %s", error)
+            log.error("checkpoint failed, records since the last one would be reprocessed: %s", error)
             return False
         finally:
             self.save_s = time.monotonic() - began_s
@@ -129,7 +129,7 @@ class Checkpoints:
             self._consumer.commit(offsets)
         except CommitFailed as error:
             self._metrics.commit_failures.inc()
-            log.warning("commit refused; records since the last one will be read again: %s", error)
+            log.warning("commit refused, records since the last one would be reprocessed: %s", error)
             return False
         for partition in partitions:
             self._positions[partition].saved_offset = self._positions[partition].next_offset

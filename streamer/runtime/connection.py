@@ -16,6 +16,7 @@ from streamer.connectors.kafka import connect_consumer, connect_producer
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError
+from streamer.formats.json_objects import JsonDecoder
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.intake import Intake
@@ -100,12 +101,19 @@ class Connection:
             self.sinks,
             self.positions,
             pipeline=pipeline,
-            newest=gauges.newest,
+            topic=kafka.topic,
             scores=kafka.scores_topic is not None,
             metrics=metrics,
             clock=clock,
         )
-        self.intake = Intake(self.positions, pipeline=pipeline, publisher=publisher, metrics=metrics, clock=clock)
+        self.intake = Intake(
+            self.positions,
+            pipeline=pipeline,
+            decoder=JsonDecoder.of(settings.records, pipeline.keys),
+            publisher=publisher,
+            metrics=metrics,
+            clock=clock,
+        )
 
     def close(self) -> None:
         """Leave the group, which takes a checkpoint of the partitions still held."""

@@ -22,7 +22,7 @@ import torch
 from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors.kafka import PoisonedBatch
-from streamer.connectors.kafka.probe import probe
+from streamer.connectors.kafka.probe import Missing, probe
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, DeliveryFailed
 from streamer.observability.metrics import CollectorRegistry
@@ -36,7 +36,7 @@ from streamer.runtime.status import Status
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
 SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
-VIEW_S = 1.0  # how fresh per-stream series are
+GAUGES_S = 1.0  # how often series of streams and partitions are refreshed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Daemon:
         self._store = open_store(settings)
         self._poison: Poison = Poison()
         self._done = 0
-        self._checkpoint_at = self._model_check_at = self._view_at = 0.0
+        self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
         self._web: WebServer | None = None
         self._connection: Connection | None = None
         self._pipeline: Pipeline
@@ -115,7 +115,7 @@ class Daemon:
         while not stop.is_set():
             status.turn()
             if (loaded := load_current(self._models)) is not None:
-                self._pipeline = Pipeline(self.settings, *loaded)
+                self._pipeline = Pipeline(self.settings.pipeline_options(), *loaded)
                 self._model_watch = ModelWatch(self._pipeline, self._models, self.metrics)
                 self._model_watch.announce()
                 return True
@@ -127,7 +127,7 @@ class Daemon:
         """One turn: poll, decode, process, publish; then what is due."""
         self._status.turn()
         if connection.sinks.stuck:
-            # Nothing more is read than can be told of. The heartbeat goes on by itself.
+            # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
         else:
             polled = connection.consumer.poll(POLL_S)
@@ -146,27 +146,28 @@ class Daemon:
             self._status.beat()
             self._model_watch.look()
             self._model_check_at = now + self.settings.model.poll_s
-        if now >= self._view_at:
+        if now >= self._gauges_at:
             if connection.sinks.pending:
                 # A message that came before the topic's metadata did would else wait for the checkpoint.
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             self._gauges.refresh(self._pipeline, lags=connection.consumer.lag(), pending=connection.sinks.pending)
-            self._view_at = now + VIEW_S
+            self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
         """Last checkpoint; what it could not save is not committed on leaving the group either."""
-        log.info("stopping: last checkpoint")
+        log.info("stopping: final checkpoint")
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
 
     def _verify_broker(self, stop: threading.Event) -> bool:
         """Ask until the broker grants everything; True when it does, False when told to stop."""
         kafka, wait_s = self.settings.kafka, 1.0
+        missing = Missing.CREATE if kafka.create_topics else Missing.FAIL
         while not stop.is_set():
             self._status.turn()
             self._status.beat(kafka.probe_timeout_s)
-            report = probe(kafka, create_missing=kafka.create_topics)
+            report = probe(kafka, missing=missing)
             for step in report.steps:
                 log.log(logging.WARNING if step.ok is not True else logging.DEBUG, "%s: %s", step.name, step.detail)
             if report.ok:
@@ -180,6 +181,7 @@ class Daemon:
         """Join the group and tick until told to stop or the broker gives up on us."""
         connection: Connection | None = None
         try:
+            self._status.beat(self.settings.kafka.request_timeout_ms / 1000)
             connection = self._connection = self._connect(stop)
             connection.checkpoints.flush(self.settings.kafka.delivery_timeout_s)  # connects before the first alert
             self._status.set_ready(None)
@@ -191,7 +193,7 @@ class Daemon:
             if isinstance(error, PoisonedBatch):
                 self._poison[error.partition, error.offset] += 1
             self._status.set_ready(f"broker: {error}")
-            log.error("connection given up, making a new one: %s", error)
+            log.error("connection reset, reconnecting: %s", error)
             self.metrics.broker_errors.inc()
             stop.wait(1.0)
         except BaseException:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from streamer.core.events import ANOMALY, SILENCE
 from streamer.core.pipeline import Pipeline
-from streamer.observability.metrics import CollectorRegistry, Metrics, StreamView
-from streamer.observability.stream_series import NewestScores
+from streamer.observability.metrics import CollectorRegistry, Metrics, StreamSeries
+from streamer.observability.stream_series import stream_series
 
 
 class Gauges:
@@ -20,9 +20,8 @@ class Gauges:
 
     def __init__(self, registry: CollectorRegistry, *, max_stream_series: int) -> None:
         self.metrics = Metrics(registry, lambda: self._streams)
-        self.newest = NewestScores()
         self._max_stream_series = max_stream_series
-        self._streams: Sequence[StreamView] = []
+        self._streams: Sequence[StreamSeries] = []
         self._lag_shown: set[int] = set()
 
     def refresh(self, pipeline: Pipeline, *, lags: Mapping[int, int], pending: int) -> None:
@@ -37,12 +36,12 @@ class Gauges:
         for state, count in pipeline.counts().items():
             metrics.streams_tracked.labels(state).set(count)
         metrics.incidents_open.labels(ANOMALY).set(pipeline.incidents.open_count)
-        metrics.incidents_open.labels(SILENCE).set(pipeline.silence.silent_count)
+        metrics.incidents_open.labels(SILENCE).set(int(pipeline.silence.is_silent.sum()))
         metrics.alerts_pending.set(pending)
         for partition in self._lag_shown - lags.keys():
             metrics.consumer_lag.remove(str(partition))
         for partition, lag in lags.items():
             metrics.consumer_lag.labels(str(partition)).set(lag)
         self._lag_shown = set(lags)
-        self._streams, dropped = self.newest.streams(pipeline, self._max_stream_series)
+        self._streams, dropped = stream_series(pipeline, self._max_stream_series)
         metrics.stream_series_dropped.set(dropped)

@@ -42,7 +42,7 @@ class ModelWatch:
 
     def __init__(self, pipeline: Pipeline, models: Registry, metrics: Metrics) -> None:
         self._pipeline, self._models, self._metrics = pipeline, models, metrics
-        self._refused: str | None = None  # version, or what is wrong with the pointer; told of once
+        self._refused: str | None = None  # version, or what is wrong with the pointer; logged once
 
     def look(self) -> None:
         """Take a newly promoted bundle into use; a bad one is refused once and the old one stays."""
@@ -53,7 +53,7 @@ class ModelWatch:
             if self._refused != str(error):
                 self._refused = str(error)
                 self._metrics.model_reload_failures.labels("artifact").inc()
-                log.error("registry: %s; bundle %s stays", error, in_use)
+                log.error("current bundle not readable, %s stays in use: %s", in_use, error)
             return
         if version == in_use:
             self._refused = None  # promoted again, a refused bundle may have been mended
@@ -69,7 +69,9 @@ class ModelWatch:
         except (ArtifactError, ModelError, ConfigError) as error:
             self._refused = version
             self._metrics.model_reload_failures.labels(reason).inc()
-            log.error("bundle %s refused, %s stays: %s", version, in_use, error)
+            log.error(
+                "bundle %s refused, %s stays in use: %s", version, in_use, error, extra={"model_version": version}
+            )
             return
         self._metrics.model_reloads.inc()
         self.announce()
@@ -82,4 +84,4 @@ class ModelWatch:
         self._metrics.model_info.labels(scorer.version, made.backbone, made.regulariser).set(1)
         created = datetime.strptime(scorer.version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         self._metrics.model_trained.set(created.timestamp())
-        log.info("scoring with bundle %s", scorer.version)
+        log.info("scoring with bundle %s", scorer.version, extra={"model_version": scorer.version})

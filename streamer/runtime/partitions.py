@@ -19,8 +19,9 @@ from streamer.errors import StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.positions import Position, Positions
-from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.snapshots import Snapshot, SnapshotStore
 from streamer.runtime.status import Status
+from streamer.runtime.trained_on import trained_up_to
 
 POISONED_AFTER = 3  # times a batch cannot be read until its partition is paused
 REVOKE_FLUSH_S = 10.0  # the group waits for us meanwhile
@@ -62,7 +63,8 @@ class Partitions:
     ) -> None:
         self._positions, self._pipeline, self._store, self._models = positions, pipeline, store, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
-        self._start, self._replay_records = settings.kafka.start, settings.state.replay_records
+        self._topic, self._start = settings.kafka.topic, settings.kafka.start
+        self._replay_records = settings.state.replay_records
         self._status = status
         # The broker may take as long for each of two questions about a partition.
         self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
@@ -80,14 +82,19 @@ class Partitions:
             self._consumer.seek(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
-                "partition %d: from offset %d, publishing from %d",
+                "partition %d: reading from offset %d, publishing from %d",
                 partition, position.next_offset, position.publish_from,
+                extra=self._about(partition, position.next_offset),
             )  # fmt: skip
         poisoned = [p for (p, _), times in self._poison.items() if times >= POISONED_AFTER and p in self._positions]
         if poisoned:
             # The others go on; this one waits for a person: skipping would lose its records.
             self._consumer.pause(poisoned)
-            log.error("partitions %s hold a batch that cannot be read and are paused; see the runbook", poisoned)
+            log.error(
+                "partitions %s are paused: each holds a batch that cannot be read; "
+                "see StreamerPartitionPoisoned in docs/runbook.md",
+                poisoned,
+            )
         self._metrics.partitions_poisoned.set(len(poisoned))
         self._metrics.partitions_assigned.set(len(self._positions))
 
@@ -101,7 +108,7 @@ class Partitions:
         self._metrics.partitions_assigned.set(len(self._positions))
 
     def offset_reset(self, reset: OffsetReset) -> None:
-        """The log was cut or made anew under us: what is remembered belongs to other records."""
+        """The log was truncated or the topic recreated: the state belongs to other records."""
         self._metrics.offset_resets.inc()
         self._pipeline.forget(reset.partition)
         self._positions[reset.partition] = Position(
@@ -126,25 +133,50 @@ class Partitions:
         begin = publish_from = self._first_offset(partition, committed, first, end)
         restored = self._restore(partition, committed, first, end, earlier)
         if restored is not None:
-            begin, publish_from = restored, max(restored, committed or 0)
-        elif committed is not None and begin == committed:
-            begin = max(first, committed - self._replay_records)
-        # Without an offset the group would begin anew after a restart, at `latest` past what came meanwhile.
+            trained_before = publish_from if committed is None and self._start == "earliest" else 0
+            begin, publish_from = restored, max(restored, committed or 0, trained_before)
+        elif self._start == "earliest" or begin == committed:
+            begin = max(first, begin - self._replay_records)
+        # Without a committed offset a restarted group would, with `latest`, skip what arrived meanwhile.
         saved = begin if committed == begin else -1
         return Position(begin, publish_from, saved, committed)
 
     def _first_offset(self, partition: int, committed: int | None, first: int, end: int) -> int:
         """Where to publish from without a snapshot."""
         if committed is None:
-            return first if self._start == "earliest" else end
+            return self._after_training(partition, first, end) if self._start == "earliest" else end
         if first <= committed <= end:
             return committed
         self._metrics.offset_resets.inc()
         log.error(
-            "partition %d: the committed offset %d is outside %d..%d, records were lost; going on from %d",
-            partition, committed, first, end, first,
+            "partition %d: the committed offset %d is outside the log, %d..%d: records were lost; continuing from %d",
+            partition, committed, first, end, first, extra=self._about(partition, committed),
         )  # fmt: skip
         return first
+
+    def _after_training(self, partition: int, first: int, end: int) -> int:
+        """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first."""
+        version = self._pipeline.scorer.version
+        try:
+            trained = trained_up_to(self._models.manifest(version), self._topic).get(partition)
+        except ArtifactError as error:
+            log.warning("bundle %s does not say what it was trained on: %s", version, error)
+            trained = None
+        if trained is None:
+            return first
+        if not first <= trained <= end:
+            log.warning(
+                "partition %d: bundle %s was trained on records before %d, outside %d..%d: the topic was recreated "
+                "or its records have expired; publishing from the first record held",
+                partition, version, trained, first, end,
+            )  # fmt: skip
+            return first
+        log.info(
+            "partition %d: the group has no offset, and bundle %s was trained on the records before %d: they raise no "
+            "alerts, publishing begins there",
+            partition, version, trained,
+        )  # fmt: skip
+        return trained
 
     def _restore(
         self, partition: int, committed: int | None, first: int, end: int, earlier: _EarlierBundles
@@ -154,33 +186,43 @@ class Partitions:
             return None
         snapshot, refused = self._store.read(partition)
         for reason in refused:
-            log.warning("snapshot passed over: %s", reason)
+            self._skipped(partition, reason)
         if snapshot is None:
             return None
-        if not first <= snapshot.offset <= end:
-            log.warning("snapshot of partition %d is at %d, outside %d..%d", partition, snapshot.offset, first, end)
-            return None
-        stood, stands = snapshot.committed, -1 if committed is None else committed
-        if (stood is None and -1 < stands < snapshot.offset) or (stood is not None and stands < stood):
-            # By a person, or the topic is another one under the same name.
-            log.warning(
-                "snapshot of partition %d passed over: when it was written the group stood at %d, now at %s",
-                partition, -1 if stood is None else stood, committed,
-            )  # fmt: skip
-            return None
-        behind = (committed or 0) - snapshot.offset
-        if behind > self._replay_records:
-            # Another replica had the partition for long; to read all that again takes longer than to warm up.
-            log.warning("snapshot of partition %d is %d records behind the group; warming up anew", partition, behind)
+        why_not = _why_not(snapshot, committed, first, end, self._replay_records)
+        if why_not is not None:
+            self._skipped(partition, why_not)
             return None
         try:
-            version = str(snapshot.rest.get("model_version"))
+            version = str(snapshot.state.values.get("model_version"))
             made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
-            self._pipeline.thaw(partition, snapshot.columns, snapshot.rest, made_with)
+            self._pipeline.restore(snapshot.state, made_with)
         except (StateError, ArtifactError) as error:
-            log.warning("snapshot of partition %d passed over: %s", partition, error)
+            self._skipped(partition, str(error))
             return None
         return snapshot.offset
+
+    def _skipped(self, partition: int, reason: str) -> None:
+        log.warning("snapshot of partition %d skipped: %s", partition, reason, extra=self._about(partition))
+
+    def _about(self, partition: int, offset: int | None = None) -> dict[str, object]:
+        """Fields of a log line."""
+        return {"topic": self._topic, "partition": partition, "offset": offset}
+
+
+def _why_not(snapshot: Snapshot, committed: int | None, first: int, end: int, replay_records: int) -> str | None:
+    """Why a snapshot does not belong to where the group and the log stand now; None if it does."""
+    if not first <= snapshot.offset <= end:
+        return f"its offset {snapshot.offset} is outside the log, {first}..{end}"
+    then, now = snapshot.committed, -1 if committed is None else committed
+    if (then is None and -1 < now < snapshot.offset) or (then is not None and now < then):
+        # Moved back by a person, or the topic is another one under the same name.
+        return f"the group's offset was {-1 if then is None else then} when it was written and is {committed} now"
+    behind = (committed or 0) - snapshot.offset
+    if behind > replay_records:
+        # Another replica had the partition for long; to read all that again takes longer than to warm up.
+        return f"it is {behind} records behind the group; streams warm up again"
+    return None
 
 
 class _EarlierBundles:

@@ -6,6 +6,7 @@ Not inside: how messages are delivered (`connectors`), when they must be (`check
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,8 +17,9 @@ from streamer.core.events import OPEN, RESOLVE
 from streamer.core.pipeline import Outcome, Pipeline
 from streamer.formats.rejects import STREAM_LIMIT, Reject
 from streamer.observability.metrics import Metrics
-from streamer.observability.stream_series import NewestScores
 from streamer.runtime.positions import Positions
+
+ALERTS_LOGGED = 20  # of one poll: a fault of the whole fleet must not drown the log
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Publisher:
         sinks: Where alerts, scores and dead letters go.
         positions: Alerts of records before `publish_from` were published already.
         pipeline: Knows streams by name, and the version that scored.
-        newest: Keeps the newest scores for `/metrics`.
+        topic: Input topic, for the log.
         scores: Whether every score is published too.
         metrics: Counts.
         clock: Seconds since 1970, for metrics.
@@ -41,13 +43,14 @@ class Publisher:
         positions: Positions,
         *,
         pipeline: Pipeline,
-        newest: NewestScores,
+        topic: str,
         scores: bool,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._sinks, self._positions, self._pipeline = sinks, positions, pipeline
-        self._newest, self._scores, self._metrics, self._clock = newest, scores, metrics, clock
+        self._topic = topic
+        self._scores, self._metrics, self._clock = scores, metrics, clock
 
     def publish(self, outcome: Outcome) -> None:
         """Alerts, scores and counts of one batch of readings."""
@@ -58,6 +61,7 @@ class Publisher:
         metrics.records_duplicate.inc(outcome.duplicates)
         metrics.records_late.inc(outcome.late)
         metrics.window_resets.labels("gap").inc(outcome.resets)
+        metrics.streams_expired.inc(outcome.expired)
         metrics.filled_values.inc(int(np.isnan(readings.values).sum()))
         metrics.windows_sparse.inc(scores.sparse)
         metrics.scoring_failures.inc(scores.failures)
@@ -70,6 +74,7 @@ class Publisher:
             log.debug(
                 "%s[%d]@%d: %s: %s",
                 batch.topic, batch.partition, batch.offsets[reject.row], reject.reason, reject.detail,
+                extra={"topic": batch.topic, "partition": batch.partition, "offset": int(batch.offsets[reject.row])},
             )  # fmt: skip
             if reject.reason == STREAM_LIMIT:
                 # A copy of every record of streams nobody asked for would be a second flood.
@@ -79,7 +84,7 @@ class Publisher:
                 self._metrics.records_dead_lettered.labels(reject.reason).inc()
 
     def _publish_alerts(self, outcome: Outcome) -> None:
-        metrics = self._metrics
+        metrics, published, unlogged = self._metrics, Counter[str](), Counter[str]()
         for alert, event, (partition, offset) in zip(outcome.alerts, outcome.events, outcome.triggers, strict=True):
             if offset < self._positions[partition].publish_from:
                 continue
@@ -89,7 +94,31 @@ class Publisher:
                 metrics.incidents_opened.labels(event.kind, alert.severity).inc()
             elif event.event == RESOLVE:
                 metrics.incidents_resolved.labels(event.kind).inc()
-            log.info("%s %s: %s", event.event, alert.incident_id[:8], alert.summary)
+            if published.total() < ALERTS_LOGGED:
+                log.info(
+                    "%s %s: %s", event.event, alert.incident_id[:8], alert.summary,
+                    extra={
+                        "event": event.event,
+                        "stream": alert.stream,
+                        "incident_id": alert.incident_id,
+                        "alert_id": alert.alert_id,
+                        "kind": event.kind,
+                        "severity": alert.severity,
+                        "topic": self._topic,
+                        "partition": partition,
+                        "offset": offset,
+                        "model_version": alert.model_version,
+                    },
+                )  # fmt: skip
+            else:
+                unlogged[event.event] += 1
+            published[event.event] += 1
+        if unlogged:
+            counts = ", ".join(f"{count} {event}" for event, count in sorted(unlogged.items()))
+            log.info(
+                "%d more alerts published in this poll (%s); all of them are on the alerts topic",
+                unlogged.total(), counts, extra={"topic": self._topic},
+            )  # fmt: skip
 
     def _publish_scores(self, outcome: Outcome) -> None:
         readings, scores = outcome.readings, outcome.scores
@@ -99,11 +128,10 @@ class Publisher:
         codes = readings.stream[scored]
         if self._scores:
             self._sinks.publish_scores(
-                [self._pipeline.streams.names[code] for code in codes],
+                [self._pipeline.keys.names[code] for code in codes],
                 readings.time_ns[scored],
                 scores.score[scored],
                 self._pipeline.scorer.version,
             )
-        self._newest.update(codes, scores.score[scored], outcome.settled[scored], scores.error[scored])
         self._metrics.windows_scored.inc(int(scored.sum()))
         self._metrics.last_window_scored.set(self._clock())

@@ -4,8 +4,8 @@
     <directory>/<topic>-<partition>.snapshot.1        the one before
 
 A file is safetensors (columns) with a JSON header (offset, stream names, digest of the
-settings that shape the state). No pickle. Not inside: what is in a snapshot
-(`pipeline`), when to write one (`daemon`).
+settings that shape the state). No pickle. Not inside: what is in a snapshot (`core.keyed_state`), when to write
+one (`checkpoints`), how a file is written whole (`models.store.files`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
-from numpy.typing import NDArray
 from safetensors.numpy import load as load_columns
 from safetensors.numpy import save as save_columns
 
 from models.store.files import remove_stale, write_atomically
 from streamer.config import Settings
+from streamer.core.keyed_state import ExportedState
 from streamer.errors import StateError
 
-FORMAT = 2
+FORMAT = 3
 UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
 _MAGIC = b"streamer snapshot\n"
 _MAX_HEADER_BYTES = 1 << 30
@@ -38,15 +37,15 @@ class Snapshot:
     """What was known when all records before `offset` had been dealt with."""
 
     offset: int
-    columns: dict[str, NDArray[Any]]
-    rest: dict[str, Any]
+    state: ExportedState  # of the partition's streams
     committed: int | None = None  # the group's offset when this was written
 
 
 def shape_of(settings: Settings) -> str:
     """Digest of the settings that the meaning of a snapshot depends on."""
     records = settings.records.model_dump(mode="json", include={"stream", "timestamp", "timestamp_unit", "features"})
-    parts = [settings.kafka.group, records, settings.window.model_dump(mode="json")]
+    window = settings.window.model_dump(mode="json", include={"length", "patch"})
+    parts = [settings.kafka.group, records, window]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -77,7 +76,7 @@ class SnapshotStore:
         """
         path = self._path(partition)
         # Booleans are stored as bytes: not every reader of the format knows them.
-        body = save_columns({name: np.ascontiguousarray(column) for name, column in snapshot.columns.items()})
+        body = save_columns({name: np.ascontiguousarray(column) for name, column in snapshot.state.columns.items()})
         header = json.dumps(
             {
                 "format": FORMAT,
@@ -86,7 +85,7 @@ class SnapshotStore:
                 "offset": snapshot.offset,
                 "shape": self.shape,
                 "committed": snapshot.committed,
-                "rest": snapshot.rest,
+                "values": snapshot.state.values,
                 "crc32": zlib.crc32(body),
             }
         ).encode()
@@ -102,7 +101,7 @@ class SnapshotStore:
         return remove_stale(self.directory, untouched_s=UNTOUCHED_S)
 
     def read(self, partition: int) -> tuple[Snapshot | None, list[str]]:
-        """The newest snapshot that is whole and fits, and why others were passed over."""
+        """The newest snapshot that is whole and fits, and why others were skipped."""
         path = self._path(partition)
         refused: list[str] = []
         for candidate in (path, path.with_name(path.name + ".1")):
@@ -127,10 +126,17 @@ class SnapshotStore:
         if len(header) != length or zlib.crc32(header) != int.from_bytes(content[begin - 4 : begin], "big"):
             raise StateError(f"{path}: the header is damaged")
         meta = json.loads(header)
-        wanted = (FORMAT, self.topic, partition, self.shape)
-        got = (meta["format"], meta["topic"], meta["partition"], meta["shape"])
-        if wanted != got:
-            raise StateError(f"{path}: wanted a snapshot of {wanted}; got {got}: the settings have changed")
+        if meta["format"] != FORMAT:
+            raise StateError(
+                f"{path}: written by another version of streamer, in format {meta['format']}, not {FORMAT}"
+            )
+        if (meta["topic"], meta["partition"]) != (self.topic, partition):
+            raise StateError(f"{path}: holds the state of {meta['topic']}[{meta['partition']}]")
+        if meta["shape"] != self.shape:
+            raise StateError(
+                f"{path}: written with other settings: kafka.group, records.stream, records.timestamp, "
+                "records.features, window.length or window.patch has changed"
+            )
         body = content[begin + length :]
         if zlib.crc32(body) != meta["crc32"]:
             raise StateError(f"{path}: the columns are damaged")
@@ -139,4 +145,5 @@ class SnapshotStore:
         except (safetensors.SafetensorError, ValueError) as error:
             raise StateError(f"{path}: {error}") from None
         committed = meta.get("committed")
-        return Snapshot(int(meta["offset"]), columns, meta["rest"], None if committed is None else int(committed))
+        state = ExportedState(columns, meta["values"])
+        return Snapshot(int(meta["offset"]), state, None if committed is None else int(committed))

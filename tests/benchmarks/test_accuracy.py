@@ -124,7 +124,7 @@ def test_series_without_labels_or_with_too_little_to_train_on_are_named_and_left
 
     said = capsys.readouterr().out
     assert code == 1
-    assert "skipped fans/calm: labels in 0 of 80 test rows leave nothing to judge" in said
+    assert "skipped fans/calm: labels in 0 of 80 test rows leave nothing to evaluate" in said
     assert "failed fans/young, seed 0: training needs a stream of at least 19 readings" in said
     assert [path.stem for path in (tmp_path / "out" / "seed-0" / "fans").iterdir()] == ["two"]
 

@@ -34,9 +34,9 @@ def fitted(per_week: float) -> Detector:
 
 @pytest.mark.parametrize("per_week", [10.0, 40.0])
 def test_the_realised_rate_is_within_a_factor_of_two_of_the_budget(per_week: float) -> None:
-    made = Pipeline(tiny.settings(alerting={"resolve_after": LENGTH}), fitted(per_week), VERSION)
+    made = Pipeline(tiny.settings(alerting={"resolve_after": LENGTH}).pipeline_options(), fitted(per_week), VERSION)
     for i in range(STREAMS):
-        made.streams.add(f"s{i}")
+        made.keys.add(f"s{i}")
     fresh = tiny.fleet({i: tiny.wave(WEEK, seed=100 + i, level=5.0 * i) for i in range(STREAMS)})
 
     opened = sum(

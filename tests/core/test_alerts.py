@@ -54,6 +54,30 @@ def test_an_alert_is_summarised_in_one_sentence(event: str, kind: str, sentence:
     assert build(event, kind).summary == sentence
 
 
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (
+            SILENCE,
+            "pump-1 has sent nothing since 2024-01-01 00:00:00 UTC and is no longer monitored; incident closed.",
+        ),
+        (
+            ANOMALY,
+            "pump-1 has stopped sending and is no longer monitored; incident closed, "
+            "anomalous since 2024-01-01 00:00:00 UTC, peak score 2.0 (alert line 1.0).",
+        ),
+    ],
+)
+def test_an_incident_of_a_stream_past_its_time_to_live_is_not_called_back_to_normal(kind: str, sentence: str) -> None:
+    event = Event(RESOLVE, kind, 0, ONSET, ONSET + 7 * 24 * 60 * MINUTE, 0.0, 2.0, 0, expired=True)
+
+    alert = alerts.build(
+        event, topic="readings", stream="pump-1", attributions=[], model_version="v", dashboard_url=None
+    )
+
+    assert (alert.event, alert.summary) == ("resolve", sentence)
+
+
 def test_a_peak_above_a_thousand_is_not_printed_to_the_digit() -> None:
     assert "peak score 999.9 (alert line 1.0)" in build(peak=999.9).summary
     assert "peak score above 1,000 (alert line 1.0)" in build(peak=2.4e8).summary

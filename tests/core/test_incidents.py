@@ -1,10 +1,9 @@
-"""When incidents open, are told of again and resolve; the same whatever the batches."""
+"""When incidents open, are updated and resolve; independent of batching."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,17 +12,17 @@ from hypothesis import strategies as st
 
 from streamer.core.events import Event
 from streamer.core.incidents import Incidents, Rule
-from streamer.core.silence import SilenceWatch
+from streamer.core.keyed_state import KeyedState
 
 RULE = Rule(open_after=2, open_within=3, exit_below=0.8, resolve_after=3, update_factor=1.5)
-# A picture: one letter a reading. Low, between exit and line, and three heights of strange.
+# One letter per reading: low, between exit and line, and three levels of anomalous.
 SCORES = {".": 0.1, "-": 0.9, "x": 1.2, "X": 2.0, "#": 10.0, " ": np.nan}
 
 
 def play(picture: str, rule: Rule = RULE, incidents: Incidents | None = None, first: int = 0) -> list[Event]:
     """Events of one stream, one reading a nanosecond."""
     n = len(picture)
-    return (incidents or Incidents(rule)).step(
+    return (incidents or Incidents(KeyedState(), rule)).step(
         np.zeros(n, np.int64), np.arange(first, first + n), np.array([SCORES[c] for c in picture], np.float32)
     )
 
@@ -40,7 +39,7 @@ def drawn(picture: str, rule: Rule = RULE) -> str:
     ("picture", "events"),
     [
         ("........", ""),
-        ("..x.....", ""),  # one strange reading is none
+        ("..x.....", ""),  # one anomalous reading is not an incident
         ("..xx....", "   o  r"),
         ("..x.x...", "    o  r"),  # 2 of 3
         ("..x..x..", ""),  # 2 of 4 are too few
@@ -58,7 +57,7 @@ def drawn(picture: str, rule: Rule = RULE) -> str:
 )
 def test_an_incident_opens_updates_and_resolves_as_drawn(picture: str, events: str) -> None:
     assert drawn(picture) == events
-    alone = Incidents(RULE)
+    alone = Incidents(KeyedState(), RULE)
     one_by_one = [event for i, c in enumerate(picture) for event in play(c, incidents=alone, first=i)]
     assert [(e.event, e.at_ns, e.onset_ns) for e in one_by_one] == [
         (e.event, e.at_ns, e.onset_ns) for e in play(picture)
@@ -71,7 +70,7 @@ def test_an_event_tells_onset_moment_score_and_peak() -> None:
     # t     0 1 2 3 4 5 6
     #           | open    resolve
     #         onset
-    assert dataclasses.astuple(opened) == ("open", "anomaly", 0, 2, 3, 2.0, 2.0, 3)
+    assert dataclasses.astuple(opened) == ("open", "anomaly", 0, 2, 3, 2.0, 2.0, 3, False)
     assert (resolved.onset_ns, resolved.at_ns, resolved.peak) == (2, 6, 2.0)
     assert resolved.score == pytest.approx(0.1)
 
@@ -89,12 +88,12 @@ def test_the_next_incident_of_a_stream_has_another_onset() -> None:
     assert opened == [0, 5, 10]
 
 
-def test_one_strange_reading_can_be_enough() -> None:
+def test_one_anomalous_reading_can_be_enough() -> None:
     assert drawn("..x..", Rule(1, 1, 0.8, 2, 1.5)) == "  o r"
 
 
-def test_a_score_at_the_line_is_strange_and_one_at_the_exit_is_not_quiet() -> None:
-    incidents = Incidents(Rule(1, 1, 0.5, 1, 1.5))
+def test_a_score_at_the_line_is_anomalous_and_one_at_the_exit_is_not_quiet() -> None:
+    incidents = Incidents(KeyedState(), Rule(1, 1, 0.5, 1, 1.5))
 
     events = incidents.step(np.zeros(3, np.int64), np.arange(3), np.array([1.0, 0.5, 0.49], np.float32))
 
@@ -112,7 +111,7 @@ def test_an_incident_that_resolved_does_not_come_back_under_its_own_id() -> None
 def test_the_onset_is_among_the_scores_that_opened_the_incident() -> None:
     (opened,) = play("x." * 50 + "xxx", Rule(open_after=3, open_within=3))
 
-    # x.x.x.x. ... x.xxx    one strange reading in two is no incident; three in a row are
+    # x.x.x.x. ... x.xxx    one anomalous reading in two is not an incident; three in a row are
     #                ^ onset
     assert opened.onset_ns == 100
 
@@ -130,7 +129,7 @@ def test_any_split_into_batches_gives_the_same_events(
     rule = Rule(n, n + extra, 0.8, resolve_after, 1.5)
     codes = np.array([code for code, _ in arrivals], np.int64)
     scores = np.array([SCORES[c] for _, c in arrivals], np.float32)
-    whole, parted = Incidents(rule), Incidents(rule)
+    whole, parted = Incidents(KeyedState(), rule), Incidents(KeyedState(), rule)
 
     together = whole.step(codes, np.arange(len(codes)), scores)
 
@@ -145,11 +144,12 @@ def test_any_split_into_batches_gives_the_same_events(
 
 
 @given(st.text(".-xX# ", max_size=60), st.integers(0, 60))
-def test_a_thawed_stream_goes_on_as_the_frozen_one(picture: str, at: int) -> None:
-    one, other = Incidents(RULE), Incidents(RULE)
+def test_a_restored_stream_goes_on_as_the_exported_one(picture: str, at: int) -> None:
+    here, there = KeyedState(["a"]), KeyedState()
+    one, other = Incidents(here, RULE), Incidents(there, RULE)
     play(picture[:at], incidents=one)
 
-    other.table.put(np.array([0]), one.table.take(np.array([0])))
+    there.restore(here.export(np.array([0])))
 
     assert play(picture[at:], incidents=other) == play(picture[at:], incidents=one)
 
@@ -167,99 +167,33 @@ def test_events_of_a_stream_alternate_and_name_their_incident(picture: str) -> N
             onset = None
 
 
-# ---------------------------------------------------------------------------------------------------------- silence
-
-Heard = list[tuple[str, int, int, int]]
-
-
-def hear(watch: SilenceWatch, arrivals: Sequence[tuple[int, int]], partition: int = 0) -> Heard:
-    """Events as (event, stream, onset, moment) of arrivals (stream, time)."""
-    codes, times = (np.array(column, np.int64) for column in zip(*arrivals, strict=True))
-    events = watch.step(codes, times, np.full(len(codes), partition, np.int64))
-    return [(event.event, event.code, event.onset_ns, event.at_ns) for event in events]
-
-
-def steadily(code: int, first: int, last: int) -> list[tuple[int, int]]:
-    return [(code, at) for at in range(first, last + 1)]
-
-
-def test_a_stream_that_stops_while_others_go_on_is_silent_until_it_sends_again() -> None:
-    watch = SilenceWatch(after_ns=8)
-
-    # stream 0   0                     12
-    # stream 1   0 1 2 ...  8 9 10 11 12
-    #            |-----8-----| silent from the first reading beyond
-    assert hear(watch, [(0, 0), *steadily(1, 0, 8)]) == []
-    assert hear(watch, [(1, 9)]) == [("open", 0, 0, 9)]
-    assert watch.silent_count == 1
-    assert hear(watch, steadily(1, 10, 11)) == []
-    assert hear(watch, [(0, 12), (1, 12)]) == [("resolve", 0, 0, 12)]
-    assert watch.silent_count == 0
-
-
-def test_when_the_whole_partition_pauses_none_is_silent() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, [(0, 0), (1, 0)])
-
-    assert hear(watch, [(1, 10_000), (0, 10_000)]) == []
-
-
-def test_one_reading_from_the_future_silences_nobody() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, [(0, 0), (1, 0), (2, 0)])
-
-    assert hear(watch, [(2, 3600), (0, 1), (1, 1), (0, 2), (1, 2)]) == []
-
-
-def test_partitions_have_clocks_of_their_own() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, [(0, 0)], partition=0)
-
-    assert hear(watch, steadily(1, 0, 100), partition=1) == []
-
-
-def test_silence_can_be_off() -> None:
-    watch = SilenceWatch(None)
-
-    assert hear(watch, [(0, 0), *steadily(1, 0, 100)]) == []
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60),
-    st.integers(1, 12),
-    st.lists(st.integers(1, 59), max_size=8),
+@pytest.mark.parametrize(
+    ("stride", "picture", "events"),
+    [
+        # A score counts for `stride` readings: 3 of 5 readings are 3 of 5 scores, 1 of 2, 1 of 1.
+        (1, "..xxx.........", "    o    r"),
+        (4, "..x...........", "  o r"),
+        (16, "..x...........", "  or"),
+    ],
 )
-def test_silence_does_not_depend_on_the_batches(steps: list[tuple[int, int]], after_ns: int, cuts: list[int]) -> None:
-    times = np.cumsum([step for _, step in steps]).tolist()
-    arrivals = [(code, at) for (code, _), at in zip(steps, times, strict=True)]
-    edges = sorted({0, len(arrivals), *(cut for cut in cuts if cut < len(arrivals))})
+def test_n_of_m_is_counted_in_readings_whatever_the_stride(stride: int, picture: str, events: str) -> None:
+    rule = Rule(open_after=3, open_within=5, resolve_after=5)
+    incidents = Incidents(KeyedState(), rule, stride)
 
-    together = hear(SilenceWatch(after_ns), arrivals)
-    watch = SilenceWatch(after_ns)
-    apart = [event for a, b in itertools.pairwise(edges) for event in hear(watch, arrivals[a:b])]
+    line = [" "] * len(picture)
+    for event in play(picture, incidents=incidents):
+        line[event.at_ns] = event.event[0]
 
-    assert sorted(together) == sorted(apart)
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=80), st.integers(1, 9))
-def test_a_silence_opens_before_it_resolves(steps: list[tuple[int, int]], after_ns: int) -> None:
-    times = np.cumsum([step for _, step in steps]).tolist()
-    silent: dict[int, int] = {}
-    watch = SilenceWatch(after_ns)
-    for event, code, onset, at in hear(watch, [(code, at) for (code, _), at in zip(steps, times, strict=True)]):
-        if event == "open":
-            assert code not in silent
-            assert at - onset > after_ns
-            silent[code] = onset
-        else:
-            assert silent.pop(code) == onset
-    assert watch.silent_count == len(silent)
+    assert "".join(line).rstrip() == events
 
 
-def test_a_stream_that_changes_its_partition_was_not_silent() -> None:
-    watch = SilenceWatch(after_ns=8)
-    hear(watch, steadily(1, 0, 1000), partition=1)
-    hear(watch, steadily(0, 990, 1000), partition=0)
+@pytest.mark.parametrize(("before", "after"), [((3, 5), (2, 3)), ((2, 3), (3, 5)), ((1, 1), (4, 8))])
+def test_n_of_m_can_change_while_an_incident_is_open(before: tuple[int, int], after: tuple[int, int]) -> None:
+    here, there = KeyedState(["a"]), KeyedState()
+    one, other = Incidents(here, Rule(*before)), Incidents(there, Rule(*after))
+    (opened,) = play("..xxx", incidents=one)
 
-    # partitions were added: stream 0 goes on in another, a nanosecond later
-    assert hear(watch, [(0, 1001)], partition=1) == []
+    there.restore(here.export(np.array([0])))
+
+    (resolved,) = play("." * 32, incidents=other, first=5)
+    assert (resolved.event, resolved.onset_ns) == ("resolve", opened.onset_ns)

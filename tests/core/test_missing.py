@@ -1,4 +1,4 @@
-"""Missing values through the whole street: filled, flagged, and never a reason to alert."""
+"""Missing values through the whole pipeline: filled, flagged, and never a reason to alert."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ROWS = 400
 
 
 def pipeline(detector: Detector) -> Pipeline:
-    made = Pipeline(SETTINGS, detector, VERSION)
+    made = Pipeline(SETTINGS.pipeline_options(), detector, VERSION)
     for name in tiny.STREAMS:
-        made.streams.add(name)
+        made.keys.add(name)
     return made
 
 
@@ -109,7 +109,7 @@ def test_a_channel_that_fell_out_does_not_alert_and_is_not_spoken_of(tiny_detect
     assert outcome.events[0].onset_ns >= tiny.START_NS + 300 * MINUTE_NS
     assert [(part.name, part.share) for part in first.features] == [(FEATURES[1 - channel], 1.0)]
     assert first.filled == 0.5
-    assert first.summary.endswith(" (50% of the window was missing and filled in).")
+    assert first.summary.endswith(" (50% of the window's values were missing and filled in).")
 
 
 def test_an_alert_says_how_much_was_missing_and_shows_only_what_was_observed(tiny_detector: Detector) -> None:
@@ -124,7 +124,7 @@ def test_an_alert_says_how_much_was_missing_and_shows_only_what_was_observed(tin
         for part in alert.features:
             assert min(abs(part.observed - value) for value in seen) < 1e-3
         if alert.event != "resolve":
-            assert f"({alert.filled:.0%} of the window was missing and filled in)" in alert.summary
+            assert f"({alert.filled:.0%} of the window's values were missing and filled in)" in alert.summary
 
 
 def test_a_complete_stream_says_nothing_of_filling(tiny_detector: Detector) -> None:
@@ -160,7 +160,7 @@ def test_holes_survive_a_restart(tiny_detector: Detector, at: int) -> None:
     before, after = pipeline(tiny_detector), pipeline(tiny_detector)
     before.process(WHOLE.take(np.arange(at)))
 
-    after.thaw(0, *before.freeze(0))
+    after.restore(before.export_partition(0))
 
     rest = WHOLE.take(np.arange(at, len(WHOLE)))
     here, there = before.process(rest), after.process(rest)

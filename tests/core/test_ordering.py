@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Ordering
 from tests.tiny import readings, split
 
@@ -14,7 +15,7 @@ ARRIVALS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), max_size=6
 
 
 def walk(arrivals: list[tuple[int, int]], max_gap: int | None) -> tuple[list[int], list[bool], int, int]:
-    """Rows admitted, where a stream begins anew, duplicates, late ones: the definition, row by row."""
+    """Rows admitted, resets, duplicates and late readings: the definition, row by row."""
     newest: dict[int, int] = {}
     rows: list[int] = []
     fresh: list[bool] = []
@@ -37,9 +38,9 @@ def test_any_split_into_batches_admits_what_a_plain_walk_admits(
     arrivals: list[tuple[int, int]], max_gap: int | None, cuts: list[int]
 ) -> None:
     whole = readings([code for code, _ in arrivals], [at for _, at in arrivals])
-    frames = Ordering(max_gap)
+    ordering = Ordering(KeyedState(), max_gap)
 
-    admitted = [frames.admit(part) for part in split(whole, cuts)] if arrivals else []
+    admitted = [ordering.admit(part) for part in split(whole, cuts)] if arrivals else []
 
     rows, fresh, duplicates, late = walk(arrivals, max_gap)
     assert [row for one in admitted for row in one.readings.offset.tolist()] == rows
@@ -49,15 +50,15 @@ def test_any_split_into_batches_admits_what_a_plain_walk_admits(
 
 
 def test_an_empty_batch_is_no_news() -> None:
-    admitted = Ordering(5).admit(readings([], []))
+    admitted = Ordering(KeyedState(), 5).admit(readings([], []))
 
     assert (len(admitted.readings), len(admitted.fresh), admitted.duplicates, admitted.late) == (0, 0, 0, 0)
 
 
-def test_a_gap_longer_than_allowed_starts_a_stream_anew() -> None:
-    frames = Ordering(max_gap_ns=3)
+def test_a_gap_longer_than_allowed_resets_the_window() -> None:
+    ordering = Ordering(KeyedState(), max_gap_ns=3)
 
-    admitted = frames.admit(readings([0] * 5, [0, 3, 7, 8, 100]))
+    admitted = ordering.admit(readings([0] * 5, [0, 3, 7, 8, 100]))
 
     # 0 . . 3 . . . 7 8 ............. 100
     # |--3--|---4---|     ---92---     |
@@ -65,9 +66,9 @@ def test_a_gap_longer_than_allowed_starts_a_stream_anew() -> None:
 
 
 def test_a_late_reading_does_not_hide_a_gap() -> None:
-    frames = Ordering(max_gap_ns=3)
+    ordering = Ordering(KeyedState(), max_gap_ns=3)
 
-    admitted = frames.admit(readings([0] * 4, [10, 2, 5, 14]))
+    admitted = ordering.admit(readings([0] * 4, [10, 2, 5, 14]))
 
     # 10 (2 and 5 come late) 14: the step is 4
     assert admitted.readings.time_ns.tolist() == [10, 14]
@@ -77,27 +78,28 @@ def test_a_late_reading_does_not_hide_a_gap() -> None:
 
 @pytest.mark.parametrize("far", [4_000_000_000_000_000_000, 7_258_118_399_999_999_999])
 def test_real_nanoseconds_do_not_overflow(far: int) -> None:
-    frames = Ordering(max_gap_ns=10**9)
+    ordering = Ordering(KeyedState(), max_gap_ns=10**9)
 
-    admitted = frames.admit(readings([0, 0, 1], [0, far, far]))
+    admitted = ordering.admit(readings([0, 0, 1], [0, far, far]))
 
     assert admitted.fresh.tolist() == [False, True, False]
 
 
 def test_streams_do_not_see_each_others_clocks() -> None:
-    frames = Ordering()
+    ordering = Ordering(KeyedState())
 
-    frames.admit(readings([0], [1000]))
+    ordering.admit(readings([0], [1000]))
 
-    assert frames.admit(readings([7], [1])).readings.stream.tolist() == [7]
+    assert ordering.admit(readings([7], [1])).readings.stream.tolist() == [7]
 
 
-def test_another_instance_goes_on_where_one_was_frozen() -> None:
-    one, other = Ordering(), Ordering()
-    one.admit(readings([0, 3], [50, 60]))
+def test_another_process_goes_on_where_one_stopped() -> None:
+    here, there = KeyedState(["a", "b"]), KeyedState(["c", "b", "a"])
+    one, other = Ordering(here), Ordering(there)
+    one.admit(readings([0, 1], [50, 60]))
 
-    other.table.put(np.array([1, 0]), one.table.take(np.array([3, 0])))
+    there.restore(here.export(np.array([0, 1])))
 
-    admitted = other.admit(readings([1, 0, 1], [60, 51, 61]))
+    admitted = other.admit(readings([1, 2, 1], [60, 51, 61]))
     assert admitted.readings.offset.tolist() == [1, 2]
     assert admitted.duplicates == 1

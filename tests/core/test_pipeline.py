@@ -1,8 +1,9 @@
-"""The whole street: the same scores and alerts however the readings come, and after a restart."""
+"""The whole pipeline: the same scores and alerts however the readings come, and after a restart."""
 
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 
 from models.detector import Detector
 from models.errors import ModelError
+from models.fitting.fit import fit
+from models.fitting.training import TrainingOptions
+from models.network.architecture import Architecture
 from models.scaling import RobustScaler
+from streamer.core.keyed_state import ExportedState
+from streamer.core.options import PipelineOptions
 from streamer.core.pipeline import Outcome, Pipeline, canary, check_fit
 from streamer.core.readings import Readings
 from streamer.errors import ConfigError, StateError
@@ -43,9 +49,9 @@ WHOLE = troubled()
 
 
 def pipeline(detector: Detector, names: Iterable[str] = STREAMS) -> Pipeline:
-    made = Pipeline(SETTINGS, detector, VERSION)
+    made = Pipeline(SETTINGS.pipeline_options(), detector, VERSION)
     for name in names:
-        made.streams.add(name)
+        made.keys.add(name)
     return made
 
 
@@ -93,15 +99,15 @@ def test_any_split_into_batches_gives_the_same_scores_and_alerts(tiny_detector: 
 
 @settings(max_examples=15)
 @given(st.integers(0, len(WHOLE)))
-def test_a_thawed_pipeline_goes_on_as_the_frozen_one(tiny_detector: Detector, at: int) -> None:
+def test_a_restored_pipeline_goes_on_as_the_exported_one(tiny_detector: Detector, at: int) -> None:
     one, other = pipeline(tiny_detector), pipeline(tiny_detector, ["somebody else"])
     one.process(WHOLE.take(np.arange(at)))
 
-    other.thaw(0, *one.freeze(0))
+    other.restore(one.export_partition(0))
 
     # Codes differ between processes; names do not.
     rest = WHOLE.take(np.arange(at, len(WHOLE)))
-    codes = np.array([other.streams.add(one.streams.names[code]) for code in rest.stream], np.int64)
+    codes = np.array([other.keys.add(one.keys.names[code]) for code in rest.stream], np.int64)
     here = one.process(rest)
     there = other.process(Readings(codes, rest.time_ns, rest.values, rest.partition, rest.offset))
     assert np.array_equal(there.scores.score, here.scores.score, equal_nan=True)
@@ -139,27 +145,33 @@ def test_streams_are_warming_then_active(tiny_detector: Detector) -> None:
     assert made.counts() == {"warming": 0, "active": 1, "alerting": 0, "silent": 0}
 
 
-def test_a_forgotten_partition_warms_up_anew(tiny_detector: Detector) -> None:
+def test_a_forgotten_partition_warms_up_again(tiny_detector: Detector) -> None:
     made = pipeline(tiny_detector)
     made.process(WHOLE)
 
     made.forget(0)
 
     assert sum(made.counts().values()) == 0
-    again = made.process(WHOLE)
+    assert not made.keys.codes
+    for name in STREAMS:
+        made.keys.add(name)
+    again = made.process(
+        dataclasses.replace(WHOLE, stream=np.array([made.keys.codes[STREAMS[c]] for c in WHOLE.stream]))
+    )
     assert np.array_equal(again.scores.score, pipeline(tiny_detector).process(WHOLE).scores.score, equal_nan=True)
 
 
-def test_partitions_are_frozen_and_forgotten_apart(tiny_detector: Detector) -> None:
+def test_partitions_are_exported_and_forgotten_apart(tiny_detector: Detector) -> None:
     made = pipeline(tiny_detector)
     codes = [0, 1, 0, 1]
     made.process(tiny.readings(codes, [MINUTE_NS * i for i in (1, 1, 2, 2)], partitions=codes))
 
     made.forget(1)
 
-    assert made.held().tolist() == [0]
-    assert made.freeze(0)[1]["streams"] == ["a"]
-    assert made.freeze(1)[1]["streams"] == []
+    assert made.counts()["warming"] == 1
+    assert made.export_partition(0).values["streams"] == ["a"]
+    assert made.export_partition(1).values["streams"] == []
+    assert "b" not in made.keys.codes
 
 
 def test_a_gap_resets_the_window_and_is_counted(tiny_detector: Detector) -> None:
@@ -174,37 +186,40 @@ def test_a_gap_resets_the_window_and_is_counted(tiny_detector: Detector) -> None
 
 
 def test_a_snapshot_of_another_model_is_refused(tiny_detector: Detector) -> None:
-    one, other = pipeline(tiny_detector), Pipeline(SETTINGS, tiny_detector, "20260102T030405Z-ffffffff")
+    one, other = (
+        pipeline(tiny_detector),
+        Pipeline(SETTINGS.pipeline_options(), tiny_detector, "20260102T030405Z-ffffffff"),
+    )
     one.process(WHOLE)
 
     with pytest.raises(StateError, match="snapshot is of model 20260102T030405Z-1a2b3c4d, the one in use is"):
-        other.thaw(0, *one.freeze(0))
+        other.restore(one.export_partition(0))
 
 
-@pytest.mark.parametrize("station", ["frames", "windows", "adapted", "incidents", "silence"])
+@pytest.mark.parametrize(
+    "station", ["ordering", "windows", "adaptation", "retrospective", "incidents", "silence", "expiry", "keys"]
+)
 def test_a_snapshot_without_a_station_is_refused(tiny_detector: Detector, station: str) -> None:
     one = pipeline(tiny_detector)
     one.process(WHOLE)
-    columns, rest = one.freeze(0)
+    state = one.export_partition(0)
+    kept = {name: column for name, column in state.columns.items() if not name.startswith(station)}
 
     with pytest.raises(StateError, match="does not fit"):
-        pipeline(tiny_detector).thaw(0, {k: v for k, v in columns.items() if not k.startswith(station)}, rest)
+        pipeline(tiny_detector).restore(ExportedState(kept, state.values))
 
 
 def test_a_refused_snapshot_leaves_nothing_behind(tiny_detector: Detector) -> None:
     one, other = pipeline(tiny_detector), pipeline(tiny_detector)
     one.process(WHOLE)
-    columns, rest = one.freeze(0)
-    columns["windows.newest"] = columns["windows.newest"][:, 1:]
+    state = one.export_partition(0)
+    state.columns["windows.newest"] = state.columns["windows.newest"][:, 1:]
 
     with pytest.raises(StateError):
-        other.thaw(0, columns, rest)
+        other.restore(state)
 
-    assert other.process(WHOLE).late == one_pass_late(tiny_detector)
-
-
-def one_pass_late(detector: Detector) -> int:
-    return pipeline(detector).process(WHOLE).late
+    assert sum(other.counts().values()) == 0
+    assert not set(STREAMS) & set(other.keys.codes)
 
 
 def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> None:
@@ -223,7 +238,7 @@ def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> Non
     after = made.process(rest)
     steady = pipeline(tiny_detector)
     steady.process(first)
-    steady.scorer.adapted.blank(np.arange(len(STREAMS)))  # slow drift is seen anew: the other may have learned it
+    steady.scorer._use(tiny_detector, VERSION)  # adaptation to slow drift begins again
     assert after.scores.score == pytest.approx(steady.process(rest).scores.score, rel=1e-3, nan_ok=True)
     assert {alert.model_version for alert in after.alerts} == {"20270101T000000Z-00000000"}
 
@@ -264,7 +279,7 @@ def test_a_bundle_that_does_not_serve_the_configuration_is_refused_by_key(
     tiny_detector: Detector, sections: dict[str, dict[str, object]], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        check_fit(tiny.settings(**sections), tiny_detector, "v")
+        check_fit(tiny.settings(**sections).pipeline_options(), tiny_detector, "v")
 
 
 def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector: Detector) -> None:
@@ -286,3 +301,105 @@ def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None
         outcome = made.process(tiny.fleet({0: series.astype(np.float32)}))
 
     assert [alert.event for alert in outcome.alerts][:1] == ["open"]
+
+
+def hourly(code: int, first: int, last: int) -> list[tuple[int, int]]:
+    """A stream that sends every hour: (code, event time)."""
+    return [(code, tiny.START_NS + hour * 60 * MINUTE_NS) for hour in range(first, last)]
+
+
+def sent(arrivals: list[tuple[int, int]], values: NDArray[np.float32] | None = None) -> Readings:
+    order = sorted(range(len(arrivals)), key=lambda i: (arrivals[i][1], arrivals[i][0]))
+    codes, times = zip(*(arrivals[i] for i in order), strict=True)
+    return tiny.readings(codes, times, None if values is None else values[order])
+
+
+TTL = tiny.settings(
+    records={"stream_ttl": "7d"},
+    alerting={"open_after": 1, "open_within": 1, "resolve_after": 50, "silent_after": 5000.0},
+)
+
+
+def test_a_stream_gone_for_its_time_to_live_is_forgotten_and_its_incidents_resolve(tiny_detector: Detector) -> None:
+    made = Pipeline(TTL.pipeline_options(), tiny_detector, VERSION)
+    a, b = made.keys.add("a"), made.keys.add("b")
+    values = np.concatenate([tiny.wave(LENGTH), tiny.wave(400)])
+    values[LENGTH - 1] += 50  # a ends in the middle of an incident
+
+    outcome = made.process(sent([*hourly(a, 0, LENGTH), *hourly(b, 0, 400)], values))
+
+    assert [(alert.stream, alert.kind, alert.event) for alert in outcome.alerts if alert.stream == "a"] == [
+        ("a", "anomaly", "open"),
+        ("a", "silence", "open"),
+        ("a", "anomaly", "resolve"),
+        ("a", "silence", "resolve"),
+    ]
+    gone_ns = tiny.START_NS + (LENGTH - 1 + 7 * 24 + 1) * 60 * MINUTE_NS  # the first reading beyond seven days
+    assert {event.at_ns for event in outcome.events if event.expired} == {gone_ns}
+    assert outcome.expired == 1
+    made.sweep()
+    assert made.keys.codes == {"b": b}
+    assert sum(made.counts().values()) == 1
+
+
+@pytest.mark.parametrize("cut", [1, 100, 184, 185, 186, 200, 300])
+def test_a_stream_that_comes_back_after_its_time_to_live_warms_up_again_in_any_batches(
+    tiny_detector: Detector, cut: int
+) -> None:
+    arrivals = [*hourly(0, 0, LENGTH), *hourly(1, 0, 400), *hourly(0, 300, 330)]
+    whole = sent(arrivals, tiny.wave(len(arrivals)))
+    one, other = (Pipeline(TTL.pipeline_options(), tiny_detector, VERSION) for _ in range(2))
+    for made in (one, other):
+        made.keys.add("a")
+        made.keys.add("b")
+
+    together = one.process(whole)
+    apart = [other.process(part) for part in tiny.split(whole, [cut])]
+
+    scored = ~np.isnan(together.scores.score[together.readings.stream == 0])
+    assert scored.tolist() == [False] * (LENGTH - 1) + [True] + [False] * (LENGTH - 1) + [True] * (30 - LENGTH + 1)
+    assert np.array_equal(scores(apart), together.scores.score, equal_nan=True)
+    assert told(apart) == told([together])
+
+
+def test_names_that_come_and_go_for_weeks_leave_nothing_behind(tiny_detector: Detector) -> None:
+    made = Pipeline(TTL.pipeline_options(), tiny_detector, VERSION)
+    rows = []
+    for day in range(60):
+        made.sweep()
+        codes = [made.keys.add(f"pod-{day}-{i}") for i in range(50)] + [made.keys.add("steady")]
+        at = [tiny.START_NS + day * 1440 * MINUTE_NS] * 51
+        made.process(tiny.readings(codes, at, tiny.wave(51)))
+        rows.append(len(made.keys.names))
+
+    assert max(rows[10:]) == rows[10], "after the time to live the codes of others are used again"
+    assert len(made.keys) <= 51 * 10
+
+
+def test_a_poll_of_wide_windows_is_not_kept_whole() -> None:
+    features = 128
+    history = np.random.default_rng(0).normal(size=(200, features)).astype(np.float32)
+    detector = fit(
+        {"a": history},
+        [f"f{i}" for i in range(features)],
+        Architecture(features=features, window=64, patch=8, hidden=4, latent=2),
+        interval_s=60,
+        options=TrainingOptions(epochs=1, steps_per_epoch=2, batch_size=8),
+        holdout=0.25,
+    )
+    options = PipelineOptions("readings", detector.features, window=64, patch=8)
+    made = Pipeline(options, detector, VERSION)
+    streams = 40
+    code = np.tile([made.keys.add(str(i)) for i in range(streams)], 164)
+    time_ns = np.repeat(np.arange(164), streams) * MINUTE_NS
+    poll = tiny.readings(code.tolist(), time_ns.tolist(), np.tile(history[:164], (streams, 1)))
+    made.process(poll.take(np.arange(64 * streams)))
+
+    tracemalloc.start()
+    made.process(poll.take(np.arange(64 * streams, len(poll))))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    every_window = 100 * streams * 64 * features * 4
+    assert every_window > 130e6
+    assert peak < every_window / 2

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamer.core.keyed_state import KeyedState
 from streamer.core.retrospective import DELAY, Retrospective
 
 Float32 = NDArray[np.float32]
@@ -23,7 +24,7 @@ def settle(
 def test_a_reading_is_settled_by_the_highest_of_its_own_and_the_next_scores() -> None:
     score = np.random.default_rng(0).exponential(size=50).astype(np.float32)
 
-    settled = settle(Retrospective(), [0] * 50, score)
+    settled = settle(Retrospective(KeyedState()), [0] * 50, score)
 
     assert np.isnan(settled[:DELAY]).all()
     for t in range(50 - DELAY):
@@ -34,7 +35,7 @@ def test_readings_without_a_score_settle_nothing_and_are_not_counted() -> None:
     score = np.arange(60, dtype=np.float32)
     score[::2] = np.nan
 
-    settled = settle(Retrospective(), [0] * 60, score)
+    settled = settle(Retrospective(KeyedState()), [0] * 60, score)
 
     assert np.isnan(settled[::2]).all()
     assert settled[59] == 59
@@ -47,13 +48,13 @@ def test_nothing_is_settled_across_a_new_beginning() -> None:
     fresh = np.zeros(60, bool)
     fresh[30] = True
 
-    settled = settle(Retrospective(), [0] * 60, score, fresh)
+    settled = settle(Retrospective(KeyedState()), [0] * 60, score, fresh)
 
     assert np.flatnonzero(~np.isnan(settled)).tolist() == [*range(DELAY, 30), *range(30 + DELAY, 60)]
 
 
-def test_a_stream_that_began_anew_without_a_score_since_forgets_too() -> None:
-    settling = Retrospective()
+def test_a_stream_reset_without_a_score_since_forgets_too() -> None:
+    settling = Retrospective(KeyedState())
     settle(settling, [0] * 40, np.ones(40, np.float32))
     fresh, nothing = np.array([True, False]), np.full(2, np.nan, np.float32)
 
@@ -74,9 +75,9 @@ def test_any_split_into_batches_settles_the_same(seed: int, codes: list[int], cu
     score = random.exponential(size=len(codes)).astype(np.float32)
     score[random.random(len(codes)) < 0.1] = np.nan
     fresh = random.random(len(codes)) < often
-    whole = settle(Retrospective(), codes, score, fresh)
+    whole = settle(Retrospective(KeyedState()), codes, score, fresh)
 
-    settling = Retrospective()
+    settling = Retrospective(KeyedState())
     edges = sorted({0, len(codes), *(cut for cut in cuts if cut < len(codes))})
     parts = [settle(settling, codes[a:b], score[a:b], fresh[a:b]) for a, b in itertools.pairwise(edges)]
 
@@ -84,4 +85,4 @@ def test_any_split_into_batches_settles_the_same(seed: int, codes: list[int], cu
 
 
 def test_no_readings_settle_nothing() -> None:
-    assert len(settle(Retrospective(), [], np.empty(0, np.float32))) == 0
+    assert len(settle(Retrospective(KeyedState()), [], np.empty(0, np.float32))) == 0

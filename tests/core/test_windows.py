@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from streamer.core.keyed_state import KeyedState
 from streamer.core.windows import Windower
 
 Closed = list[tuple[int, list[list[float]]]]  # row that closed the window, and the window
@@ -23,8 +24,8 @@ def numbered(n: int, features: int = 1) -> NDArray[np.float32]:
 def naive(codes: list[int], values: NDArray[np.float32], fresh: list[bool], length: int, stride: int) -> Closed:
     held: dict[int, list[list[float]]] = {}
     closed = []
-    for row, (code, value, anew) in enumerate(zip(codes, values.tolist(), fresh, strict=True)):
-        if anew:
+    for row, (code, value, reset) in enumerate(zip(codes, values.tolist(), fresh, strict=True)):
+        if reset:
             held[code] = []
         held.setdefault(code, []).append(value)
         since = len(held[code]) - length
@@ -64,7 +65,7 @@ def test_any_split_into_pushes_cuts_the_windows_that_a_plain_list_would(
 ) -> None:
     codes, fresh, length, stride, edges = case
     values = numbered(len(codes), 2)
-    windower = Windower(length, stride, 2)
+    windower = Windower(KeyedState(), length, stride, 2)
 
     closed: Closed = []
     for a, b in itertools.pairwise(edges):
@@ -74,19 +75,19 @@ def test_any_split_into_pushes_cuts_the_windows_that_a_plain_list_would(
 
 
 @given(pushes())
-def test_a_thawed_windower_goes_on_as_the_frozen_one(
+def test_a_restored_windower_goes_on_as_the_exported_one(
     case: tuple[list[int], list[bool], int, int, list[int]],
 ) -> None:
     codes, fresh, length, stride, edges = case
     values = numbered(len(codes))
     middle = edges[len(edges) // 2]
-    one, other = Windower(length, stride, 1), Windower(length, stride, 1)
-    streams = np.array(sorted(set(codes)), np.int64)
-    moved = {code: place for place, code in enumerate(streams.tolist()[::-1])}  # another process, other codes
+    names = [str(code) for code in range(max(codes, default=-1) + 1)]
+    here, there = KeyedState(names), KeyedState(names[::-1])  # another process, other codes
+    one, other = Windower(here, length, stride, 1), Windower(there, length, stride, 1)
+    moved = {code: there.codes[name] for name, code in here.codes.items()}
     push(one, codes[:middle], values[:middle], fresh[:middle])
 
-    if len(streams):
-        other.thaw(np.array([moved[code] for code in streams.tolist()]), one.freeze(streams))
+    there.restore(here.export(np.unique(np.array(codes, np.int64))))
 
     assert sorted(push(other, [moved[code] for code in codes[middle:]], values[middle:], fresh[middle:])) == sorted(
         push(one, codes[middle:], values[middle:], fresh[middle:])
@@ -94,7 +95,7 @@ def test_a_thawed_windower_goes_on_as_the_frozen_one(
 
 
 def test_a_window_closes_when_its_last_reading_arrives() -> None:
-    windower = Windower(length=4, stride=2, features=1)
+    windower = Windower(KeyedState(), length=4, stride=2, features=1)
 
     closed = [row for row, _ in push(windower, [0] * 8, numbered(8), [False] * 8)]
 
@@ -106,7 +107,7 @@ def test_a_window_closes_when_its_last_reading_arrives() -> None:
 
 
 def test_after_a_gap_a_window_holds_only_readings_from_after_it() -> None:
-    windower = Windower(length=3, stride=1, features=1)
+    windower = Windower(KeyedState(), length=3, stride=1, features=1)
 
     closed = push(windower, [0] * 7, numbered(7), [False] * 4 + [True] + [False] * 2)
 
@@ -117,14 +118,14 @@ def test_after_a_gap_a_window_holds_only_readings_from_after_it() -> None:
 
 
 def test_missing_says_how_many_readings_are_lacking() -> None:
-    windower = Windower(length=4, stride=1, features=1)
+    windower = Windower(KeyedState(), length=4, stride=1, features=1)
     push(windower, [0, 0, 0, 1, 2, 2, 2, 2, 2], numbered(9), [False] * 9)
 
     assert windower.missing(np.array([0, 1, 2, 9])).tolist() == [1, 3, 0, 4]
 
 
 def test_thousands_of_streams_close_in_one_push() -> None:
-    windower = Windower(length=2, stride=1, features=1)
+    windower = Windower(KeyedState(), length=2, stride=1, features=1)
     codes = list(range(3000)) * 2
 
     closed = push(windower, codes, numbered(6000), [False] * 6000)
@@ -134,15 +135,22 @@ def test_thousands_of_streams_close_in_one_push() -> None:
 
 
 def test_nothing_pushed_closes_nothing() -> None:
-    assert push(Windower(3, 1, 2), [], numbered(0, 2), []) == []
+    assert push(Windower(KeyedState(), 3, 1, 2), [], numbered(0, 2), []) == []
 
 
-def test_a_frozen_column_of_another_window_length_is_refused() -> None:
-    frozen = Windower(3, 1, 2).freeze(np.array([0]))
+def test_an_exported_column_of_another_window_length_is_refused() -> None:
+    here, there = KeyedState(["a"]), KeyedState()
+    Windower(here, 3, 1, 2)
+    Windower(there, 4, 1, 2)
 
     with pytest.raises(ValueError, match=r"column newest: wanted \(1, 4, 2\); got \(1, 3, 2\)"):
-        Windower(4, 1, 2).thaw(np.array([0]), frozen)
+        there.restore(here.export(np.array([0])))
+
+    assert len(there) == 0
 
 
 def test_a_stream_of_64_readings_and_8_features_costs_less_than_6_kilobytes() -> None:
-    assert Windower(64, 1, 8).table.bytes_per_row <= 6 * 1024
+    state = KeyedState()
+    Windower(state, 64, 1, 8)
+
+    assert state.bytes_per_stream <= 6 * 1024

@@ -219,7 +219,7 @@ class Site:
         return {part: snapshot.offset for part, snapshot in found.items() if snapshot is not None}
 
     def wait_until_done(self, *, within_s: float = PATIENCE_S) -> None:
-        """Every record of the input topic is dealt with, told of, and committed."""
+        """Every record of the input topic is processed, its alerts delivered, and committed."""
         ends = self.ends()
         kafka = self.settings.kafka
         with contextlib.closing(self._consumer(group_id=kafka.group)) as consumer:

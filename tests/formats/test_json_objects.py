@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamer.core.keyed_state import StreamTable
+from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import Readings
 from streamer.formats.json_objects import JsonDecoder, JsonOptions
 from streamer.formats.rejects import REASONS, Reject
@@ -27,11 +27,11 @@ def decoder(
     *,
     features: Sequence[str] = ("a",),
     stream: str = "stream",
-    streams: StreamTable | None = None,
+    streams: KeyedState | None = None,
     **limits: Any,
 ) -> JsonDecoder:
     options = JsonOptions(tuple(features), stream, timestamp="t", timestamp_unit=unit, **limits)
-    return JsonDecoder(options, StreamTable() if streams is None else streams)
+    return JsonDecoder(options, KeyedState() if streams is None else streams)
 
 
 def decode(
@@ -89,7 +89,7 @@ def test_no_messages_give_no_readings() -> None:
 
 
 def test_dots_reach_into_nested_objects() -> None:
-    some = JsonDecoder(JsonOptions(("data.x", "data.deep.y", "z"), "meta.id", "meta.at", "s"), StreamTable())
+    some = JsonDecoder(JsonOptions(("data.x", "data.deep.y", "z"), "meta.id", "meta.at", "s"), KeyedState())
     message = {"meta": {"id": "s", "at": 5, "n": 0}, "data": {"x": 1, "deep": {"y": 2}}, "z": 3}
 
     readings, rejects = decode(some, [json.dumps(message).encode()])
@@ -104,7 +104,7 @@ def test_dots_reach_into_nested_objects() -> None:
 
 @pytest.mark.parametrize("lost", ["meta", "data", "z"])
 def test_a_missing_branch_is_a_missing_field(lost: str) -> None:
-    some = JsonDecoder(JsonOptions(("data.x", "z"), "meta.id", "meta.at", "s"), StreamTable())
+    some = JsonDecoder(JsonOptions(("data.x", "z"), "meta.id", "meta.at", "s"), KeyedState())
     message = {"meta": {"id": "s", "at": 5}, "data": {"x": 1}, "z": 3}
     del message[lost]
 
@@ -135,7 +135,7 @@ def test_the_message_key_can_name_the_stream() -> None:
 
 
 def test_codes_follow_the_order_of_appearance_and_are_shared() -> None:
-    streams = StreamTable(["first"])
+    streams = KeyedState(["first"])
     values = [GOOD.replace(b'"s"', b'"%s"' % name) for name in (b"z", b"a", b"first", b"z")]
 
     readings, _ = decode(decoder(streams=streams), values)
@@ -516,7 +516,7 @@ def test_taking_rows_takes_every_column() -> None:
 
 def filling(features: Sequence[str] = ("a", "b"), **changes: Any) -> JsonDecoder:
     shape = {"stream": "stream", "timestamp": "t", "timestamp_unit": "s", **changes}
-    return JsonDecoder(JsonOptions(tuple(features), **shape, missing="fill"), StreamTable())
+    return JsonDecoder(JsonOptions(tuple(features), **shape, missing="fill"), KeyedState())
 
 
 @pytest.mark.parametrize(

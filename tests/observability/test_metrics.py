@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.core.alerts import Attribution
 from streamer.formats.rejects import REASONS
-from streamer.observability.metrics import CATALOGUE, Metrics, StreamView
+from streamer.observability.metrics import CATALOGUE, Metrics, StreamSeries
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -85,8 +85,8 @@ def of(found: Series, name: str) -> dict[tuple[str, ...], float]:
     return {tuple(v for _, v in labels): value for (n, labels), value in found.items() if n == f"streamer_{name}"}
 
 
-def view(stream: str = "s", parts: tuple[Attribution, ...] = ()) -> StreamView:
-    return StreamView(stream, 0.5, 0.75, 1.5, bool(parts), 1.7e9, parts)
+def view(stream: str = "s", parts: tuple[Attribution, ...] = ()) -> StreamSeries:
+    return StreamSeries(stream, 0.5, 0.75, 1.5, bool(parts), 1.7e9, parts)
 
 
 def test_every_promised_metric_is_in_the_catalogue() -> None:
@@ -156,7 +156,7 @@ def test_streams_come_and_go_with_the_view() -> None:
 
 
 def test_a_stream_without_a_score_shows_none() -> None:
-    metrics = Metrics(CollectorRegistry(), lambda: [StreamView("a", None, None, None, False, 1.0)])
+    metrics = Metrics(CollectorRegistry(), lambda: [StreamSeries("a", None, None, None, False, 1.0)])
 
     found = series(scrape(metrics))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamer.config import RecordsConfig
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import Headers
-from streamer.core.keyed_state import StreamTable
+from streamer.core.keyed_state import KeyedState
 from streamer.errors import DeliveryFailed
 from streamer.formats.json_objects import JsonDecoder
 from streamer.offline import replay
@@ -59,7 +59,7 @@ def data(times_ns: list[int], values: list[tuple[float, float]] | None = None) -
 def round_trip(some: DataSet, records: RecordsConfig) -> DataSet:
     settings = tiny.settings(records=records.model_dump())
     messages = replay.encode(some, settings)
-    streams = StreamTable(some.names)
+    streams = KeyedState(some.names)
     decoder = JsonDecoder.of(records, streams)
     n = len(messages)
     readings, rejects = decoder.decode(
@@ -116,7 +116,7 @@ def test_the_key_is_the_stream_and_a_hole_is_null() -> None:
 def test_a_hole_is_filled_and_infinity_is_refused() -> None:
     settings = tiny.settings(records={"missing": "fill"})
     some = data([0, 1000, 2000], [(1.5, np.nan), (np.inf, 1), (-np.inf, np.nan)])
-    decoder = JsonDecoder.of(settings.records, StreamTable(some.names))
+    decoder = JsonDecoder.of(settings.records, KeyedState(some.names))
 
     readings, rejects = decoder.decode(
         [value for _, value in replay.encode(some, settings)],

@@ -55,7 +55,7 @@ def test_retraining_publishes_a_bundle_for_the_settings(tmp_path: Path) -> None:
     assert version.startswith("20260102T030405Z-")
     assert (detector.features, detector.streams, detector.interval_s) == (tiny.FEATURES, ("a", "b"), 60)
     assert manifest["fit"]["budget_per_stream_per_week"] == 1.0
-    Pipeline(settings, detector, version)
+    Pipeline(settings.pipeline_options(), detector, version)
 
 
 def test_the_same_data_and_seed_give_the_same_bundle_and_other_data_another_fingerprint(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from models.fitting.distributed import Ranks
 from models.fitting.windows import runs_of
 from streamer.connectors.files import DataSet
+from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Ordering
 from streamer.core.readings import Readings
 from streamer.core.windows import Windower
@@ -143,7 +144,9 @@ def test_training_uses_exactly_the_windows_the_daemon_cuts(
     world: Readings, size: int, at_once: int, max_gap_s: float | None
 ) -> None:
     length = 3
-    ordering, windower = Ordering(None if max_gap_s is None else int(max_gap_s * 1e9)), Windower(length, 1, 1)
+    state = KeyedState()
+    ordering = Ordering(state, None if max_gap_s is None else int(max_gap_s * 1e9))
+    windower = Windower(state, length, 1, 1)
     live: dict[str, list[list[float]]] = {name: [] for name in NAMES}
     for part in tiny.split(world, range(0, len(world), size)):
         admitted = ordering.admit(part)

@@ -17,9 +17,10 @@ from tests.tiny import VERSION
 @pytest.fixture
 def pipeline(tiny_detector: Detector) -> Pipeline:
     """One that has read: streams 0..5 in partition 0, 6 in partition 1; stream 4 has an open incident."""
-    pipeline = Pipeline(tiny.settings(alerting={"open_after": 1, "open_within": 1}), tiny_detector, VERSION)
+    settings = tiny.settings(alerting={"open_after": 1, "open_within": 1})
+    pipeline = Pipeline(settings.pipeline_options(), tiny_detector, VERSION)
     for i in range(7):
-        pipeline.streams.add(f"s{i}")
+        pipeline.keys.add(f"s{i}")
     values = np.stack([tiny.wave(tiny.LENGTH)] * 7, 1)
     values[-2:, 4] += 50
     n = tiny.LENGTH * 7

@@ -75,12 +75,12 @@ def partitions_of(
 
 def saved(store: SnapshotStore, detector: Detector, partitions: Sequence[int], *, offset: int = 40) -> None:
     """Snapshots of partitions with one stream each, written with `VERSION`."""
-    pipeline = Pipeline(tiny.settings(), detector, VERSION)
+    pipeline = Pipeline(tiny.settings().pipeline_options(), detector, VERSION)
     for partition in partitions:
-        code = pipeline.streams.add(f"s{partition}")
+        code = pipeline.keys.add(f"s{partition}")
         times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(offset)]
         pipeline.process(tiny.readings([code] * offset, times, tiny.wave(offset), partitions=[partition] * offset))
-        store.write(partition, Snapshot(offset, *pipeline.freeze(partition), committed=offset))
+        store.write(partition, Snapshot(offset, pipeline.export_partition(partition), committed=offset))
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -90,13 +90,13 @@ def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_part
     store = SnapshotStore(tmp_path, "readings", "s1")
     saved(store, tiny_detector, range(4))
     bundles = Bundles({VERSION: tiny_detector} if there else {})
-    pipeline = Pipeline(tiny.settings(), tiny_detector, NEWER)
+    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, NEWER)
     positions: Positions = {}
 
     partitions_of(pipeline, store, bundles, Offsets(dict.fromkeys(range(4), 40)), positions).assigned(range(4))
 
     assert bundles.loaded == [VERSION]
-    assert len(pipeline.held()) == (4 if there else 0)
+    assert len(pipeline.keys.held()) == (4 if there else 0)
     # Without it, state is rebuilt from the records before the offset.
     assert positions == {p: Position(40 if there else 0, 40, 40 if there else -1, 40) for p in range(4)}
 
@@ -105,13 +105,13 @@ def test_a_bundle_in_use_is_not_loaded_again(tiny_detector: Detector, tmp_path: 
     store = SnapshotStore(tmp_path, "readings", "s1")
     saved(store, tiny_detector, [0])
     bundles, offsets = Bundles({}), Offsets({0: 40})
-    pipeline = Pipeline(tiny.settings(), tiny_detector, VERSION)
+    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
 
     partitions_of(pipeline, store, bundles, offsets, {}).assigned([0])
 
     assert bundles.loaded == []
     assert offsets.sought == {0: 40}
-    assert np.array_equal(pipeline.held(), [0])
+    assert np.array_equal(pipeline.keys.held(), [0])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_without_a_snapshot_state_is_rebuilt_from_what_went_before(
     tiny_detector: Detector, tmp_path: Path, committed: int | None, end: int, begin: int, publish_from: int
 ) -> None:
     offsets = Offsets({} if committed is None else {0: committed}, end)
-    pipeline, positions = Pipeline(tiny.settings(), tiny_detector, VERSION), Positions()
+    pipeline, positions = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION), Positions()
 
     partitions_of(pipeline, SnapshotStore(tmp_path, "readings", "s1"), Bundles({}), offsets, positions).assigned([0])
 

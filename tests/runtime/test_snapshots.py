@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.detector import Detector
+from streamer.core.keyed_state import ExportedState
 from streamer.core.pipeline import Pipeline
 from streamer.errors import StateError
+from streamer.runtime import snapshots
 from streamer.runtime.snapshots import Snapshot, SnapshotStore
 from tests import tiny
 
@@ -34,7 +37,7 @@ def snapshot(offset: int) -> Snapshot:
         "when": np.array([np.iinfo(np.int64).min]),
         "empty": np.empty((0, 3, 2), np.float32),
     }
-    return Snapshot(offset, columns, {"streams": ["a", "é"], "clock": None, "nested": {"x": [1.5]}})
+    return Snapshot(offset, ExportedState(columns, {"streams": ["a", "é"], "clock": None, "nested": {"x": [1.5]}}))
 
 
 def offset_of(some: SnapshotStore, partition: int = 0) -> int | None:
@@ -49,11 +52,11 @@ def test_a_snapshot_comes_back_as_it_was(tmp_path: Path) -> None:
 
     found, refused = store(tmp_path).read(3)
     assert found is not None
-    assert (found.offset, found.rest, refused) == (5, written.rest, [])
-    assert set(found.columns) == set(written.columns)
-    for name, column in written.columns.items():
-        assert found.columns[name].dtype == column.dtype
-        assert np.array_equal(found.columns[name], column)
+    assert (found.offset, found.state.values, refused) == (5, written.state.values, [])
+    assert set(found.state.columns) == set(written.state.columns)
+    for name, column in written.state.columns.items():
+        assert found.state.columns[name].dtype == column.dtype
+        assert np.array_equal(found.state.columns[name], column)
 
 
 def test_columns_read_back_can_be_written_to(tmp_path: Path) -> None:
@@ -61,9 +64,9 @@ def test_columns_read_back_can_be_written_to(tmp_path: Path) -> None:
     found, _ = store(tmp_path).read(0)
     assert found is not None
 
-    found.columns["wide"][0] = 7
+    found.state.columns["wide"][0] = 7
 
-    assert found.columns["wide"][0, 0] == 7
+    assert found.state.columns["wide"][0, 0] == 7
 
 
 def test_without_a_snapshot_there_is_nothing_to_say(tmp_path: Path) -> None:
@@ -71,17 +74,17 @@ def test_without_a_snapshot_there_is_nothing_to_say(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_goes_on_from_the_disk(tiny_detector: Detector, tmp_path: Path) -> None:
-    made = [Pipeline(tiny.settings(), tiny_detector, "v") for _ in range(2)]
+    made = [Pipeline(tiny.settings().pipeline_options(), tiny_detector, "v") for _ in range(2)]
     whole = tiny.fleet({0: tiny.wave(40), 1: tiny.wave(40, seed=1, level=10)})
     for one in made:
-        one.streams.add("a")
-        one.streams.add("b")
+        one.keys.add("a")
+        one.keys.add("b")
     made[0].process(whole.take(np.arange(50)))
 
-    store(tmp_path).write(0, Snapshot(50, *made[0].freeze(0)))
+    store(tmp_path).write(0, Snapshot(50, made[0].export_partition(0)))
     found, _ = store(tmp_path).read(0)
     assert found is not None
-    made[1].thaw(0, found.columns, found.rest)
+    made[1].restore(found.state)
 
     rest = whole.take(np.arange(50, 80))
     here, there = (some.process(rest).scores.score for some in made)
@@ -153,8 +156,11 @@ def test_when_both_are_damaged_there_is_none_and_both_are_told(tmp_path: Path) -
     assert len(refused) == 2
 
 
-@pytest.mark.parametrize("other", [{"shape": "s2"}, {"topic": "elsewhere"}])
-def test_a_snapshot_of_other_settings_is_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [({"shape": "s2"}, "written with other settings"), ({"topic": "elsewhere"}, r"holds the state of readings\[0\]")],
+)
+def test_a_snapshot_of_other_settings_is_refused(tmp_path: Path, other: dict[str, Any], why: str) -> None:
     store(tmp_path).write(0, snapshot(1))
     reader = store(tmp_path, **other)
     content = (tmp_path / "readings-0.snapshot").read_bytes()
@@ -163,7 +169,20 @@ def test_a_snapshot_of_other_settings_is_refused(tmp_path: Path, other: dict[str
     found, refused = reader.read(0)
 
     assert found is None
-    assert "the settings have changed" in refused[0]
+    assert re.search(why, refused[0])
+
+
+def test_a_snapshot_of_another_format_says_that_another_version_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots, "FORMAT", 2)
+        store(tmp_path).write(0, snapshot(1))
+
+    found, refused = store(tmp_path).read(0)
+
+    assert found is None
+    assert "written by another version of streamer, in format 2" in refused[0]
 
 
 def test_a_snapshot_of_another_partition_is_refused(tmp_path: Path) -> None:

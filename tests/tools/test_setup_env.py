@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,14 @@ from tools.setup_env import (
     Machine,
     SetupError,
     Step,
+    activity,
     check_python,
     choose_torch,
     make_venv,
     plan,
     reasons,
     refusal,
+    run_pip,
     torch_version,
 )
 
@@ -156,3 +159,51 @@ def test_every_locked_package_carries_a_hash() -> None:
 
 def test_torch_is_pinned_to_a_version_without_a_build() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", torch_version())
+
+
+# ---------------------------------------------------------------------------------------------------- while pip works
+
+
+def a_pip(script: str) -> list[str]:
+    return [sys.executable, "-c", script]
+
+
+def test_set_up_says_what_pip_is_doing_while_pip_is_silent(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    pip = a_pip(
+        "import pathlib, time\n"
+        "print('Collecting torch==2.13.0+cpu', flush=True)\n"
+        "print('  Downloading https://u:secret@host/torch-2.13.0.whl (183 MB)', flush=True)\n"
+        f"while not pathlib.Path({str(heard)!r}).exists(): time.sleep(0.01)\n"
+    )
+    told = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if "downloading" in text:
+            heard.touch()
+
+    assert run_pip(pip, (), tell, every_s=0.02) == ""
+
+    assert re.fullmatch(r"downloading torch-2\.13\.0\.whl \(183 MB\), \d+ s so far", told[-1])
+    assert not any("secret" in text for text in told)
+
+
+def test_what_pip_said_last_is_the_reason_why_it_failed() -> None:
+    script = "import sys; print('Collecting x'); print('ERROR: No matching distribution', file=sys.stderr); sys.exit(1)"
+
+    assert run_pip(a_pip(script), ()) == "No matching distribution"
+
+
+@pytest.mark.parametrize(
+    ("said", "doing"),
+    [
+        ([], "asking the package index"),
+        (["Looking in indexes: https://u:p@host/simple"], "asking the package index"),
+        (["Collecting numpy==2.0 (from -r requirements.lock (line 3))"], "fetching numpy==2.0"),
+        (["Processing ./wheels/torch-2.13.whl"], "fetching torch-2.13.whl"),
+        (["Collecting a", "Installing collected packages: a, b, c"], "unpacking 3 package(s)"),
+    ],
+)
+def test_what_pip_is_doing_is_told_without_addresses(said: list[str], doing: str) -> None:
+    assert activity(said) == doing

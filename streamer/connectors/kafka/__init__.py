@@ -7,8 +7,8 @@ interfaces, and `connect` functions that pick a client (`kafka_python`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,6 +18,8 @@ from streamer.errors import BrokerError
 
 if TYPE_CHECKING:
     from streamer.config import KafkaConfig
+
+_YEAR_2200_MS = 7_258_118_400_000
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -39,6 +41,24 @@ class RecordBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def rows(self, rows: slice | NDArray[np.int64]) -> RecordBatch:
+        """Some of the records."""
+        numbers = range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            timestamps_ms=self.timestamps_ms[rows],
+            keys=[self.keys[i] for i in numbers],
+            values=[self.values[i] for i in numbers],
+            headers=[self.headers[i] for i in numbers],
+        )
+
+    def taken_ns(self) -> NDArray[np.int64]:
+        """`(n,)` when the broker took each record, in ns; the far future where it does not say."""
+        # Without a timestamp there is nothing to be ahead of, nor with one that cannot be milliseconds.
+        known = (self.timestamps_ms > 0) & (self.timestamps_ms < _YEAR_2200_MS)
+        return np.where(known, np.where(known, self.timestamps_ms, 0) * 1_000_000, np.iinfo(np.int64).max // 2)
 
 
 class PoisonedBatch(BrokerError):
@@ -144,6 +164,42 @@ class Producer(Protocol):
     def close(self) -> None: ...
 
 
+class RangeReader(Protocol):
+    """Reads bounded parts of one topic; joins no group, commits nothing; used from a single thread.
+
+    Any number of them read the same topic side by side, and none changes what a daemon reads.
+    """
+
+    def bounds(self) -> dict[int, tuple[int, int]]:
+        """Of each partition the first offset still held and the offset after the newest record.
+
+        Raises:
+            BrokerError: The topic is not there, or the broker does not answer in time.
+        """
+        ...
+
+    def offsets_at(self, time_ms: int) -> dict[int, int] | None:
+        """Of each partition the offset of the first record the broker took at or after a time, else its end.
+
+        None if the broker cannot look it up (the embedded one).
+
+        Raises:
+            BrokerError: The broker does not answer in time.
+        """
+        ...
+
+    def read(self, ranges: Mapping[int, tuple[int, int]]) -> Iterator[RecordBatch]:
+        """The records of each partition from its first offset to before its second, then stop.
+
+        Raises:
+            PoisonedBatch: A batch cannot be read.
+            BrokerError: The broker refuses, or sends nothing more before the end is reached.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
 OnPartitions = Callable[[Sequence[int]], None]
 
 
@@ -184,3 +240,18 @@ def connect_producer(config: KafkaConfig) -> Producer:
     from streamer.connectors.kafka.kafka_python.producer import KafkaPythonProducer
 
     return KafkaPythonProducer(config)
+
+
+def connect_range_reader(config: KafkaConfig) -> RangeReader:
+    """A reader of `config.topic` with the configured client.
+
+    Raises:
+        BrokerError: No broker lets us in.
+    """
+    if config.client == "confluent":
+        from streamer.connectors.kafka.confluent.range_reader import ConfluentRangeReader
+
+        return ConfluentRangeReader(config)
+    from streamer.connectors.kafka.kafka_python.range_reader import KafkaPythonRangeReader
+
+    return KafkaPythonRangeReader(config)

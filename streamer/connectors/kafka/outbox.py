@@ -155,7 +155,7 @@ class Outbox(ABC):
                     self._start_over()
                     raise DeliveryFailed(
                         f"{len(self._unsent)} of {total} messages were not acknowledged: the broker refused one for "
-                        f"{text}; all are kept and sent again at the next flush"
+                        f"{text}"
                     )
                 if not self._sent and not self._unsent:
                     return
@@ -168,12 +168,12 @@ class Outbox(ABC):
             raise DeliveryFailed(f"not connected within {timeout_s:g} s: {cause}")
         waiting = self._sent[0] if self._sent else self._unsent[0]
         if self._open and time.monotonic() - self._progress_s >= self._stall_s:
-            log.warning("no message acknowledged for %.0f s: making a new producer", self._stall_s)
+            log.warning("no message acknowledged for %.0f s: producer reset", self._stall_s)
             self._start_over()
         reason = why_unreachable(self._bootstrap_servers) or cause or "the broker takes connections but does not answer"
         raise DeliveryFailed(
             f"{len(self._sent) + len(self._unsent)} of {total} messages, the first for {waiting.topic}, were not "
-            f"acknowledged within {timeout_s:g} s: {reason}; they are kept and sent again"
+            f"acknowledged within {timeout_s:g} s: {reason}"
         )
 
     @property

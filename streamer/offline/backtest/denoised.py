@@ -1,8 +1,8 @@
-"""`streamer backtest --rebuilt`: the signal without its noise, as the model rebuilds it.
+"""`streamer backtest --reconstruction`: the denoised signal, as reconstructed by the model.
 
     DIR/rebuilt.parquet  stream, timestamp and every feature in raw units; a row for each reading, in the data's order
 
-Not inside: which window gives which reading (`expected`).
+Not inside: which window gives the value of which reading (`reconstruction`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.detector import Detector
 from streamer.connectors.files import DataSet
 from streamer.core.grouping import Ints
 from streamer.offline.backtest.evaluation import Timeline
-from streamer.offline.backtest.reconstruction import rebuild
+from streamer.offline.backtest.reconstruction import reconstruct
 from streamer.offline.progress import progress
 
 Float32 = NDArray[np.float32]
@@ -28,43 +28,43 @@ Float32 = NDArray[np.float32]
 _GROUP = 1 << 16  # rows written at once
 
 
-def write_rebuilt(
+def write_reconstruction(
     path: Path, detector: Detector, data: DataSet, timeline: Timeline, features: Sequence[str], max_gap_s: float | None
 ) -> None:
     """Write the file; null where a reading has no expected value.
 
-    Values wait in a file of their own until they can be written in the data's order: memory does not grow.
+    Values are kept in a temporary file until they can be written in the data's order: memory does not grow.
 
     Args:
         path: The Parquet file.
-        detector: Rebuilds.
+        detector: Reconstructs.
         data: Readings.
         timeline: Those that were admitted.
         features: Names.
-        max_gap_s: A longer step of a stream begins its windows anew.
+        max_gap_s: A longer gap resets a stream's window.
     """
     table_rows = detector.rows(data.names)
 
     def fetch(places: Ints) -> tuple[Float32, Ints]:
         return data.values[timeline.rows[places]].astype(np.float32), table_rows[timeline.stream[places]]
 
-    with tempfile.TemporaryFile(dir=path.parent) as aside, progress("rebuilding", len(timeline.rows)) as advance:
+    with tempfile.TemporaryFile(dir=path.parent) as aside, progress("reconstructing", len(timeline.rows)) as advance:
         shape = (max(1, len(data)), len(features))
         values: np.memmap[tuple[int, int], np.dtype[np.float32]] = np.memmap(aside, np.float32, "w+", shape=shape)
         for i in range(0, len(values), _GROUP):
             values[i : i + _GROUP] = np.nan
-        for places, expected, _ in rebuild(detector, fetch, run_begins(timeline, max_gap_s), len(timeline.rows)):
+        for places, expected, _ in reconstruct(detector, fetch, run_begins(timeline, max_gap_s), len(timeline.rows)):
             values[timeline.rows[places]] = expected
             advance(len(places))
         _write(path, data, values, features)
 
 
 def run_begins(timeline: Timeline, max_gap_s: float | None) -> Ints:
-    """Places at which windows begin anew: another stream, or a gap too long to bridge."""
-    anew = np.diff(timeline.stream) != 0
+    """Places at which the window is reset: another stream, or a gap too long to bridge."""
+    reset = np.diff(timeline.stream) != 0
     if max_gap_s is not None:
-        anew |= np.diff(timeline.time_ns) > int(max_gap_s * 1e9)
-    begins: Ints = np.append(0, np.flatnonzero(anew) + 1)
+        reset |= np.diff(timeline.time_ns) > int(max_gap_s * 1e9)
+    begins: Ints = np.append(0, np.flatnonzero(reset) + 1)
     return begins
 
 

@@ -4,7 +4,7 @@
     DIR/nearest.csv         for each incident the nearest other incidents and the nearest normal window
 
 Latents are written as the backtest goes on and read again in batches: memory does not grow with the data.
-Not inside: the picture of them (`picture`), what a latent is (`models`).
+Not inside: the plot of them (`plots`), what a latent is (`models`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from models.detector import BATCH, Detector
 from streamer.config import Settings
 from streamer.core.grouping import Ints
+from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Ordering
 from streamer.core.readings import Readings
 from streamer.core.windows import Windower
@@ -49,8 +50,9 @@ class LatentWriter:
     def __init__(self, path: Path, settings: Settings, detector: Detector, names: Sequence[str]) -> None:
         a, gap = detector.architecture, settings.window.max_gap_s
         self._detector, self._rows = detector, detector.rows(names)
-        self._frames = Ordering(None if gap is None else int(gap * 1e9))
-        self._windower = Windower(a.window, settings.window.stride, a.features)
+        state = KeyedState()
+        self._frames = Ordering(state, None if gap is None else int(gap * 1e9))
+        self._windower = Windower(state, a.window, settings.window.stride, a.features)
         self._streams = pa.array(names, pa.string())
         self._names = latent_names(a.latent)
         types = [("stream", pa.dictionary(pa.int32(), pa.string())), ("timestamp", pa.timestamp("ns", "UTC"))]
@@ -70,9 +72,9 @@ class LatentWriter:
                 scored = ~np.isnan(score[kept.offset[windows.rows[some]]])
                 closed.append(windows.rows[some][scored])
                 cut = windows.take(some)[scored]
-                holed = np.isnan(cut).any((1, 2))  # only with records.missing: fill
-                if holed.any():
-                    cut[holed] = self._detector.fill(cut[holed])
+                has_missing = np.isnan(cut).any((1, 2))  # only with records.missing: fill
+                if has_missing.any():
+                    cut[has_missing] = self._detector.fill(cut[has_missing])
                 latents.append(self._detector.embed(cut))
         rows, z = np.concatenate(closed), np.concatenate(latents)
         order = np.argsort(rows, kind="stable")
@@ -269,7 +271,7 @@ def _directions(z: Float32) -> tuple[Float32, Float32]:
     axes = np.zeros((z.shape[1], 2), np.float32)
     if len(z):
         found = np.linalg.svd(z - center, full_matrices=False)[2][:2]
-        # The sign of a direction is free; fixed, the same data give the same picture.
+        # The sign of a direction is free; fixed, so that the same data give the same plot.
         largest = np.take_along_axis(found, np.abs(found).argmax(1)[:, None], 1)
         axes[:, : len(found)] = (found * np.where(largest < 0, -1, 1)).T
     return axes, center

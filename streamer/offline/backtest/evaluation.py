@@ -1,13 +1,13 @@
-"""What a backtest found: incidents as spans of time, how often, and what labels say of them.
+"""Evaluation of a backtest: incidents as spans of time, how often they occur, and how they match labels.
 
     gather     alerts -> incidents
     runs       a column of 0 and 1 -> labelled incidents, its runs of ones
-    judge      both -> which labelled ones were caught and how late, which of ours were false
+    evaluate   both -> which labelled incidents were caught and how late, which reported ones were false
     calendar   incidents of each stream on each day
 
-One relation decides: an incident of ours *touches* a labelled one of its stream if the time from its onset to its last
-strange reading (score at least 1.0) and the time from the label's first to its last reading have an instant in common.
-Pure. Not inside: files, pictures, metrics of ranking.
+A reported incident *matches* a labelled one of its stream if the time from its onset to its last anomalous reading
+(score at least 1.0) overlaps the time from the label's first to its last reading. Pure. Not inside: files, plots,
+ranking metrics.
 """
 
 from __future__ import annotations
@@ -62,28 +62,28 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One anomaly that people were told of; times are event times in ns."""
+    """One reported anomaly; times are event times in ns."""
 
     id: str
     stream: int
-    onset_ns: int  # first strange reading
-    opened_ns: int  # when people were told
+    onset_ns: int  # first anomalous reading
+    opened_ns: int  # time of the opening alert
     last_ns: int  # last reading with a score of at least 1.0
     end_ns: int  # when it resolved, or the stream's last reading
     resolved: bool
     peak: float
     peak_row: int  # reading with the highest score
-    summary: str  # the sentence told when the peak was highest
-    told: tuple[tuple[int, tuple[Attribution, ...]], ...]  # each time people were told how the features took part
+    summary: str  # of the alert with the highest peak
+    attribution_history: tuple[tuple[int, tuple[Attribution, ...]], ...]  # time and attributions of each alert
 
     @property
     def severity(self) -> str:
         return severity(self.peak)
 
     @property
-    def parts(self) -> tuple[Attribution, ...]:
-        """How the features took part when last told of, which is nearest to the peak."""
-        return self.told[-1][1] if self.told else ()
+    def attributions(self) -> tuple[Attribution, ...]:
+        """Attributions of the last alert, which is nearest to the peak."""
+        return self.attribution_history[-1][1] if self.attribution_history else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +94,23 @@ class Labelled:
     begin_ns: int  # first labelled reading
     end_ns: int  # last labelled reading
     readings: int
-    incident: Incident | None = None  # of those of ours that touch it the first to open; None: missed
+    incident: Incident | None = None  # the first reported one to open of those that match; None: missed
     delay_ns: int = 0  # from begin to the opening alert; 0 if that came before
     delay_readings: int = 0  # likewise
 
     @property
     def open_already(self) -> bool:
-        """People had been told before it began, so the alert was about something else, or the label is late."""
+        """Reported before the label began, so the alert was about something else, or the label is late."""
         return self.incident is not None and self.incident.opened_ns < self.begin_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What labels say of a run."""
+    """A run compared with labels."""
 
     labelled: list[Labelled]
     incidents: int
-    false: list[Incident]  # those that touch no labelled one
+    false: list[Incident]  # those that match no label
     clean_days: float  # stream-days that are not labelled
 
     @property
@@ -118,15 +118,15 @@ class Verdict:
         return [one for one in self.labelled if one.incident]
 
     def figures(self) -> dict[str, float]:
-        """Operational figures; NaN where there is nothing to tell of. Delays are of those not open already."""
-        told = [one for one in self.caught if not one.open_already]
-        delays = np.array([[one.delay_ns / 1e9, one.delay_readings] for one in told] or [[np.nan, np.nan]])
+        """Operational figures; NaN where undefined. Delays exclude incidents that were already open."""
+        fresh = [one for one in self.caught if not one.open_already]
+        delays = np.array([[one.delay_ns / 1e9, one.delay_readings] for one in fresh] or [[np.nan, np.nan]])
         (typical_s, typical), (worst_s, worst) = np.median(delays, 0).tolist(), delays.max(0).tolist()
         false_a_day = len(self.false) / self.clean_days if self.clean_days > 0 else np.nan
         return {
             "labelled_incidents": len(self.labelled),
             "caught": len(self.caught),
-            "caught_open_already": len(self.caught) - len(told),
+            "caught_open_already": len(self.caught) - len(fresh),
             "median_delay_s": typical_s,
             "worst_delay_s": worst_s,
             "median_delay_readings": typical,
@@ -153,7 +153,7 @@ class Calendar:
 def gather(
     alerts: Sequence[Alert], events: Sequence[Event], timeline: Timeline, score: NDArray[np.float32]
 ) -> list[Incident]:
-    """Anomalies told of, in the order in which they opened.
+    """Reported anomalies, in the order in which they opened.
 
     Args:
         alerts: Of a run, in its order.
@@ -161,20 +161,20 @@ def gather(
         timeline: Admitted readings.
         score: Of each reading of the data.
     """
-    told: dict[str, list[tuple[Alert, Event]]] = {}
+    by_incident: dict[str, list[tuple[Alert, Event]]] = {}
     for alert, event in zip(alerts, events, strict=True):
         if event.kind == ANOMALY:
-            told.setdefault(alert.incident_id, []).append((alert, event))
-    return [_incident(some, timeline, score) for some in told.values()]
+            by_incident.setdefault(alert.incident_id, []).append((alert, event))
+    return [_incident(some, timeline, score) for some in by_incident.values()]
 
 
-def _incident(told: Sequence[tuple[Alert, Event]], timeline: Timeline, score: NDArray[np.float32]) -> Incident:
-    (first, opening), (_, newest) = told[0], told[-1]
+def _incident(messages: Sequence[tuple[Alert, Event]], timeline: Timeline, score: NDArray[np.float32]) -> Incident:
+    (first, opening), (_, newest) = messages[0], messages[-1]
     resolved = newest.event == RESOLVE
     part = timeline.part(opening.code, opening.onset_ns, newest.at_ns if resolved else None)
     scores = np.nan_to_num(score[timeline.rows[part]])
     times = timeline.time_ns[part]
-    unresolved = [(alert, event) for alert, event in told if event.event != RESOLVE]
+    unresolved = [(alert, event) for alert, event in messages if event.event != RESOLVE]
     return Incident(
         id=first.incident_id,
         stream=opening.code,
@@ -186,7 +186,9 @@ def _incident(told: Sequence[tuple[Alert, Event]], timeline: Timeline, score: ND
         peak=float(scores.max()),
         peak_row=int(timeline.rows[part][scores.argmax()]),
         summary=unresolved[-1][0].summary,
-        told=tuple((event.at_ns, tuple(alert.features)) for alert, event in unresolved if alert.features),
+        attribution_history=tuple(
+            (event.at_ns, tuple(alert.features)) for alert, event in unresolved if alert.features
+        ),
     )
 
 
@@ -208,7 +210,7 @@ def runs(label: NDArray[np.bool_], timeline: Timeline) -> list[Labelled]:
     ]
 
 
-def judge(labelled: Sequence[Labelled], incidents: Sequence[Incident], timeline: Timeline) -> Verdict:
+def evaluate(labelled: Sequence[Labelled], incidents: Sequence[Incident], timeline: Timeline) -> Verdict:
     """Which labelled incidents were caught, how late, and which incidents are false.
 
     Args:
@@ -219,25 +221,25 @@ def judge(labelled: Sequence[Labelled], incidents: Sequence[Incident], timeline:
     ours: dict[int, list[Incident]] = {}
     for incident in sorted(incidents, key=lambda one: one.opened_ns):
         ours.setdefault(incident.stream, []).append(incident)
-    touching: set[str] = set()
-    judged = []
+    matching: set[str] = set()
+    compared = []
     for one in labelled:
         found = [i for i in ours.get(one.stream, ()) if i.onset_ns <= one.end_ns and i.last_ns >= one.begin_ns]
-        touching |= {incident.id for incident in found}
+        matching |= {incident.id for incident in found}
         if found:
             readings = timeline.part(one.stream, one.begin_ns, found[0].opened_ns)
             late = max(0, readings.stop - readings.start - 1)
             one = replace(
                 one, incident=found[0], delay_ns=max(0, found[0].opened_ns - one.begin_ns), delay_readings=late
             )
-        judged.append(one)
+        compared.append(one)
     labelled_days = sum(one.end_ns - one.begin_ns for one in labelled) / DAY_NS
-    false = [incident for incident in incidents if incident.id not in touching]
-    return Verdict(judged, len(incidents), false, max(0.0, timeline.stream_days - labelled_days))
+    false = [incident for incident in incidents if incident.id not in matching]
+    return Verdict(compared, len(incidents), false, max(0.0, timeline.stream_days - labelled_days))
 
 
 def calendar(incidents: Sequence[Incident], timeline: Timeline, *, most_streams: int, most_columns: int) -> Calendar:
-    """Incidents that opened, by stream and day; longer spans than a day where the days would be too many."""
+    """Incidents that opened, by stream and day; by longer spans where there would be too many days."""
     codes, first, last = timeline.spans()
     begin, end = int(first.min()) // DAY_NS, int(last.max()) // DAY_NS
     fitting = (step for step in (1, 7, 28, 91, 364) if (end - begin) // step < most_columns)
@@ -253,10 +255,10 @@ def calendar(incidents: Sequence[Incident], timeline: Timeline, *, most_streams:
 
 
 def likely_range(count: int) -> tuple[float, float]:
-    """Bounds of the mean of which `count` events may be the outcome, with 95 % confidence.
+    """95 % confidence interval of the mean of a Poisson distribution of which `count` was observed.
 
-    The bounds of Poisson's distribution, by the approximation of Wilson and Hilferty, 1931, within 3 %; the lower
-    one of a single event, where that is far off, is exact.
+    By the approximation of Wilson and Hilferty, 1931, within 3 %; the lower
+    bound for a single event, where the approximation is poor, is exact.
 
     >>> [round(bound, 1) for bound in likely_range(5)]
     [1.6, 11.7]

@@ -1,12 +1,13 @@
-"""Pictures: one stream with its score, one incident with what was expected, a map of windows.
+"""Plots: one stream with its score, one incident with expected values, a map of windows.
 
-Returns PNG bytes; writes no files. However long a series is, a picture has as many points as it has columns of
-pixels: the lowest and the highest value in each, so that no spike is lost.
+Returns PNG bytes; writes no files. However long a series is, a plot has at most two points per pixel column: the
+lowest and the highest value in it, so that no spike is lost.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,20 +31,20 @@ mpl.use("Agg")
 
 Float32 = NDArray[np.float32]
 Span = tuple[int, int]  # from, to: ns
-Told = Sequence[tuple[int, Sequence[Attribution]]]
+AttributionHistory = Sequence[tuple[int, Sequence[Attribution]]]  # time in ns and attributions of each alert
 
-# Of the features that count most, in the order of their share; the rest is grey.
+# Of the features with the largest shares, in their order; the others are grey.
 COLORS = ("#1f4e79", "#e07b00", "#3a8f5d", "#8b5fbf", "#c2185b", "#00838f", "#a1887f", "#c0a000")
 OTHER_COLOR = "#b8c0c8"
 _OBSERVED, _EXPECTED, _ERROR, _LINE = "#1f4e79", "#e07b00", "#b3261e", "#b3261e"
 _INCIDENT, _LABEL = "#b3261e", "#6a3fb5"
 _MOST_FEATURES = 6
 _DPI = 100
-_COLUMNS = 1000  # about the pixels a picture is wide
+_COLUMNS = 1000  # roughly the width of a plot in pixels
 
 
 def thin(time_ns: Ints, values: NDArray[Any], columns: int = _COLUMNS) -> tuple[NDArray[Any], NDArray[Any]]:
-    """At most two points for each column of pixels: the lowest and the highest value in it.
+    """At most two points per pixel column: the lowest and the highest value in it.
 
     Args:
         time_ns: Rising, `(n,)`.
@@ -51,7 +52,7 @@ def thin(time_ns: Ints, values: NDArray[Any], columns: int = _COLUMNS) -> tuple[
         columns: Of pixels.
 
     Returns:
-        Times as datetime64 and values; all of them where there are no more than four for each column.
+        Times as datetime64 and values; all of them if there are no more than four per column.
     """
     time = time_ns.astype("datetime64[ns]")
     if len(time_ns) <= 4 * columns:
@@ -74,14 +75,14 @@ def draw_incident(
     shown: Sequence[int],
     span: Span,
     *,
-    told: Told = (),
+    attributions: AttributionHistory = (),
     colors: Mapping[str, str] | None = None,
     labelled: Sequence[Span] = (),
 ) -> bytes:
-    """Observed against expected for the features that matter most, their error, and the score.
+    """Observed and expected values of the most important features, their error, and the score.
 
     Args:
-        title: Over the picture.
+        title: Above the plot.
         time_ns: `(n,)`.
         observed: `(n, features)`; `expected` and `error` likewise, from `expected_series`.
         expected: See there.
@@ -90,26 +91,26 @@ def draw_incident(
         features: Names.
         shown: Features to draw, most important first.
         span: Onset and end of the incident, ns.
-        told: When people were told how the features took part; draws the shares over the incident.
-        colors: Of the features that are told apart there; the others are grey.
+        attributions: Of each alert; draws the shares over the incident.
+        colors: Of the features distinguished there; the others are grey.
         labelled: Known anomalies, ns.
     """
     shown = list(shown)[:_MOST_FEATURES]
-    figure, axes = _figure(len(shown) + 2 + bool(told), title, beside=1.1 if told else 0.3)
+    figure, axes = _figure(len(shown) + 2 + bool(attributions), title, beside=1.1 if attributions else 0.3)
     for axis, f in zip(axes, shown, strict=False):
         time, seen = thin(time_ns, observed[:, f])
-        foreseen = thin(time_ns, expected[:, f])[1]
+        predicted = thin(time_ns, expected[:, f])[1]
         axis.plot(time, seen, color=_OBSERVED, lw=1.3, label="observed")
-        axis.plot(time, foreseen, color=_EXPECTED, lw=1.3, ls="--", label="expected")
-        axis.fill_between(time, seen, foreseen, color=_EXPECTED, alpha=0.25, lw=0)
+        axis.plot(time, predicted, color=_EXPECTED, lw=1.3, ls="--", label="expected")
+        axis.fill_between(time, seen, predicted, color=_EXPECTED, alpha=0.25, lw=0)
         _name(axis, features[f])
     handles, words = axes[0].get_legend_handles_labels()
     _mark(axes, [span], labelled)
     if labelled:
         handles, words = [*handles, Patch(color=_LABEL)], [*words, "labelled"]
     _legend(axes[0], handles, words)
-    if told:
-        _draw_shares(axes[-3], told, span, colors or {})
+    if attributions:
+        _draw_shares(axes[-3], attributions, span, colors or {})
     wrong = np.nan_to_num(error).mean(1)
     axes[-2].plot(*thin(time_ns, wrong), color=_ERROR, lw=1)
     axes[-2].set_ylabel("error\n(model units²)")
@@ -131,7 +132,7 @@ def draw_stream(
     """A whole stream: some of its features, its score against the line, its incidents as bands.
 
     Args:
-        title: Over the picture.
+        title: Above the plot.
         time_ns: Rising, `(n,)`.
         values: `(n, features)`, raw units.
         score: `(n,)`, 1.0 is the alert line.
@@ -159,7 +160,7 @@ def draw_stream(
 
 
 def draw_map(points: Float32, score: Float32, peaks: Float32, numbers: Sequence[int]) -> bytes:
-    """Windows where the two directions of greatest spread put them, coloured by score.
+    """Windows along the two directions of greatest variance, coloured by score.
 
     Args:
         points: `(n, 2)`.
@@ -169,7 +170,7 @@ def draw_map(points: Float32, score: Float32, peaks: Float32, numbers: Sequence[
     """
     figure = Figure(figsize=(8.5, 6), layout="constrained")
     axis = figure.subplots()
-    order = np.argsort(score)  # the strange ones on top
+    order = np.argsort(score)  # the most anomalous on top
     dots = axis.scatter(
         points[order, 0],
         points[order, 1],
@@ -202,14 +203,14 @@ def _draw_score(axis: Axes, time_ns: Ints, score: Float32) -> None:
     axis.set_ylabel("score")
 
 
-def _draw_shares(axis: Axes, told: Told, span: Span, colors: Mapping[str, str]) -> None:
-    """Share of each feature in the error, from one telling to the next."""
-    by_name = [{part.name: part.share for part in parts} for _, parts in told]
-    shares = np.array([[some.get(name, 0.0) for name in colors] for some in by_name]).reshape(len(told), len(colors))
+def _draw_shares(axis: Axes, attributions: AttributionHistory, span: Span, colors: Mapping[str, str]) -> None:
+    """Share of each feature in the error, from one alert to the next."""
+    by_name = [{one.name: one.share for one in some} for _, some in attributions]
+    shares = np.array([[some.get(name, 0.0) for name in colors] for some in by_name]).reshape(-1, len(colors))
     stacked = np.cumsum(np.column_stack([shares, np.maximum(0, 1 - shares.sum(1))]), 1).T
-    # From the onset, which is before the first telling, to the end.
-    edges = np.array([span[0], *(at for at, _ in told[1:]), max(span[1], told[-1][0])], np.int64)
-    low = np.zeros(len(told))
+    # From the onset, which is before the first alert, to the end.
+    edges = np.array([span[0], *(at for at, _ in attributions[1:]), max(span[1], attributions[-1][0])], np.int64)
+    low = np.zeros(len(attributions))
     for name, high, color in zip([*colors, "others"], stacked, [*colors.values(), OTHER_COLOR], strict=True):
         seen = bool((high - low > 0.05).any())
         axis.stairs(
@@ -219,7 +220,9 @@ def _draw_shares(axis: Axes, told: Told, span: Span, colors: Mapping[str, str]) 
     axis.set_ylim(0, 1)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.set_ylabel("share in\nthe error")
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7, handlelength=1)
+    legend = axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7, handlelength=1)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _mark(axes: Sequence[Axes], incidents: Sequence[Span], labelled: Sequence[Span]) -> None:
@@ -238,12 +241,12 @@ def _mark(axes: Sequence[Axes], incidents: Sequence[Span], labelled: Sequence[Sp
 
 def _name(axis: Axes, feature: str) -> None:
     """The feature's name beside its axis; a long one is cut."""
-    axis.set_ylabel(feature if len(feature) <= 16 else feature[:15] + "…", fontsize=9)
+    axis.set_ylabel(feature if len(feature) <= 16 else feature[:15] + "…", fontsize=9, parse_math=False)
     axis.ticklabel_format(axis="y", useOffset=False)
 
 
 def _legend(axis: Axes, handles: Sequence[Any], words: Sequence[str]) -> None:
-    """Over the axis, where it hides nothing."""
+    """Above the axis, where it hides nothing."""
     if handles:
         axis.legend(
             handles, words, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, ncols=len(words), borderaxespad=0
@@ -268,7 +271,8 @@ def _figure(rows: int, title: str, *, height: float = 1.4, beside: float = 0.3) 
         },
     )[:, 0]
     if title:
-        figure.suptitle(title, fontsize=12, y=1 - 0.2 / (above + high + below), va="center")
+        # Names of streams and features are shown as they are; `$...$` in them is not a formula.
+        figure.suptitle(title, fontsize=12, y=1 - 0.2 / (above + high + below), va="center", parse_math=False)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
@@ -282,5 +286,8 @@ def _figure(rows: int, title: str, *, height: float = 1.4, beside: float = 0.3) 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the page has it in letters.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()

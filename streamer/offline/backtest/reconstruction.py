@@ -1,8 +1,8 @@
-"""What the detector expects of each reading: the causal reconstruction, which is also the signal without its noise.
+"""The expected value of each reading: the causal reconstruction, which is also the denoised signal.
 
 A reading belongs to a patch of its stream; its expected value comes from the window that ends with that patch, so it
-is known as soon as the patch is full. Readings of a stream's first window, but for the newest patch, and of a last
-patch that is not full have none. Windows are rebuilt in batches, across streams. Not inside: scores, files, pictures.
+is known as soon as the patch is full. Readings of a stream's first window, except for its newest patch, and of an
+incomplete last patch have none. Windows are reconstructed in batches, across streams. Not inside: scores, files, plots.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from streamer.core.grouping import Ints
 Float32 = NDArray[np.float32]
 Fetch = Callable[[Ints], tuple[Float32, Ints]]
 
-_BATCH = 1024  # windows rebuilt at once ...
+_BATCH = 1024  # windows reconstructed at once ...
 _VALUES = 1 << 22  # ... or fewer where they are wide
 
 
 def expected_series(detector: Detector, values: Float32, row: int) -> tuple[Float32, Float32]:
-    """What the detector expects of each reading of one stream.
+    """Expected value of each reading of one stream.
 
     Args:
-        detector: Rebuilds the windows.
+        detector: Reconstructs the windows.
         values: Readings in time order, raw units, `(n, features)`.
         row: Table row of the stream.
 
@@ -41,23 +41,23 @@ def expected_series(detector: Detector, values: Float32, row: int) -> tuple[Floa
     def fetch(places: Ints) -> tuple[Float32, Ints]:
         return values[places].astype(np.float32), np.full(len(places), row)
 
-    for places, rebuilt, wrong in rebuild(detector, fetch, np.array([0]), len(values)):
-        expected[places], error[places] = rebuilt, wrong
+    for places, reconstruction, wrong in reconstruct(detector, fetch, np.array([0]), len(values)):
+        expected[places], error[places] = reconstruction, wrong
     return expected, error
 
 
-def rebuild(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Iterator[tuple[Ints, Float32, Float32]]:
-    """Expected values of `n` readings that stand run after run; a window never reaches over two runs.
+def reconstruct(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Iterator[tuple[Ints, Float32, Float32]]:
+    """Expected values of `n` readings, one run after another; a window never spans two runs.
 
     Args:
-        detector: Rebuilds the windows.
+        detector: Reconstructs the windows.
         fetch: Gives the raw readings at some places, `(k, features)`, and the table row of each, `(k,)`.
         begins: Place of each run's first reading, rising; the first is 0.
         n: Readings in all.
 
     Yields:
         Places `(k,)`, expected values `(k, features)` in raw units, squared error in model units `(k, features)`;
-        NaN where a value is missing: what is expected there is what it was filled with.
+        NaN where a value is missing: its expected value is what it was filled with.
     """
     a = detector.architecture
     ends = window_ends(begins, n, a.window, a.patch)
@@ -67,21 +67,21 @@ def rebuild(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Iterator[
         places, inverse = np.unique(some + np.arange(-a.window, 0), return_inverse=True)
         values, rows = fetch(places)
         windows = detector.prepare(values, rows)[inverse].reshape(len(some), a.window, a.features)
-        holed = np.isnan(windows).any((1, 2))
-        given = windows
-        if holed.any():
-            given = windows.copy()
-            given[holed] = detector.fill(windows[holed])
+        has_missing = np.isnan(windows).any((1, 2))
+        complete = windows
+        if has_missing.any():
+            complete = windows.copy()
+            complete[has_missing] = detector.fill(windows[has_missing])
         with torch.inference_mode():
-            rebuilt = detector.network(torch.from_numpy(given)).numpy()
+            reconstruction = detector.network(torch.from_numpy(complete)).numpy()
         newest = (some + np.arange(-a.patch, 0)).ravel()
-        patches = rebuilt[:, -a.patch :].reshape(-1, a.features)
+        patches = reconstruction[:, -a.patch :].reshape(-1, a.features)
         wrong = (patches - windows[:, -a.patch :].reshape(-1, a.features)) ** 2
         yield newest, detector.scaler.inverse(patches, rows[np.searchsorted(places, newest)]), wrong
 
 
 def window_ends(begins: Ints, n: int, window: int, patch: int) -> Ints:
-    """Where, one past the newest reading, windows end that close with a patch of their run.
+    """Ends, one past the newest reading, of the windows that end with a patch of their run.
 
     >>> window_ends(np.array([0, 10]), 25, window=8, patch=4).tolist()
     [8, 18, 22]

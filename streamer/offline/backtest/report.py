@@ -1,7 +1,7 @@
-"""The page a backtest writes: what was found, how often, how it looks; of bounded size whatever the data's.
+"""The report of a backtest, an HTML page of bounded size whatever the amount of data.
 
-At most 12 streams are drawn, 200 incidents listed and 40 streams shown by day; the rest is counted. Pictures stand in
-the page, so it is one file. Not inside: the figures (`findings`, `backtest`), drawing (`picture`).
+At most 12 streams are drawn, 200 incidents listed and 40 streams shown by day; the rest is counted. Plots are embedded,
+so it is one file. Not inside: the figures (`evaluation`, `runner`), drawing (`plots`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.core.alerts import duration, iso
-from streamer.offline.backtest import plots as picture
+from streamer.offline.backtest import plots
 from streamer.offline.backtest.embeddings import Neighbourhood
 from streamer.offline.backtest.evaluation import (
     Calendar,
@@ -41,13 +41,13 @@ _LISTED = 200  # incidents in the list of all
 _NEIGHBOURED = 20  # incidents whose neighbours are shown
 _ROWS, _COLUMNS = 40, 70  # streams and days in the calendar
 _DATE_WIDTH = 48  # pixels of a date over the calendar
-_LONGEST = 4000  # readings in the picture of one incident
+_LONGEST = 4000  # readings in the plot of one incident
 _BEFORE = 2  # windows of readings before it
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All a report tells of."""
+    """Everything a report shows."""
 
     version: str
     settings: Settings
@@ -81,7 +81,7 @@ def render(facts: Facts) -> str:
         files=facts.files,
         span=_span(facts.timeline),
         colors=colors if len(facts.settings.records.features) > 1 else {},
-        other_color=picture.OTHER_COLOR,
+        other_color=plots.OTHER_COLOR,
         calendar=_calendar(facts),
         labelled=_labelled(facts, numbers),
         streams=[_stream(code, facts, numbers, colors, lines) for code in drawn],
@@ -134,10 +134,10 @@ def _colors(incidents: Sequence[Incident]) -> dict[str, str]:
     """A colour for each of the features that count most, over all incidents."""
     total: dict[str, float] = {}
     for one in incidents:
-        for part in one.parts:
+        for part in one.attributions:
             total[part.name] = total.get(part.name, 0.0) + part.share
     most = sorted(total, key=lambda name: -total[name])
-    return dict(zip(most, picture.COLORS, strict=False))
+    return dict(zip(most, plots.COLORS, strict=False))
 
 
 def _line(
@@ -148,19 +148,19 @@ def _line(
     false: set[str] | None,
 ) -> dict[str, Any]:
     """One incident in a table."""
-    shares = [(p.name, p.share, colors[p.name]) for p in one.parts if p.name in colors and p.share >= 0.005]
+    shares = [(p.name, p.share, colors[p.name]) for p in one.attributions if p.name in colors and p.share >= 0.005]
     return {
         "number": numbers[one.id],
         "id": one.id,
         "stream": names[one.stream],
         "onset": _when(one.onset_ns),
-        "told_after": duration(one.opened_ns - one.onset_ns),
+        "reported_after": duration(one.opened_ns - one.onset_ns),
         "lasted": duration(one.end_ns - one.onset_ns) + ("" if one.resolved else ", still open"),
         "peak": one.peak,
         "severity": one.severity,
         "summary": one.summary,
         "shares": shares,
-        "top": [(p.name, p.share) for p in one.parts[:3] if p.share >= 0.005],
+        "top": [(p.name, p.share) for p in one.attributions[:3] if p.share >= 0.005],
         "label": None if false is None else "false" if one.id in false else "labelled",
     }
 
@@ -219,7 +219,7 @@ def _stream(
     colors: Mapping[str, str],
     lines: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Pictures and incidents of one stream."""
+    """Plots and incidents of one stream."""
     name, features = facts.data.names[code], facts.settings.records.features
     rows = facts.timeline.rows[facts.timeline.part(code)]
     time_ns, values, score = facts.data.time_ns[rows], facts.data.values[rows], facts.score[rows]
@@ -227,7 +227,7 @@ def _stream(
     known = [one for one in facts.verdict.labelled if one.stream == code] if facts.verdict else []
     most = sorted(sorted(mine, key=lambda one: -one.peak)[:_OF_STREAM], key=lambda one: one.onset_ns)
     shown = _order(mine, features)
-    overview = picture.draw_stream(
+    overview = plots.draw_stream(
         f"{len(shown)} of {len(features)} features" if len(shown) < len(features) else "",
         time_ns,
         values,
@@ -256,7 +256,7 @@ def _closer(
     known: Sequence[Labelled],
     code: int,
 ) -> bytes:
-    """The picture of one incident: what was observed and expected, and which features made it."""
+    """The plot of one incident: observed and expected values, and the features behind it."""
     name, features = facts.data.names[code], facts.settings.records.features
     whole, during = facts.timeline.part(code), facts.timeline.part(code, one.onset_ns, one.end_ns)
     window = facts.detector.architecture.window
@@ -266,11 +266,11 @@ def _closer(
     warm = max(whole.start, begin - 2 * window)
     rows = facts.timeline.rows[warm:end]
     values = facts.data.values[rows].astype(np.float32)
-    expected, error = picture.expected_series(facts.detector, values, int(facts.detector.rows([name])[0]))
+    expected, error = plots.expected_series(facts.detector, values, int(facts.detector.rows([name])[0]))
     shown, rows = slice(begin - warm, None), rows[begin - warm :]
     time_ns = facts.data.time_ns[rows]
     first, last = int(time_ns[0]), int(time_ns[-1])
-    return picture.draw_incident(
+    return plots.draw_incident(
         f"{name}, incident {number}, {_when(one.onset_ns)} UTC: peak {one.peak:.1f} times the alert line",
         time_ns,
         values[shown],
@@ -278,9 +278,9 @@ def _closer(
         error[shown],
         facts.score[rows],
         features,
-        [features.index(part.name) for part in one.parts][:4] or [0],
+        [features.index(part.name) for part in one.attributions][:4] or [0],
         (one.onset_ns, min(one.end_ns, last)),
-        told=[(at, parts) for at, parts in one.told if at <= last] if len(features) > 1 else [],
+        attributions=[(at, some) for at, some in one.attribution_history if at <= last] if len(features) > 1 else [],
         colors=colors,
         labelled=[
             (max(k.begin_ns, first), min(k.end_ns, last)) for k in known if k.end_ns >= first and k.begin_ns <= last
@@ -292,7 +292,7 @@ def _order(incidents: Sequence[Incident], features: Sequence[str]) -> list[int]:
     """Features by their part in the incidents, those without any in the order of the configuration; at most six."""
     total = dict.fromkeys(features, 0.0)
     for one in incidents:
-        for part in one.parts:
+        for part in one.attributions:
             total[part.name] += part.share
     return sorted(range(len(features)), key=lambda f: -total[features[f]])[:6]
 
@@ -302,9 +302,7 @@ def _map(facts: Facts, numbers: Mapping[str, int]) -> dict[str, Any] | None:
     if found is None:
         return None
     most = sorted(range(len(facts.incidents)), key=lambda k: -facts.incidents[k].peak)[:_NEIGHBOURED]
-    image = picture.draw_map(
-        found.points, found.score, found.peaks[most], [numbers[facts.incidents[k].id] for k in most]
-    )
+    image = plots.draw_map(found.points, found.score, found.peaks[most], [numbers[facts.incidents[k].id] for k in most])
     lines = []
     for k in most:
         one = facts.incidents[k]

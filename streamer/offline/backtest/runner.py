@@ -1,14 +1,14 @@
-"""`streamer backtest`: files through the very stations the daemon uses; scores, alerts, a report.
+"""`streamer backtest`: files through the daemon's own pipeline; scores, alerts, a report.
 
     DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up;
                              with records.missing: fill also filled, the part of the window that was missing
     DIR/alerts.jsonl         the messages the daemon would have published
-    DIR/report.html          what was found, how often, with pictures
+    DIR/report.html          what was found, how often, with plots
     DIR/labels.csv           with --labels: each labelled incident, caught or not, how late
     DIR/embeddings.parquet   with --embeddings: the latent of each window; and DIR/nearest.csv
     DIR/rebuilt.parquet      with --rebuilt: the signal as the model rebuilds it
 
-Not inside: the stations (`pipeline`), what incidents and labels come to (`findings`), the page (`report`).
+Not inside: the pipeline (`core.pipeline`), incidents and labels (`evaluation`), the page (`report`).
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.core.retrospective import DELAY
 from streamer.errors import DataError
-from streamer.offline.backtest import embeddings as latents
-from streamer.offline.backtest import evaluation as findings
-from streamer.offline.backtest import report
-from streamer.offline.backtest.denoised import write_rebuilt
-from streamer.offline.backtest.embeddings import LatentWriter, Neighbourhood
+from streamer.offline.backtest import evaluation, report
+from streamer.offline.backtest.denoised import write_reconstruction
+from streamer.offline.backtest.embeddings import LatentWriter, Neighbourhood, neighbourhood
 from streamer.offline.backtest.evaluation import Incident, Timeline, Verdict
 from streamer.offline.progress import progress
 
@@ -99,7 +97,7 @@ def carry_out(
                 result = run(settings, detector, version, data, watch=writer.push)
         found = find(result, data)
         if rebuilt:
-            write_rebuilt(
+            write_reconstruction(
                 directory / "rebuilt.parquet",
                 detector,
                 data,
@@ -109,7 +107,7 @@ def carry_out(
             )
         near = None
         if embeddings:
-            near = latents.neighbourhood(
+            near = neighbourhood(
                 directory / "embeddings.parquet",
                 found.incidents,
                 found.timeline,
@@ -141,11 +139,11 @@ def run(
         version: Of its bundle.
         data: Readings.
         batch: Readings taken in at once.
-        watch: Called after each batch with the readings the stations took in, and the scores of all readings so far.
+        watch: Called after each batch with the readings processed, and the scores of all readings so far.
     """
-    pipeline = Pipeline(settings, detector, version)
+    pipeline = Pipeline(settings.pipeline_options(), detector, version)
     for name in data.names:
-        pipeline.streams.add(name)
+        pipeline.keys.add(name)
     score = np.full(len(data), np.nan, np.float32)
     error = np.full(len(data), np.nan, np.float32)
     settled = np.full(len(data), np.nan, np.float32)
@@ -160,7 +158,7 @@ def run(
             given = readings.take(complete[readings.offset])
             outcome = pipeline.process(given)
             rows = outcome.readings.offset
-            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.settled
+            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.scores.settled
             filled[rows], admitted[rows] = outcome.scores.filled, True
             alerts += outcome.alerts
             events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]
@@ -183,11 +181,11 @@ def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
 def find(result: Backtest, data: DataSet) -> Findings:
     """Incidents of a run and, where the data have labels, what those say of them."""
     timeline = Timeline.of(data.stream, data.time_ns, result.admitted)
-    incidents = findings.gather(result.alerts, result.events, timeline, result.score)
+    incidents = evaluation.gather(result.alerts, result.events, timeline, result.score)
     if data.label is None:
         return Findings(timeline, incidents, None)
-    labelled = findings.runs(data.label, Timeline.of(data.stream, data.time_ns))
-    return Findings(timeline, incidents, findings.judge(labelled, incidents, timeline))
+    labelled = evaluation.runs(data.label, Timeline.of(data.stream, data.time_ns))
+    return Findings(timeline, incidents, evaluation.evaluate(labelled, incidents, timeline))
 
 
 def summary(result: Backtest, data: DataSet, settings: Settings, found: Findings | None = None) -> dict[str, float]:

@@ -152,6 +152,6 @@ def test_a_timeout_that_kafka_python_cannot_put_into_words_is_not_a_refusal() ->
     producer._producer = Client()
     message = Message("topic", None, b"value", ())
 
-    with pytest.raises(NotYet, match="no metadata for topic topic"):
+    with pytest.raises(NotYet, match="does not know topic topic"):
         producer._transmit(message)
     assert message.error is None

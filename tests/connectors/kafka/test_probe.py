@@ -13,7 +13,7 @@ import pytest
 from kafka.admin import ACLOperation, ResourceType
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka.probe import ProbeReport, probe
+from streamer.connectors.kafka.probe import Missing, ProbeReport, probe
 from tests.brokers import Broker, SecureKafka, config_for, consume
 
 READ, WRITE, DESCRIBE = ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE
@@ -23,7 +23,7 @@ TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
 def timed_probe(config: KafkaConfig, *, create_missing: bool = False) -> ProbeReport:
     """Probe, and hold it to its bound."""
     started_s = time.monotonic()
-    report = probe(config, create_missing=create_missing)
+    report = probe(config, missing=Missing.CREATE if create_missing else Missing.FAIL)
     assert time.monotonic() - started_s < config.probe_timeout_s + 1.0
     return report
 
@@ -140,7 +140,7 @@ def test_a_missing_topic_is_named_and_can_be_created(broker: Broker) -> None:
     after = timed_probe(config, create_missing=True)
 
     assert (after.ok, after.reason) == (True, None)
-    assert "(made now)" in {step.name: step.detail for step in after.steps}[f"topic {config.dlq_topic}"]
+    assert "(just created)" in {step.name: step.detail for step in after.steps}[f"topic {config.dlq_topic}"]
     assert timed_probe(config).ok
 
 

@@ -14,6 +14,7 @@ from models.fitting.learning import Learned
 from models.fitting.training import TrainingOptions
 from models.fitting.windows import runs_of, split
 from models.network.architecture import Architecture
+from streamer.core.keyed_state import KeyedState
 from streamer.core.windows import Windower
 from tests import tiny
 from tests.tiny import FEATURES, LENGTH
@@ -100,7 +101,9 @@ def test_windows_are_those_the_daemon_closes(given: tuple[int, set[int]], length
 
     closing = [
         row
-        for windows in Windower(length, 1, 1).push(np.zeros(rows, np.int64), np.zeros((rows, 1), np.float32), fresh)
+        for windows in Windower(KeyedState(), length, 1, 1).push(
+            np.zeros(rows, np.int64), np.zeros((rows, 1), np.float32), fresh
+        )
         for row in windows.rows.tolist()
     ]
     ours = [start + length - 1 for begin, end in zip(begins, ends, strict=True) for start in range(begin, end)]

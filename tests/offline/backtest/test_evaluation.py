@@ -9,7 +9,7 @@ from scipy.stats import chi2
 from streamer.core.alerts import Alert, Attribution
 from streamer.core.alerts import build as tell
 from streamer.core.events import ANOMALY, OPEN, RESOLVE, SILENCE, UPDATE, Event
-from streamer.offline.backtest import evaluation as findings
+from streamer.offline.backtest import evaluation
 from streamer.offline.backtest.evaluation import DAY_NS, Incident, Labelled, Timeline
 from tests.tiny import MINUTE_NS
 
@@ -39,7 +39,7 @@ def test_labelled_incidents_are_the_runs_of_ones_of_each_stream() -> None:
     time_ns = np.repeat(np.arange(7), 2) * MINUTE_NS
     ones = np.array([text[s][t // MINUTE_NS] == "1" for s, t in zip(stream.tolist(), time_ns.tolist(), strict=True)])
 
-    found = findings.runs(ones, Timeline.of(stream, time_ns))
+    found = evaluation.runs(ones, Timeline.of(stream, time_ns))
 
     assert [(f.stream, f.begin_ns // MINUTE_NS, f.end_ns // MINUTE_NS, f.readings) for f in found] == [
         (0, 1, 2, 2),
@@ -50,7 +50,7 @@ def test_labelled_incidents_are_the_runs_of_ones_of_each_stream() -> None:
 
 
 def test_no_labels_are_no_labelled_incidents() -> None:
-    assert findings.runs(np.zeros(5, bool), timeline("-----")) == []
+    assert evaluation.runs(np.zeros(5, bool), timeline("-----")) == []
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_no_labels_are_no_labelled_incidents() -> None:
         #          0123456789012345678901234
         # label              [--------]
         (ours(12, 14, 16), True),  # inside
-        (ours(2, 4, 10), True),  # its last strange reading is the label's first
-        (ours(19, 21, 24), True),  # begins with the label's last, told of after it
+        (ours(2, 4, 10), True),  # its last anomalous reading is the label's first
+        (ours(19, 21, 24), True),  # begins with the label's last, reported after it
         (ours(5, 7, 22), True),  # all over it
         (ours(2, 4, 9), False),  # over before, if only just; the quiet time until it resolves does not count
         (ours(20, 22, 24), False),  # begins after
         (ours(12, 14, 16, stream=1), False),  # another stream
     ],
 )
-def test_an_incident_touches_a_label_if_it_was_strange_within_it(incident: Incident, caught: bool) -> None:
-    verdict = findings.judge([label(10, 19)], [incident], timeline("-" * 25, "-" * 25))
+def test_an_incident_matches_a_label_if_it_was_anomalous_within_it(incident: Incident, caught: bool) -> None:
+    verdict = evaluation.evaluate([label(10, 19)], [incident], timeline("-" * 25, "-" * 25))
 
     assert bool(verdict.caught) is caught
     assert verdict.false == ([] if caught else [incident])
@@ -80,7 +80,7 @@ def test_delay_runs_from_the_labels_begin_to_the_first_alert() -> None:
     # minute 10 is labelled from; 13 sent nothing, so 15 is the fourth reading after 10
     line = timeline("-" * 13 + " " + "-" * 10)
 
-    verdict = findings.judge([label(10, 19)], [ours(16, 18, 18), ours(12, 15, 15)], line)
+    verdict = evaluation.evaluate([label(10, 19)], [ours(16, 18, 18), ours(12, 15, 15)], line)
 
     (one,) = verdict.labelled
     assert one.incident is not None
@@ -92,7 +92,7 @@ def test_delay_runs_from_the_labels_begin_to_the_first_alert() -> None:
 def test_what_was_told_before_the_label_began_is_caught_but_counts_for_no_delay() -> None:
     labels = [label(10, 12), label(15, 19), label(22, 22)]
 
-    figures = findings.judge(labels, [ours(2, 4, 16), ours(22, 24, 24)], timeline("-" * 30)).figures()
+    figures = evaluation.evaluate(labels, [ours(2, 4, 16), ours(22, 24, 24)], timeline("-" * 30)).figures()
 
     assert (figures["labelled_incidents"], figures["caught"], figures["caught_open_already"]) == (3, 3, 2)
     assert (figures["median_delay_s"], figures["worst_delay_readings"]) == (120, 2)
@@ -103,7 +103,7 @@ def test_false_incidents_are_counted_against_time_without_labels() -> None:
     labels = [Labelled(0, 2 * DAY_NS, 4 * DAY_NS, 3)]
     false = Incident("x", 0, 6 * DAY_NS, 7 * DAY_NS, 8 * DAY_NS, 9 * DAY_NS, True, 2.0, 0, "", ())
 
-    figures = findings.judge(labels, [false], line).figures()
+    figures = evaluation.evaluate(labels, [false], line).figures()
 
     assert figures["false_per_stream_day"] == pytest.approx(1 / 8)
     assert figures["false_per_stream_week"] == pytest.approx(7 / 8)
@@ -115,7 +115,7 @@ def alert(event: Event, *parts: Attribution) -> Alert:
     return tell(event, topic="t", stream=f"s{event.code}", attributions=parts, model_version="v", dashboard_url=None)
 
 
-def test_an_incident_is_gathered_from_what_was_told_of_it() -> None:
+def test_an_incident_is_gathered_from_its_alerts() -> None:
     # minute  0    1    2    3    4    5    6    7    8    9
     score = [0.1, 1.2, 1.1, 4.0, 0.9, 1.5, 0.2, 0.1, 0.1, 1.3]
     line = timeline("-" * 10)
@@ -129,15 +129,15 @@ def test_an_incident_is_gathered_from_what_was_told_of_it() -> None:
     ]
     alerts = [alert(events[0], *parts), alert(events[1]), alert(events[2], *parts[::-1]), *map(alert, events[3:])]
 
-    first, second = findings.gather(alerts, events, line, np.array(score, np.float32))
+    first, second = evaluation.gather(alerts, events, line, np.array(score, np.float32))
 
     times = [first.onset_ns, first.opened_ns, first.last_ns, first.end_ns]
     assert [t // MINUTE_NS for t in times] == [1, 2, 5, 8]
     assert (first.resolved, first.peak, first.peak_row, first.severity) == (True, 4.0, 3, "critical")
-    assert [at // MINUTE_NS for at, _ in first.told] == [2, 3]
-    assert first.parts == parts[::-1]
+    assert [at // MINUTE_NS for at, _ in first.attribution_history] == [2, 3]
+    assert first.attributions == parts[::-1]
     assert "peak score 4.0" in first.summary
-    assert (second.resolved, second.end_ns // MINUTE_NS, second.parts) == (False, 9, ())
+    assert (second.resolved, second.end_ns // MINUTE_NS, second.attributions) == (False, 9, ())
 
 
 def test_a_calendar_has_a_row_for_streams_with_most_incidents_and_one_for_the_others() -> None:
@@ -147,7 +147,7 @@ def test_a_calendar_has_a_row_for_streams_with_most_incidents_and_one_for_the_ot
         for k, (stream, day) in enumerate([(1, 0), (1, 0), (1, 3), (2, 1), (0, 3), (0, 2)])
     ]
 
-    calendar = findings.calendar(found, line, most_streams=2, most_columns=10)
+    calendar = evaluation.calendar(found, line, most_streams=2, most_columns=10)
 
     assert (calendar.streams, calendar.begin_day, calendar.step_days) == ([1, 0], 0, 1)
     assert calendar.counts.tolist() == [[2, 0, 0, 1], [0, 0, 1, 1]]
@@ -158,7 +158,7 @@ def test_a_calendar_has_a_row_for_streams_with_most_incidents_and_one_for_the_ot
 def test_a_calendar_of_many_days_joins_them(days: int, step: int) -> None:
     line = Timeline.of(np.zeros(2, np.int64), np.array([0, days * DAY_NS]))
 
-    calendar = findings.calendar([], line, most_streams=5, most_columns=10)
+    calendar = evaluation.calendar([], line, most_streams=5, most_columns=10)
 
     assert calendar.step_days == step
     assert calendar.counts.shape[1] <= 10
@@ -167,7 +167,7 @@ def test_a_calendar_of_many_days_joins_them(days: int, step: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 100])
 def test_the_likely_range_is_the_exact_one_of_poisson(count: int) -> None:
 
-    low, high = findings.likely_range(count)
+    low, high = evaluation.likely_range(count)
 
     assert low == pytest.approx(chi2.ppf(0.025, 2 * count) / 2 if count else 0, rel=0.1)
     assert high == pytest.approx(chi2.ppf(0.975, 2 * count + 2) / 2, rel=0.01)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamer.core.alerts import Attribution
-from streamer.offline.backtest import plots as picture
+from streamer.offline.backtest import plots
 from streamer.offline.backtest.evaluation import Incident, Labelled
 from tests.tiny import MINUTE_NS
 
@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n"
 
 
 def test_a_short_series_is_drawn_as_it_is() -> None:
-    time, values = picture.thin(np.arange(40) * MINUTE_NS, np.arange(40.0), columns=10)
+    time, values = plots.thin(np.arange(40) * MINUTE_NS, np.arange(40.0), columns=10)
 
     assert len(time) == 40
     assert values.tolist() == list(range(40))
@@ -24,7 +24,7 @@ def test_a_long_series_keeps_the_lowest_and_the_highest_value_of_every_column() 
     values = np.sin(np.arange(100_000) / 50)
     values[43_210], values[77_777] = 9, -9
 
-    time, thinned = picture.thin(np.arange(100_000) * MINUTE_NS, values, columns=500)
+    time, thinned = plots.thin(np.arange(100_000) * MINUTE_NS, values, columns=500)
 
     assert len(thinned) <= 1000
     assert (thinned.max(), thinned.min()) == (9, -9)
@@ -38,7 +38,7 @@ def test_missing_values_stay_missing_only_where_a_column_has_no_other() -> None:
     values[:5000] = np.nan
     values[5000::2] = np.nan
 
-    _, thinned = picture.thin(np.arange(10_000) * MINUTE_NS, values, columns=100)
+    _, thinned = plots.thin(np.arange(10_000) * MINUTE_NS, values, columns=100)
 
     assert np.isnan(thinned[:98]).all()
     assert (thinned[102:] == 1).all()
@@ -47,7 +47,7 @@ def test_missing_values_stay_missing_only_where_a_column_has_no_other() -> None:
 def test_time_in_years_does_not_overflow() -> None:
     time_ns = np.linspace(0, 9e18, 50_000).astype(np.int64)
 
-    time, _ = picture.thin(time_ns, np.zeros(50_000), columns=100)
+    time, _ = plots.thin(time_ns, np.zeros(50_000), columns=100)
 
     assert len(time) == 200
 
@@ -62,7 +62,7 @@ def test_a_stream_is_drawn_whatever_it_has(incidents: int) -> None:
     known = [Labelled(0, 10 * MINUTE_NS, 10 * MINUTE_NS, 1)] * bool(incidents)
     score = np.full(n, np.nan if incidents == 0 else 0.5, np.float32)  # nothing scored is a case too
 
-    image = picture.draw_stream(
+    image = plots.draw_stream(
         "x", np.arange(n) * MINUTE_NS, np.zeros((n, 9)), score, list("abcdefghi"), range(9), found, known, {7: 0}
     )
 
@@ -74,7 +74,7 @@ def test_an_incident_is_drawn_with_shares_over_time() -> None:
     x = np.zeros((n, 2), np.float32)
     parts = [Attribution("a", 0.7, 0, 0), Attribution("b", 0.3, 0, 0)]
 
-    image = picture.draw_incident(
+    image = plots.draw_incident(
         "x",
         np.arange(n) * MINUTE_NS,
         x,
@@ -84,7 +84,7 @@ def test_an_incident_is_drawn_with_shares_over_time() -> None:
         ["a", "b"],
         [1, 0],
         (10 * MINUTE_NS, 20 * MINUTE_NS),
-        told=[(12 * MINUTE_NS, parts), (15 * MINUTE_NS, parts[::-1])],
+        attributions=[(12 * MINUTE_NS, parts), (15 * MINUTE_NS, parts[::-1])],
         colors={"a": "#000000"},
         labelled=[(5 * MINUTE_NS, 15 * MINUTE_NS)],
     )
@@ -95,4 +95,4 @@ def test_an_incident_is_drawn_with_shares_over_time() -> None:
 def test_a_map_without_incidents_is_drawn() -> None:
     points = np.zeros((5, 2), np.float32)
 
-    assert picture.draw_map(points, np.full(5, 0.01, np.float32), points[:0], []).startswith(PNG)
+    assert plots.draw_map(points, np.full(5, 0.01, np.float32), points[:0], []).startswith(PNG)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.detector import Detector
-from streamer.offline.backtest import reconstruction as expected
+from streamer.offline.backtest import reconstruction
 from tests import tiny
 from tests.tiny import LENGTH, PATCH
 
@@ -24,7 +24,7 @@ def by_loop(detector: Detector, values: NDArray[np.float32], row: int) -> NDArra
 def test_every_patch_comes_from_the_window_that_ends_with_it(tiny_detector: Detector, rows: int) -> None:
     values = tiny.wave(max(rows, 1), seed=5)[:rows]
 
-    found, error = expected.expected_series(tiny_detector, values, 1)
+    found, error = reconstruction.expected_series(tiny_detector, values, 1)
 
     assert found == pytest.approx(by_loop(tiny_detector, values, 1), rel=1e-4, abs=1e-4, nan_ok=True)
     assert np.array_equal(np.isnan(error), np.isnan(found))
@@ -39,23 +39,25 @@ def test_expected_values_are_causal(tiny_detector: Detector) -> None:
     changed = values.copy()
     changed[60:] += 5
 
-    before, _ = expected.expected_series(tiny_detector, values, 1)
-    after, _ = expected.expected_series(tiny_detector, changed, 1)
+    before, _ = reconstruction.expected_series(tiny_detector, values, 1)
+    after, _ = reconstruction.expected_series(tiny_detector, changed, 1)
 
     assert np.array_equal(before[:60], after[:60], equal_nan=True)
     assert not np.allclose(before[60:], after[60:])
 
 
 def test_windows_do_not_reach_over_two_runs(tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expected, "_BATCH", 3)  # batches that hold windows of several runs
+    monkeypatch.setattr(reconstruction, "_BATCH", 3)  # batches that hold windows of several runs
     parts = [tiny.wave(n, seed=n) for n in (30, 7, 16, 41)]
     whole = np.concatenate(parts)
     found = np.full(whole.shape, np.nan, np.float32)
     begins = np.cumsum([0, 30, 7, 16])
     rows = np.repeat([1, 2, 0, 1], [30, 7, 16, 41])
 
-    for places, values, _ in expected.rebuild(tiny_detector, lambda p: (whole[p], rows[p]), begins, len(whole)):
+    for places, values, _ in reconstruction.reconstruct(
+        tiny_detector, lambda p: (whole[p], rows[p]), begins, len(whole)
+    ):
         found[places] = values
 
-    alone = [expected.expected_series(tiny_detector, p, r)[0] for p, r in zip(parts, (1, 2, 0, 1), strict=True)]
+    alone = [reconstruction.expected_series(tiny_detector, p, r)[0] for p, r in zip(parts, (1, 2, 0, 1), strict=True)]
     assert found == pytest.approx(np.concatenate(alone), rel=1e-4, abs=1e-4, nan_ok=True)

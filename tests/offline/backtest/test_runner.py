@@ -16,7 +16,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.core.retrospective import DELAY
 from streamer.errors import DataError
 from streamer.offline.backtest import embeddings as latents
-from streamer.offline.backtest import plots as picture
+from streamer.offline.backtest import plots
 from streamer.offline.backtest import runner as backtest
 from tests import tiny
 from tests.tiny import MINUTE_NS, VERSION
@@ -35,9 +35,9 @@ def data(rows: int = 200) -> DataSet:
 
 def test_a_backtest_scores_as_the_stations_of_the_daemon_do(tiny_detector: Detector) -> None:
     some = data()
-    pipeline = Pipeline(tiny.settings(), tiny_detector, VERSION)
-    pipeline.streams.add("a")
-    pipeline.streams.add("b")
+    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
+    pipeline.keys.add("a")
+    pipeline.keys.add("b")
 
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
 
@@ -241,7 +241,7 @@ def test_the_rebuilt_signal_is_what_the_pictures_expect(tiny_detector: Detector,
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
     for code in (0, 1):
         rows = np.flatnonzero(result.admitted & (some.stream == code))
-        wanted, _ = picture.expected_series(tiny_detector, some.values[rows].astype(np.float32), code + 1)
+        wanted, _ = plots.expected_series(tiny_detector, some.values[rows].astype(np.float32), code + 1)
         found = table.iloc[rows][["heat", "current"]].to_numpy()
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-4, nan_ok=True)
     assert table.loc[~result.admitted, "heat"].isna().all()
@@ -250,7 +250,7 @@ def test_the_rebuilt_signal_is_what_the_pictures_expect(tiny_detector: Detector,
     }
 
 
-def test_a_gap_begins_the_rebuilt_signal_anew(tiny_detector: Detector, tmp_path: Path) -> None:
+def test_a_gap_resets_the_reconstructed_signal(tiny_detector: Detector, tmp_path: Path) -> None:
     times = tiny.START_NS + (np.arange(60) + 100 * (np.arange(60) >= 30)) * MINUTE_NS
     some = DataSet(["a"], np.zeros(60, np.int64), times, tiny.wave(60).astype(np.float64))
 
@@ -278,8 +278,8 @@ def test_data_too_short_for_an_incident_make_a_report(tiny_detector: Detector, t
 def test_a_report_of_many_streams_and_incidents_stays_small(
     tiny_detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picture, "draw_stream", lambda *_: b"")  # drawing takes its time
-    monkeypatch.setattr(picture, "draw_incident", lambda *_, **__: b"")
+    monkeypatch.setattr(plots, "draw_stream", lambda *_: b"")  # drawing takes its time
+    monkeypatch.setattr(plots, "draw_incident", lambda *_, **__: b"")
     streams, rows = 60, 300
     values = np.stack([tiny.wave(rows, seed=s) for s in range(streams)], 1).astype(np.float64)
     for begin in range(30, rows - 20, 45):

@@ -59,7 +59,7 @@ class KafkaPythonProducer(Outbox):
             future = self._producer.send(message.topic, value=message.value, key=message.key, headers=message.headers)
         except (kafka_errors.KafkaTimeoutError, TypeError) as error:
             # kafka-python 2.3 cannot format one of its two messages for this timeout: "..." % a / b.
-            raise NotYet(f"no metadata for topic {message.topic}; does it exist?") from error
+            raise NotYet(f"the broker does not know topic {message.topic} (yet)") from error
         except Exception as error:  # refused before it was queued
             message.fail(error)
             return

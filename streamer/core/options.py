@@ -1,0 +1,26 @@
+"""What the pipeline needs to know: the small frozen options of its stations, in one place.
+
+Made by `config` from the settings; nothing here reads a file or the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streamer.core.incidents import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """Shapes and rules of all stations."""
+
+    topic: str  # part of every incident's identity
+    features: tuple[str, ...]
+    window: int  # readings
+    patch: int  # readings
+    stride: int = 1  # readings between two windows of a stream
+    max_gap_ns: int | None = None  # a longer step resets a stream's window; None: never
+    rule: Rule = field(default_factory=Rule)
+    silent_after: float | None = 30.0  # typical intervals without a reading; None: silence is not watched
+    stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
+    dashboard_url: str | None = None

@@ -1,0 +1,106 @@
+"""What a batch led to is published and counted; the log says it with fields, and in few lines."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from models.detector import Detector
+from streamer.core.alerts import Alert
+from streamer.core.events import incident_id
+from streamer.core.pipeline import Outcome, Pipeline
+from streamer.observability.metrics import Metrics
+from streamer.runtime.positions import Position
+from streamer.runtime.publishing import ALERTS_LOGGED, Publisher
+from tests import tiny
+from tests.tiny import VERSION
+
+
+class Sinks:
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.alerts = list[Alert]()
+
+    def publish_alert(self, alert: Alert) -> None:
+        self.alerts.append(alert)
+
+
+def outcome_of(detector: Detector, streams: int) -> tuple[Pipeline, Outcome]:
+    """Every stream opens an incident with its last reading, of offset `streams * (LENGTH - 1) + code`."""
+    pipeline = Pipeline(
+        tiny.settings(alerting={"open_after": 1, "open_within": 1}).pipeline_options(), detector, VERSION
+    )
+    for i in range(streams):
+        pipeline.keys.add(f"press {i}")
+    values = np.stack([tiny.wave(tiny.LENGTH)] * streams, 1)
+    values[-1] += 50
+    n = tiny.LENGTH * streams
+    codes = [i % streams for i in range(n)]
+    times = [tiny.START_NS + i // streams * tiny.MINUTE_NS for i in range(n)]
+    return pipeline, pipeline.process(tiny.readings(codes, times, values.reshape(n, 2)))
+
+
+def publish(pipeline: Pipeline, outcome: Outcome, *, publish_from: int = 0) -> tuple[Sinks, Metrics]:
+    sinks: Any = Sinks()
+    metrics = Metrics(CollectorRegistry())
+    Publisher(
+        sinks,
+        {0: Position(0, publish_from, -1)},
+        pipeline=pipeline,
+        topic="readings",
+        scores=False,
+        metrics=metrics,
+        clock=lambda: 0.0,
+    ).publish(outcome)
+    return sinks, metrics
+
+
+@pytest.fixture(autouse=True)
+def _info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "streamer.runtime.publishing")
+
+
+def test_a_published_alert_is_logged_with_its_stream_incident_and_record(
+    tiny_detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline, outcome = outcome_of(tiny_detector, 2)
+
+    sinks, _ = publish(pipeline, outcome)
+
+    first, second = caplog.records
+    assert [alert.stream for alert in sinks.alerts] == ["press 0", "press 1"]
+    incident = incident_id("readings", "press 1", "anomaly", outcome.events[1].onset_ns)
+    named = vars(second)
+    assert (named["stream"], named["incident_id"], named["event"]) == ("press 1", incident, "open")
+    assert (named["topic"], named["partition"], named["offset"]) == ("readings", 0, 2 * tiny.LENGTH - 1)
+    assert named["model_version"] == VERSION
+    assert "press 0" in first.getMessage()
+
+
+def test_a_fault_of_the_whole_fleet_is_a_few_lines_and_one_that_counts_the_rest(
+    tiny_detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline, outcome = outcome_of(tiny_detector, ALERTS_LOGGED + 5)
+
+    sinks, _ = publish(pipeline, outcome)
+
+    *told, rest = caplog.records
+    assert len(sinks.alerts) == ALERTS_LOGGED + 5
+    assert len(told) == ALERTS_LOGGED
+    assert "5 more alerts published in this poll (5 open)" in rest.getMessage()
+
+
+def test_alerts_of_records_that_only_rebuild_state_are_neither_published_nor_logged(
+    tiny_detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline, outcome = outcome_of(tiny_detector, 2)
+
+    sinks, _ = publish(pipeline, outcome, publish_from=2 * tiny.LENGTH - 1)
+
+    assert [alert.stream for alert in sinks.alerts] == ["press 1"]
+    assert len(caplog.records) == 1
