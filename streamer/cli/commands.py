@@ -47,12 +47,12 @@ def check(options: Namespace) -> int:
     from models.errors import ModelError
     from models.store.registry import Registry
     from streamer.connectors.kafka.probe import Missing, probe
-    from streamer.core.pipeline import canary, check_fit
+    from streamer.core.pipeline import canary, fitted
 
     code = EXIT_OK
     try:
         detector, manifest = Registry(settings.model.directory).load()
-        check_fit(settings.pipeline_options(), detector, str(manifest["version"]))
+        detector = fitted(settings.pipeline_options(), detector, str(manifest["version"]))
         canary(detector)
         print(f"ok    bundle {manifest['version']}, {manifest['streams']} stream(s)")
     except (ModelError, ConfigError) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from models.scoring.alert_line import AlertPolicy
 from streamer.core.incidents import Rule
 
 
@@ -18,9 +19,16 @@ class PipelineOptions:
     features: tuple[str, ...]
     window: int  # readings
     patch: int  # readings
+    budget_per_stream_per_week: float = 1.0  # false incidents that the alert line allows
     stride: int = 1  # readings between two windows of a stream
     max_gap_ns: int | None = None  # a longer step resets a stream's window; None: never
     rule: Rule = field(default_factory=Rule)
     silent_after: float | None = 30.0  # typical intervals without a reading; None: silence is not watched
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
+
+    @property
+    def policy(self) -> AlertPolicy:
+        """What the alert line is computed for."""
+        rule = self.rule
+        return AlertPolicy(self.budget_per_stream_per_week, rule.open_after, rule.open_within, self.stride)

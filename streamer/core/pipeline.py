@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector
-from models.errors import ModelError
+from models.errors import ModelError, PolicyError
 from streamer.core import alerts
 from streamer.core.events import ANOMALY, RESOLVE, Event
 from streamer.core.expiry import Expired, Expiry
@@ -72,12 +72,14 @@ class Pipeline:
         version: Of the detector's bundle.
 
     Raises:
-        ConfigError: The detector was made for other features or windows.
+        ConfigError: The detector was made for other features or windows, or its alert line cannot be computed for
+            these options.
     """
 
     def __init__(self, options: PipelineOptions, detector: Detector, version: str) -> None:
-        check_fit(options, detector, version)
         self.options = options
+        self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
+        detector = fitted(options, detector, version)
         self.keys = KeyedState()
         self.ordering = Ordering(self.keys, options.max_gap_ns)
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
@@ -178,8 +180,10 @@ class Pipeline:
         Raises:
             ConfigError: It does not fit the options.
         """
-        check_fit(self.options, detector, version)
+        recomputed = self.options.policy.differences(detector.policy)
+        detector = fitted(self.options, detector, version)
         self.scorer.swap(detector, version)
+        self.recomputed = recomputed
         self.silence.after_ns = self._silent_after_ns(detector)
         self.latest.blank(np.arange(self.latest.rows))
 
@@ -289,11 +293,11 @@ def _joined(one: Outcome, other: Outcome) -> Outcome:
     )
 
 
-def check_fit(options: PipelineOptions, detector: Detector, version: str) -> None:
-    """Whether a bundle serves a configuration.
+def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detector:
+    """A bundle's detector with the alert line of a configuration.
 
     Raises:
-        ConfigError: Names the key that differs.
+        ConfigError: The bundle does not serve the configuration; names the key that differs.
     """
     made_for = detector.architecture
     for key, wanted, got in (
@@ -305,6 +309,10 @@ def check_fit(options: PipelineOptions, detector: Detector, version: str) -> Non
             raise ConfigError(
                 f"{key}: the configuration says {wanted!r}, bundle {version} was trained with {got!r}; retrain"
             )
+    try:
+        return detector.with_policy(options.policy)
+    except PolicyError as error:
+        raise ConfigError(f"alerting: bundle {version}: {error}") from None
 
 
 def canary(detector: Detector) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from models import detector
-from models.detector import Detector, Learned
-from models.fitting.baseline import AlertBudget
+from models.detector import Detector
+from models.fitting.calibration import calibrate
 from models.fitting.distributed import ALONE, Ranks, join
+from models.fitting.learning import Learned, learn
 from models.fitting.training import EpochReport, TrainingOptions
 from models.store.registry import Registry
 from streamer.config import Settings
@@ -81,7 +81,7 @@ def retrain(
         ConfigError: The bundle of a warm start is of another make than the settings want, or
             there is no such device.
     """
-    model, alerting = settings.model, settings.alerting
+    model = settings.model
     registry = Registry(model.directory)
     start, start_version = None, None
     if warm_start is not None:
@@ -115,11 +115,7 @@ def retrain(
         if not ranks.first:
             return ""
         _say_too_short(learned, store)
-        fitted = detector.calibrate(
-            learned,
-            interval_s=interval,
-            budget=AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
-        )
+        fitted = calibrate(learned, interval_s=interval, policy=settings.pipeline_options().policy)
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
     version = registry.publish(
@@ -241,7 +237,7 @@ def _learn(settings: Settings, store: TrainingStore, start: Detector | None, dev
         def on_epoch(report: EpochReport) -> None:
             advance(0, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
 
-        return detector.learn(
+        return learn(
             {name: values for name, (_, values) in store.series().items()},
             settings.records.features,
             settings.architecture(),

@@ -84,4 +84,12 @@ class ModelWatch:
         self._metrics.model_info.labels(scorer.version, made.backbone, made.regulariser).set(1)
         created = datetime.strptime(scorer.version[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         self._metrics.model_trained.set(created.timestamp())
-        log.info("scoring with bundle %s", scorer.version, extra={"model_version": scorer.version})
+        about = {"model_version": scorer.version}
+        policy = scorer.detector.policy
+        log.info(
+            "scoring with bundle %s; alert line for %g false incidents per stream-week, %d of %d readings, stride %d",
+            scorer.version, policy.budget_per_stream_per_week, policy.open_after, policy.open_within, policy.stride,
+            extra=about,
+        )  # fmt: skip
+        if self._pipeline.recomputed:
+            log.info("alert line recomputed from the bundle: %s", ", ".join(self._pipeline.recomputed), extra=about)

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import detector as detectors
 from models.detector import Detector
 from models.errors import ModelError
+from models.fitting.fit import fit
 from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
 from models.scaling import RobustScaler
 from streamer.core.keyed_state import ExportedState
 from streamer.core.options import PipelineOptions
-from streamer.core.pipeline import Outcome, Pipeline, canary, check_fit
+from streamer.core.pipeline import Outcome, Pipeline, canary, fitted
 from streamer.core.readings import Readings
 from streamer.errors import ConfigError, StateError
 from tests import tiny
@@ -279,7 +279,7 @@ def test_a_bundle_that_does_not_serve_the_configuration_is_refused_by_key(
     tiny_detector: Detector, sections: dict[str, dict[str, object]], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        check_fit(tiny.settings(**sections).pipeline_options(), tiny_detector, "v")
+        fitted(tiny.settings(**sections).pipeline_options(), tiny_detector, "v")
 
 
 def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector: Detector) -> None:
@@ -287,7 +287,7 @@ def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector:
 
     for line in (np.nan, -np.inf):
         with pytest.raises(ModelError):
-            canary(tiny.with_normal(tiny_detector, line=np.full_like(tiny_detector.normal.line, line)))
+            canary(tiny.with_tables(tiny_detector, line=np.full_like(tiny_detector.line, line)))
 
 
 def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None:
@@ -379,7 +379,7 @@ def test_names_that_come_and_go_for_weeks_leave_nothing_behind(tiny_detector: De
 def test_a_poll_of_wide_windows_is_not_kept_whole() -> None:
     features = 128
     history = np.random.default_rng(0).normal(size=(200, features)).astype(np.float32)
-    detector = detectors.fit(
+    detector = fit(
         {"a": history},
         [f"f{i}" for i in range(features)],
         Architecture(features=features, window=64, patch=8, hidden=4, latent=2),
@@ -403,3 +403,57 @@ def test_a_poll_of_wide_windows_is_not_kept_whole() -> None:
     every_window = 100 * streams * 64 * features * 4
     assert every_window > 130e6
     assert peak < every_window / 2
+
+
+def incidents_of(detector: Detector, alerting: dict[str, object]) -> int:
+    """Incidents in four noisy days of clean data."""
+    made = Pipeline(tiny.settings(alerting=alerting).pipeline_options(), detector, VERSION)
+    made.keys.add("a")
+    rows = 4 * 24 * 60
+    noisy = tiny.wave(rows, seed=50) + np.random.default_rng(1).normal(0, 0.03, (rows, 2)).astype(np.float32)
+    return sum(alert.event == "open" for alert in made.process(tiny.fleet({0: noisy})).alerts)
+
+
+def test_the_budget_and_n_of_m_take_effect_without_retraining(tiny_detector: Detector) -> None:
+    rates = [incidents_of(tiny_detector, {"budget_per_stream_per_week": budget}) for budget in (0.001, 10.0, 500.0)]
+
+    assert rates == sorted(rates)
+    assert rates[0] < rates[-1]
+    lines = [
+        Pipeline(tiny.settings(alerting=alerting).pipeline_options(), tiny_detector, VERSION).scorer.detector.line[1]
+        for alerting in ({"open_after": 1, "open_within": 1}, {"open_after": 3, "open_within": 5})
+    ]
+    assert lines[0] > lines[1], "a single score must be higher to count than three of five"
+
+
+def test_a_line_that_differs_from_the_bundles_is_said(tiny_detector: Detector) -> None:
+    same = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
+    other = Pipeline(tiny.settings(alerting={"open_after": 1, "open_within": 1}).pipeline_options(), tiny_detector, "v")
+
+    assert same.recomputed == []
+    assert other.recomputed == ["open_after 1, not 3", "open_within 1, not 5"]
+
+
+def test_a_bundle_without_calibration_refuses_other_alert_settings(tiny_detector: Detector) -> None:
+    earlier = dataclasses.replace(tiny_detector, calibration=None)
+
+    Pipeline(tiny.settings().pipeline_options(), earlier, VERSION)
+
+    with pytest.raises(ConfigError, match=r"open_after 1, not 3.*change them back, or run `streamer retrain`"):
+        Pipeline(tiny.settings(alerting={"open_after": 1}).pipeline_options(), earlier, VERSION)
+
+
+@pytest.mark.parametrize("stride", [1, 4, 16])
+def test_a_short_strong_fault_opens_an_incident_at_any_stride(tiny_detector: Detector, stride: int) -> None:
+    options = tiny.settings(window={"stride": stride}).pipeline_options()
+    made = Pipeline(options, tiny_detector, VERSION)
+    made.keys.add("a")
+    values = tiny.wave(200, seed=3)
+    values[100:110, 1] += 30
+
+    outcome = made.process(tiny.fleet({0: values}))
+
+    opened = [event for event in outcome.events if event.event == "open"]
+    assert len(opened) == 1
+    fault_ns = tiny.START_NS + 100 * MINUTE_NS
+    assert 0 <= opened[0].at_ns - fault_ns <= (10 + stride) * MINUTE_NS

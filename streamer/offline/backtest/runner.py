@@ -29,7 +29,7 @@ from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.core.alerts import Alert
 from streamer.core.events import OPEN, SILENCE, Event
-from streamer.core.pipeline import Pipeline
+from streamer.core.pipeline import Pipeline, fitted
 from streamer.core.readings import Readings
 from streamer.core.retrospective import DELAY
 from streamer.errors import DataError
@@ -88,6 +88,7 @@ def carry_out(
         DataError: The directory cannot be written.
         ConfigError: The detector was made for other features or windows.
     """
+    detector = fitted(settings.pipeline_options(), detector, version)
     with _writable(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if not embeddings:
