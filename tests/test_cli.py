@@ -50,9 +50,11 @@ def run(*arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "COMMAND"),
+        ([], "streamer: no command given; see `streamer --help`"),
+        (["--config", "x", "run"], "options come after the command: streamer COMMAND --config FILE"),
+        (["models", "--config", "x"], "action is missing; see `streamer models --help`"),
         (["fly"], "invalid choice: 'fly'"),
-        (["run"], "--config"),
+        (["run"], "streamer run: --config is missing; see `streamer run --help`"),
         (["demo", "--seconds", "soon"], "--seconds"),
         (["demo", "--seconds", "0"], "wanted a number above 0; got 0"),
         (["demo", "--seconds", "nan"], "wanted a number above 0; got nan"),
@@ -251,6 +253,12 @@ def test_simulated_history_can_be_written(tmp_path: Path, suffix: str) -> None:
 
     table = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
     assert len(table) == 60
+
+
+def test_history_of_another_format_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("simulate", "--out", str(tmp_path / "history.xlsx"), "--hours", "1") == 65
+
+    assert "--out: wanted a file name that ends in .csv or .parquet; got" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
