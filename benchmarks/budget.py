@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import detector
 from models.detector import Detector
-from models.fitting.baseline import AlertBudget
+from models.fitting.calibration import calibrate
+from models.fitting.learning import learn
 from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
+from models.scoring.alert_line import AlertPolicy
 from streamer.config import Settings
 from streamer.core.events import OPEN
 from streamer.core.pipeline import Pipeline
@@ -46,14 +47,14 @@ def main() -> None:
     for machines in map(int, options.machines.split(",")):
         values = history(machines, options.days + options.test_days, options.seed)
         cut = options.days * READINGS_A_DAY
-        learned = detector.learn(
+        learned = learn(
             {name: values[:cut, i] for i, name in enumerate(names(machines))},
             FEATURES,
             Architecture(features=len(FEATURES)),
             options=TrainingOptions(seed=options.seed),
         )
         for budget in map(float, options.budgets.split(",")):
-            made = detector.calibrate(learned, interval_s=INTERVAL_S, budget=AlertBudget(budget))
+            made = calibrate(learned, interval_s=INTERVAL_S, policy=AlertPolicy(budget))
             # The first window is full when the days after begin.
             opened = incidents(made, values[cut - made.architecture.window :])
             allowed = budget * machines * options.test_days / 7

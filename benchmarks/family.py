@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import detector
 from models.detector import BATCH, Detector
+from models.fitting.fit import fit
 from models.fitting.training import TrainingOptions
 from models.network.architecture import BACKBONES, REGULARISERS, Architecture
 from streamer.offline.machines import FEATURES, INTERVAL_S, READINGS_A_DAY, Fault, Fleet
@@ -61,7 +61,7 @@ def measure(architecture: Architecture) -> Row:
     """Train one member and score the day with faults."""
     past, later, faults = readings()
     began = time.process_time()
-    model = detector.fit(past, FEATURES, architecture, interval_s=INTERVAL_S, options=OPTIONS)
+    model = fit(past, FEATURES, architecture, interval_s=INTERVAL_S, options=OPTIONS)
     train_s = time.process_time() - began
     length, scores = architecture.window, []
     for name, values in later.items():

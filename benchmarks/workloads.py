@@ -11,7 +11,8 @@ from models.detector import Detector
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
-from models.scoring.errors import Normal, Scales
+from models.scoring.baseline import Baseline
+from models.scoring.errors import Scales
 from streamer.config import KafkaConfig, RecordsConfig, Settings, WindowConfig
 
 STREAMS, FEATURES, WINDOW = 1000, 8, 64
@@ -33,14 +34,14 @@ def detector(patch: int = 8) -> Detector:
     architecture = Architecture(features=FEATURES, window=WINDOW, patch=patch)
     streams = tuple(stream_name(i) for i in range(STREAMS))
     rows = STREAMS + 1
-    shapes = Normal.shapes(rows, len(Scales.of(architecture)), FEATURES)
-    tables = {name: np.full(shape, 50.0 if name == "line" else 1.0, np.float32) for name, shape in shapes.items()}
+    shapes = Baseline.shapes(rows, len(Scales.of(architecture)), FEATURES)
     return Detector(
         Autoencoder(architecture).eval(),
         NAMES,
         streams,
         RobustScaler(np.zeros((rows, FEATURES), np.float32), np.ones((rows, FEATURES), np.float32)),
-        Normal(**tables),
+        Baseline(**{name: np.ones(shape, np.float32) for name, shape in shapes.items()}),
+        np.full(rows, 50.0, np.float32),
         60.0,
     )
 

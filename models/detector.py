@@ -1,12 +1,13 @@
-"""A fitted detector: scaler, autoencoder and calibration, ready to score windows.
+"""A fitted detector: scaler, autoencoder, baseline and alert line, ready to score windows.
 
-Inside: fitting one from the readings of many streams, scoring batches of windows,
-explaining single ones, embedding them, drawing new ones. Not inside: storage (`bundle`), the cutting of live windows.
+Inside: scoring batches of windows, explaining single ones, embedding them, drawing new ones.
+Not inside: fitting (`models.fitting`), storage (`models.store`), the cutting of live windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,48 +17,42 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.errors import ShapeError, TrainingError
-from models.fitting import baseline as normality
-from models.fitting.baseline import AlertBudget
-from models.fitting.distributed import ALONE, Ranks
-from models.fitting.regularisers import REGULARISERS
-from models.fitting.training import EpochReport, OnEpoch, OnStep, TrainingOptions, train
-from models.fitting.windows import Runs, held_out_count, runs_of, split
+from models.errors import PolicyError, ShapeError
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
+from models.network.latents import LATENTS
 from models.scaling import RobustScaler
-from models.scoring import adaptation as drift
-from models.scoring import errors as scores
-from models.scoring import imputation as gaps
-from models.scoring.errors import Normal, Scales
+from models.scoring import adaptation, attribution, errors, evidence, imputation
+from models.scoring.alert_line import AlertPolicy, CalibrationEvidence, fit_lines
+from models.scoring.baseline import Baseline
+from models.scoring.errors import Scales
 
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 FLEET = 0  # row of streams the training never saw
 BATCH = 256  # windows scored at once: the fastest size measured on one core
-# Under 4 rows, matrix products take another path and round otherwise; filled up, a window's score
+# Under 4 rows, matrix products take another path and round otherwise; padded to 8, a window's score
 # has the same bits in every batch.
-FEWEST = 8
-_AT_ONCE = 1 << 19  # numbers checked or scaled at once, so that no second copy of a long stream is made
+MIN_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why one window is strange; arrays in raw units unless said otherwise."""
+    """Why one window is anomalous; arrays in raw units unless said otherwise."""
 
     observed: Float32  # (window, features); NaN where a value is missing
     expected: Float32  # (window, features)
-    shares: Float32  # (features,) part of each feature in the error, sums to 1
+    shares: Float32  # (features,) share of each feature in the score, sums to 1
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a batch of windows came to."""
+    """Scores of a batch of windows."""
 
-    score: Float32  # (n,) 1.0 is the alert line, higher is stranger
-    strange: Rows  # (k,) windows with a score of at least 1.0
-    shares: Float32  # (k, features) part of each feature in those scores, sums to 1
+    score: Float32  # (n,) 1.0 is the alert line, higher is more anomalous
+    anomalous: Rows  # (k,) windows with a score of at least 1.0
+    shares: Float32  # (k, features) share of each feature in those scores, sums to 1
 
 
 @dataclass(frozen=True)
@@ -68,13 +63,36 @@ class Detector:
     features: tuple[str, ...]
     streams: tuple[str, ...]
     scaler: RobustScaler
-    normal: Normal
-    interval_s: float  # usual seconds between readings of one stream
+    baseline: Baseline
+    line: Float32  # (rows,) evidence at which the score is 1.0
+    interval_s: float  # typical seconds between readings of one stream
     report: dict[str, Any] = field(default_factory=dict)  # how the fit went; JSON values only
+    policy: AlertPolicy = field(default_factory=AlertPolicy)  # what the line allows
+    calibration: CalibrationEvidence | None = None  # what the line is computed from; None: an old bundle has none
 
     @property
     def architecture(self) -> Architecture:
         return self.network.architecture
+
+    def with_policy(self, policy: AlertPolicy) -> Detector:
+        """The same detector with the alert line of another policy; itself if it has that policy already.
+
+        Ten thousand streams take about a second.
+
+        Raises:
+            PolicyError: The detector does not hold what the line was computed from.
+        """
+        if policy == self.policy:
+            return self
+        if self.calibration is None:
+            raise PolicyError(
+                "the alert line of this bundle is fixed, because an earlier version wrote it without calibration data; "
+                f"the settings want {', '.join(policy.differences(self.policy))}: "
+                "change them back, or run `streamer retrain`"
+            )
+        window, interval_s = self.architecture.window, self.interval_s
+        line, report = fit_lines(self.calibration, policy, window=window, interval_s=interval_s)
+        return dataclasses.replace(self, line=line, policy=policy, report={**self.report, **report})
 
     def rows(self, names: Sequence[str]) -> Rows:
         """Table rows of streams by name; `FLEET` for streams the training never saw."""
@@ -102,112 +120,78 @@ class Detector:
         filled = np.empty_like(windows)
         with torch.inference_mode():
             for i in range(0, len(windows), BATCH):
-                given = _filled(windows[i : i + BATCH])
-                absent, whole = torch.from_numpy(np.isnan(given)), torch.from_numpy(gaps.first_guess(given))
-                for number in range(gaps.PASSES):
-                    whole = gaps.refill(whole, absent, *self.network.rebuild_and_foresee(whole), number)
+                given = _padded(windows[i : i + BATCH])
+                absent, whole = torch.from_numpy(np.isnan(given)), torch.from_numpy(imputation.interpolate(given))
+                for number in range(imputation.PASSES):
+                    made = self.network.reconstruct_and_forecast(whole)
+                    whole = imputation.refill(whole, absent, *made, number)
                 filled[i : i + BATCH] = whole.numpy()[: len(windows) - i]
         return filled
 
-    def measure(self, windows: Float32, rows: Rows, *, holed: bool = False) -> tuple[Float32, Float32]:
+    def measure(self, windows: Float32, rows: Rows, *, has_missing: bool = False) -> tuple[Float32, Float32]:
         """First half of a score: what depends on nothing but the window.
 
         Args:
             windows: From `prepare`, `(n, window, features)`.
             rows: Table row of each window's stream, `(n,)`.
-            holed: NaN is a missing value: filled for the network, and itself without error (`gaps`).
+            has_missing: NaN is a missing value: filled for the network, and itself without error (`imputation`).
 
         Returns:
             Log errors `(n, scales, features)`, for `judge`; minus infinity where all that a scale
             spans is missing. Error `(n,)`: normalised reconstruction error of the whole window,
-            1.0 is usual for the stream. The same bits whatever the batch; NaN where a window
-            holds a value that is not finite, unless `holed` says what it means.
+            1.0 is typical for the stream. The same bits whatever the batch; NaN where a window
+            holds a value that is not finite, unless `has_missing` says what it means.
         """
         log_errors = np.empty((len(windows), len(self.scales), len(self.features)), np.float32)
         error = np.empty(len(windows), np.float32)
         with torch.inference_mode():
             for i in range(0, len(windows), BATCH):
                 some = slice(i, i + BATCH)
-                floor = self.normal.floor[rows[some]]
-                if holed:
-                    errors, nothing = self._errors_of_holed(windows[some], rows[some])
-                    log_errors[some] = np.where(nothing, -np.inf, scores.log_errors(errors, floor))
+                floor = self.baseline.floor[rows[some]]
+                if has_missing:
+                    pooled, nothing = _errors_with_missing(self, windows[some], rows[some])
+                    log_errors[some] = np.where(nothing, -np.inf, errors.log_errors(pooled, floor))
                 else:
-                    given = torch.from_numpy(_filled(windows[some]))
-                    pooled = self._errors(given, *self.network.rebuild_and_foresee(given))
-                    errors = pooled.numpy()[: len(rows[some])]
-                    log_errors[some] = scores.log_errors(errors, floor)
+                    given = torch.from_numpy(_padded(windows[some]))
+                    pooled = self._errors(given, *self.network.reconstruct_and_forecast(given)).numpy()
+                    pooled = pooled[: len(rows[some])]
+                    log_errors[some] = errors.log_errors(pooled, floor)
                 whole = self.scales.whole
-                error[some] = scores.FLOOR * (errors[:, whole] / floor[:, whole]).mean(1)
+                error[some] = errors.FLOOR * (pooled[:, whole] / floor[:, whole]).mean(1)
         return log_errors, error
 
-    def _errors(self, given: Tensor, rebuilt: Tensor, foreseen: Tensor | None) -> Tensor:
-        return scores.pooled_errors(given, rebuilt, foreseen, self.scales, self.architecture.patch)
+    def _errors(self, given: Tensor, reconstruction: Tensor, forecast: Tensor | None) -> Tensor:
+        return errors.pooled_errors(given, reconstruction, forecast, self.scales, self.architecture.patch)
 
-    def _errors_of_holed(self, windows: Float32, rows: Rows) -> tuple[Float32, NDArray[np.bool_]]:
-        """Pooled errors `(n, S, F)` of windows with missing values, and where all that a scale spans is missing.
-
-        Each pass of the network judges one fill and makes the next; the lowest errors count. Windows that have
-        become calm leave, the others go on.
-        """
-        patch = self.architecture.patch
-        absent, filled = torch.from_numpy(np.isnan(windows)), torch.from_numpy(gaps.first_guess(windows))
-        part, share = gaps.missing_part(absent, self.scales, patch), absent.float().mean((1, 2)).numpy()
-        floor = self.normal.floor[rows]
-        usual = np.exp(self.normal.usual[rows]) - floor
-        lowest = np.full(part.shape, np.inf, np.float32)
-        going = np.arange(len(windows))
-        for number in range(gaps.PASSES + 1):
-            some = _filled(going)
-            given, gone = filled[some], absent[some]
-            rebuilt, foreseen = self.network.rebuild_and_foresee(given)
-            filled[going] = gaps.refill(given, gone, rebuilt, foreseen, number)[: len(going)]
-            gaps.hush(rebuilt, given, gone)
-            if foreseen is not None:
-                gaps.hush(foreseen, given[:, patch:], gone[:, patch:])
-            errors = self._errors(given, rebuilt, foreseen).numpy()[: len(going)]
-            errors = gaps.discount(errors, part[going], share[going], usual[going])
-            lowest[going] = np.minimum(lowest[going], errors)
-            if number:
-                heads = self._alone(scores.log_errors(lowest[going], floor[going]), rows[going])[1]
-                going = going[~(heads.max(1) < self.normal.line[rows[going]] - gaps.CALM)]
-            if not len(going):
-                break
-        return lowest, np.asarray(part == 1.0)
-
-    def _alone(self, log_errors: Float32, rows: Rows) -> tuple[Float32, Float32]:
-        """How far each window is beyond normal `(n, S, F)`, and its evidence; no drift known."""
-        far = scores.beyond(log_errors, None, self.normal, rows)
-        return far, scores.evidence(far, self.normal, rows, self.scales.weights)
+    def _evidence(self, log_errors: Float32, rows: Rows, drift: Float32 | None = None) -> tuple[Float32, Float32]:
+        """Exceedance of each window `(n, S, F)` and its evidence `(n, CHANNELS)`."""
+        beyond = evidence.exceedance(log_errors, drift, self.baseline, rows)
+        return beyond, evidence.evidence(beyond, self.baseline, rows, self.scales.weights)
 
     def judge(
         self, log_errors: Float32, rows: Rows, streams: Rows, levels: Float32, windows: Rows, stride: int = 1
     ) -> Judged:
-        """Second half of a score: against what is normal, slow drift taken off.
+        """Second half of a score: against the baseline, slow drift taken off.
 
         Args:
             log_errors: From `measure`, neither NaN nor plus infinity; a stream's windows in time order.
             rows: Table row of each window's stream, `(n,)`.
             streams: Row of each window's stream in the state, `(n,)`.
-            levels: State of `drift`, `(streams, scales, features)`, 0 at first; changed.
+            levels: State of `adaptation`, `(streams, scales, features)`, 0 at first; changed.
             windows: State, windows judged so far, `(streams,)`, 0 at first; changed.
             stride: Readings between two windows of a stream.
         """
-        away = drift.follow(log_errors, rows, streams, levels, windows, self.normal, stride)
+        drift = adaptation.follow(log_errors, rows, streams, levels, windows, self.baseline, stride)
         score = np.empty(len(rows), np.float32)
-        strange, shares = [], []
-        weights = self.scales.weights
+        anomalous, shares = [np.empty(0, np.int64)], [np.empty((0, len(self.features)), np.float32)]
         for i in range(0, len(rows), 1024):  # a piece stays in the cache
             some = slice(i, i + 1024)
-            far = scores.beyond(log_errors[some], None if away is None else away[some], self.normal, rows[some])
-            heads = scores.evidence(far, self.normal, rows[some], weights)
-            score[some] = scores.score(heads, self.normal, rows[some])
-            loud = np.flatnonzero(score[some] >= 1.0)
-            strange.append(i + loud)
-            shares.append(self._shares(log_errors[some][loud], far[loud], heads[loud]))
-        if not strange:
-            return Judged(score, np.empty(0, np.int64), np.empty((0, len(self.features)), np.float32))
-        return Judged(score, np.concatenate(strange), np.concatenate(shares))
+            beyond, found = self._evidence(log_errors[some], rows[some], None if drift is None else drift[some])
+            score[some] = evidence.score(found, self.line, self.baseline, rows[some])
+            above = np.flatnonzero(score[some] >= 1.0)
+            anomalous.append(i + above)
+            shares.append(self._shares(log_errors[some][above], beyond[above], found[above]))
+        return Judged(score, np.concatenate(anomalous), np.concatenate(shares))
 
     def score(self, windows: Float32, rows: Rows) -> tuple[Float32, Float32]:
         """Score windows that stand alone: each as the first of its stream, no drift known.
@@ -217,7 +201,7 @@ class Detector:
             rows: Table row of each window's stream, `(n,)`.
 
         Returns:
-            Score `(n,)`: 1.0 is the alert line, higher is stranger. Error `(n,)`: see `measure`.
+            Score `(n,)`: 1.0 is the alert line, higher is more anomalous. Error `(n,)`: see `measure`.
 
         Raises:
             ShapeError: Another shape, or a value that is not finite.
@@ -239,22 +223,23 @@ class Detector:
             row: Table row of its stream.
             shares: From `judge`; None finds them as `score` would, without drift.
         """
-        holed = bool(np.isnan(window).any())
+        has_missing = bool(np.isnan(window).any())
+        given = self.fill(window[None]) if has_missing else window[None]
         with torch.inference_mode():
-            rebuilt = self.network(torch.from_numpy(self.fill(window[None]) if holed else window[None]))[0].numpy()
+            expected = self.network(torch.from_numpy(given))[0].numpy()
         if shares is None:
             at = np.array([row])
-            log_errors, _ = self.measure(window[None], at, holed=holed)
-            shares = self._shares(log_errors, *self._alone(log_errors, at))[0]
+            log_errors, _ = self.measure(window[None], at, has_missing=has_missing)
+            shares = self._shares(log_errors, *self._evidence(log_errors, at))[0]
         rows = np.full(len(window), row)
-        return Explanation(self.scaler.inverse(window, rows), self.scaler.inverse(rebuilt, rows), shares)
+        return Explanation(self.scaler.inverse(window, rows), self.scaler.inverse(expected, rows), shares)
 
-    def _shares(self, log_errors: Float32, far: Float32, heads: Float32) -> Float32:
-        """Part of each feature; none for one of which the window holds nothing."""
+    def _shares(self, log_errors: Float32, beyond: Float32, found: Float32) -> Float32:
+        """Share of each feature; none for one of which the window holds nothing."""
         unseen = np.isneginf(log_errors[:, self.scales.whole])  # (n, F)
         if unseen.any():
-            far = np.where(unseen[:, None], -np.inf, far)
-        return scores.shares(far, heads.argmax(1), self.scales.weights)
+            beyond = np.where(unseen[:, None], -np.inf, beyond)
+        return attribution.shares(beyond, found.argmax(1), self.scales.weights)
 
     def embed(self, windows: Float32) -> Float32:
         """The latent of each window: where it lies among all others, for plots and nearest neighbours.
@@ -276,7 +261,7 @@ class Detector:
         with torch.inference_mode():
             for i in range(0, len(windows), BATCH):
                 some = windows[i : i + BATCH]
-                latents[i : i + BATCH] = self.network.encode(torch.from_numpy(_filled(some))).numpy()[: len(some)]
+                latents[i : i + BATCH] = self.network.encode(torch.from_numpy(_padded(some))).numpy()[: len(some)]
         return latents
 
     def generate(self, n: int, seed: int, row: int = FLEET) -> Float32:
@@ -294,8 +279,8 @@ class Detector:
             ShapeError: The regulariser gives the latent no distribution to draw from.
         """
         a = self.architecture
-        if not REGULARISERS[a.regulariser].prior:
-            able = ", ".join(name for name, kind in REGULARISERS.items() if kind.prior)
+        if not LATENTS[a.regulariser].prior:
+            able = ", ".join(name for name, kind in LATENTS.items() if kind.prior)
             raise ShapeError(
                 f"windows can be drawn from a model with regulariser {able}; this one has {a.regulariser!r}, "
                 "which knows of no distribution of its latents: retrain with another"
@@ -306,184 +291,41 @@ class Detector:
         return self.scaler.inverse(inputs, np.full(len(inputs), row)).reshape(n, a.window, a.features)
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A trained network and what it was trained on: all that calibration needs."""
+def _errors_with_missing(detector: Detector, windows: Float32, rows: Rows) -> tuple[Float32, NDArray[np.bool_]]:
+    """Pooled errors `(n, S, F)` of windows with missing values, and where all that a scale spans is missing.
 
-    network: Autoencoder
-    features: tuple[str, ...]
-    streams: tuple[str, ...]
-    scaler: RobustScaler
-    readings: torch.Tensor  # (rows, features) model units, one stream after another
-    seen: Runs  # first rows of the windows learned from, of every stream
-    held_out: Runs  # and of those held out
-    reports: list[EpochReport]
-
-
-def fit(
-    series: Mapping[str, Float32],
-    features: Sequence[str],
-    architecture: Architecture,
-    *,
-    interval_s: float,
-    options: TrainingOptions | None = None,
-    budget: AlertBudget | None = None,
-    holdout: float = 0.15,
-    breaks: Mapping[str, Rows] | None = None,
-    on_epoch: OnEpoch = lambda report: None,
-    start_from: Detector | None = None,
-) -> Detector:
-    """Fit scaler, autoencoder and calibration on unlabelled readings: `learn`, then `calibrate`.
-
-    Args:
-        series: Readings of each stream in time order, `(rows, features)`, raw units.
-        features: Names of the columns.
-        architecture: The network; `architecture.features` must be `len(features)`.
-        interval_s: Usual seconds between readings.
-        options: Training.
-        budget: Sets the alert line.
-        holdout: Newest part of each stream that trains nothing: it stops the training
-            early and calibrates the line.
-        breaks: For each stream the rows at which it begins anew, rising, above 0: no window
-            straddles one. A stream without an entry is unbroken.
-        on_epoch: Called after every epoch.
-        start_from: Training begins with this detector's weights (warm start). Scaler and
-            calibration are fitted anew, on these readings alone.
-
-    Raises:
-        ShapeError: Wrong width, values that are not finite, breaks that do not rise or lie outside
-            the stream, or `start_from` has another architecture or other features.
-        TrainingError: No stream is long enough; says how long the longest is.
+    Each pass of the network judges one fill and makes the next; the lowest errors count. Windows far
+    enough below the line leave, the others go on.
     """
-    learned = learn(
-        series,
-        features,
-        architecture,
-        options=options,
-        holdout=holdout,
-        breaks=breaks,
-        on_epoch=on_epoch,
-        start_from=start_from,
-    )
-    return calibrate(learned, interval_s=interval_s, budget=budget)
+    patch = detector.architecture.patch
+    absent, filled = torch.from_numpy(np.isnan(windows)), torch.from_numpy(imputation.interpolate(windows))
+    part, share = imputation.missing_share(absent, detector.scales, patch), absent.float().mean((1, 2)).numpy()
+    floor = detector.baseline.floor[rows]
+    typical = np.exp(detector.baseline.typical[rows]) - floor
+    lowest = np.full(part.shape, np.inf, np.float32)
+    going = np.arange(len(windows))
+    for number in range(imputation.PASSES + 1):
+        some = _padded(going)
+        given, gone = filled[some], absent[some]
+        reconstruction, forecast = detector.network.reconstruct_and_forecast(given)
+        filled[going] = imputation.refill(given, gone, reconstruction, forecast, number)[: len(going)]
+        imputation.ignore_filled(reconstruction, given, gone)
+        if forecast is not None:
+            imputation.ignore_filled(forecast, given[:, patch:], gone[:, patch:])
+        pooled = detector._errors(given, reconstruction, forecast).numpy()[: len(going)]
+        pooled = imputation.discount(pooled, part[going], share[going], typical[going])
+        lowest[going] = np.minimum(lowest[going], pooled)
+        if number:
+            found = detector._evidence(errors.log_errors(lowest[going], floor[going]), rows[going])[1]
+            going = going[~(found.max(1) < detector.line[rows[going]] - imputation.CALM)]
+        if not len(going):
+            break
+    return lowest, np.asarray(part == 1.0)
 
 
-def learn(
-    series: Mapping[str, Float32],
-    features: Sequence[str],
-    architecture: Architecture,
-    *,
-    options: TrainingOptions | None = None,
-    holdout: float = 0.15,
-    breaks: Mapping[str, Rows] | None = None,
-    on_epoch: OnEpoch = lambda report: None,
-    on_step: OnStep = lambda done, most: None,
-    start_from: Detector | None = None,
-    room: Callable[[int, int], Float32] = lambda rows, width: np.empty((rows, width), np.float32),
-    ranks: Ranks = ALONE,
-) -> Learned:
-    """The part of `fit` before calibration; arguments and errors it shares are described there.
-
-    Args:
-        on_step: Called after every step of training.
-        room: Gives an array `(rows, width)` for the readings in model units. Those of `series`
-            are read in pieces, so with mapped files for both, little of either is in memory.
-        ranks: The processes that learn together; all are given the same readings.
-    """
-    options = options or TrainingOptions()
-    length = architecture.window
-    if start_from is not None and start_from.features != tuple(features):
-        raise ShapeError(
-            f"a warm start needs the features of the detector it starts from, {list(start_from.features)}; "
-            f"got {list(features)}"
-        )
-    for name, values in series.items():
-        if values.ndim != 2 or values.shape[1] != len(features) or architecture.features != len(features):
-            raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
-        if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), len(features))):
-            raise ShapeError(f"stream {name!r}: readings must be finite; fill or drop the others first")
-    breaks = breaks or {}
-    cut = {name: runs_of(len(v), _checked_breaks(name, breaks, len(v)), length) for name, v in series.items()}
-    counts = {name: int((ends - begins).sum()) for name, (begins, ends) in cut.items()}
-    kept = {name: held_out_count(count, length, holdout) for name, count in counts.items()}
-    names = sorted(name for name, count in kept.items() if count)
-    if not names:
-        raise TrainingError(_too_short(series, breaks, length, holdout))
-    offsets = np.concatenate([[0], np.cumsum([len(series[name]) for name in names])])
-    shifted = [(cut[name][0] + begin, cut[name][1] + begin) for name, begin in zip(names, offsets, strict=False)]
-    seen, held_out = split(shifted, [kept[name] for name in names])
-    # A held-out window ends in the tail; it may begin before it, as a live one would.
-    first_kept = held_out.begins[held_out.first_runs()]
-    tails = first_kept + length - 1 - offsets[:-1]
-    scaler = RobustScaler.fit([series[name][:tail] for name, tail in zip(names, tails, strict=True)])
-    scaled = room(int(offsets[-1]), len(features))
-    for row, (name, begin) in enumerate(zip(names, offsets, strict=False), start=1):
-        for some in _pieces(len(series[name]), len(features)):
-            values = series[name][some].astype(np.float32, copy=False)
-            scaled[begin:][some] = scaler.transform(values, np.full(len(values), row))
-    readings = torch.from_numpy(scaled)
-    first = None if start_from is None else start_from.network
-    network, reports = train(
-        architecture, readings, seen, held_out, options, on_epoch, first, on_step=on_step, ranks=ranks
-    )
-    return Learned(network, tuple(features), tuple(names), scaler, readings, seen, held_out, reports)
-
-
-def calibrate(learned: Learned, *, interval_s: float, budget: AlertBudget | None = None) -> Detector:
-    """The part of `fit` after training: what is usual for each stream, and the line."""
-    most = normality.most_windows(len(learned.streams), learned.network.architecture)
-    normal, calibrated = normality.fit(
-        learned.network,
-        learned.scaler,
-        learned.readings,
-        learned.seen.newest(most),
-        learned.held_out.newest(most),
-        interval_s=interval_s,
-        budget=budget or AlertBudget(),
-    )
-    best = min(learned.reports, key=lambda report: report.held_out_loss)
-    report = {
-        "epochs": len(learned.reports),
-        "best_epoch": best.epoch,
-        "train_loss": best.train_loss,
-        "held_out_loss": best.held_out_loss,
-        **calibrated,
-    }
-    return Detector(learned.network, learned.features, learned.streams, learned.scaler, normal, interval_s, report)
-
-
-def _checked_breaks(name: str, breaks: Mapping[str, Rows], rows: int) -> Rows:
-    found = np.asarray(breaks.get(name, ()), np.int64)
-    if len(found) and not (found[0] > 0 and found[-1] < rows and (np.diff(found) > 0).all()):
-        raise ShapeError(f"stream {name!r}: breaks must rise and lie between 1 and {rows - 1}; got {found[:5]}...")
-    return found
-
-
-def _too_short(series: Mapping[str, Float32], breaks: Mapping[str, Rows], length: int, holdout: float) -> str:
-    longest = max((len(v) for v in series.values()), default=0)
-    says = (
-        f"training needs a stream of at least {int(length / (1 - holdout)) + 1} readings (window.length {length} "
-        f"before the held-out {holdout:.0%}); the longest of {len(series)} has {longest}"
-    )
-    if not any(len(breaks.get(name, ())) for name in series):
-        return says
-    edges = (np.concatenate([[0], breaks.get(name, ()), [len(v)]]) for name, v in series.items())
-    unbroken = int(max(np.diff(edge).max() for edge in edges))
-    return (
-        f"{says}, at most {unbroken} of them without a gap in between: no window reaches across a gap, so take a "
-        "shorter window.length, or a larger window.max_gap_s if readings so far apart belong together"
-    )
-
-
-def _pieces(rows: int, width: int) -> Iterator[slice]:
-    """Slices that cover `rows`, of at most `_AT_ONCE` numbers each."""
-    step = max(1, _AT_ONCE // width)
-    return (slice(i, min(i + step, rows)) for i in range(0, rows, step))
-
-
-def _filled(batch: NDArray[Any]) -> NDArray[Any]:
-    """A batch of at least `FEWEST` rows; those added repeat the others."""
-    if len(batch) >= FEWEST:
+def _padded(batch: NDArray[Any]) -> NDArray[Any]:
+    """A batch of at least `MIN_BATCH` rows; those added repeat the others."""
+    if len(batch) >= MIN_BATCH:
         return batch
-    filled: NDArray[Any] = np.resize(batch, (FEWEST, *batch.shape[1:]))
-    return filled
+    padded: NDArray[Any] = np.resize(batch, (MIN_BATCH, *batch.shape[1:]))
+    return padded

@@ -5,6 +5,8 @@ ModelError
                  or one asked for what it cannot do
   TrainingError  the data cannot train a model; says how much was wanted
   ArtifactError  a bundle is missing, damaged or of another make: refuse it
+  PolicyError    an alert policy that is out of range, or that a bundle cannot serve: change the
+                 settings, or retrain
 """
 
 
@@ -22,3 +24,7 @@ class TrainingError(ModelError):
 
 class ArtifactError(ModelError):
     """A stored model cannot be trusted; keep the one that works."""
+
+
+class PolicyError(ModelError):
+    """An alert policy is out of range, or cannot be served by this bundle."""

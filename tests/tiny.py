@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models import detector
 from models.detector import Detector
+from models.fitting.fit import fit as fit_detector
 from models.fitting.training import OnEpoch, TrainingOptions
 from models.network.architecture import Architecture
 from streamer.config import Settings
@@ -50,7 +50,7 @@ def fit(
     on_epoch: OnEpoch = lambda report: None,
 ) -> Detector:
     """A detector of `STREAMS`, trained in well under a second."""
-    return detector.fit(
+    return fit_detector(
         {name: scale * wave(600, seed=i, level=10.0 * i) for i, name in enumerate(STREAMS)},
         features,
         Architecture(features=2, window=LENGTH, patch=PATCH, hidden=16, latent=4),
@@ -61,9 +61,10 @@ def fit(
     )
 
 
-def with_normal(some: Detector, **tables: NDArray[np.float32]) -> Detector:
-    """A detector with other tables of what is normal."""
-    return dataclasses.replace(some, normal=dataclasses.replace(some.normal, **tables))
+def with_tables(some: Detector, **tables: NDArray[np.float32]) -> Detector:
+    """A detector with another line, or other tables of its baseline."""
+    line = tables.pop("line", some.line)
+    return dataclasses.replace(some, line=line, baseline=dataclasses.replace(some.baseline, **tables))
 
 
 def settings(**sections: Mapping[str, Any]) -> Settings:

@@ -1,31 +1,30 @@
-"""What keeps an autoencoder from copying: one class for each kind, with hooks for the training loop.
+"""What each regulariser does in training: one class for each kind, with hooks for the training loop.
 
     corrupt   windows before the encoder               denoising
-    latent    what the decoder gets when scoring       all; variational: the mean
-    sample    what it gets in training                 variational: a draw
+    sample    what the decoder gets in training        variational: a draw; others: the latent
     penalty   term added to the squared error          sparse, contractive, variational, adversarial
     learn     a step of a helper network of its own    adversarial
 
-`strength` is the one number that turns each up or down; every class says its unit. Not
-inside: the loop (`training`). Nothing here is stored in a bundle: scoring needs `latent` alone.
+`strength` is the one number that turns each up or down; every class says its unit. Not inside:
+the loop (`training`), how a bottleneck's output is read as a latent (`models.network.latents`), which
+is all that scoring needs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from models.fitting.distributed import ALONE, Ranks
 from models.network.architecture import Architecture
-
-if TYPE_CHECKING:
-    from models.network.autoencoder import Autoencoder
+from models.network.autoencoder import Autoencoder
+from models.network.latents import LATENTS
 
 
 class Regulariser:
-    """`plain`: only the bottleneck holds it back; no hook does anything.
+    """`plain`: the bottleneck is the only regularisation; no hook does anything.
 
     Args:
         architecture: Of the network in training.
@@ -37,10 +36,8 @@ class Regulariser:
             of them; draws are each one's own.
     """
 
-    codes_per_latent: ClassVar[int] = 1  # outputs of the bottleneck for each number of the latent
     default_strength: ClassVar[float] = 0.0
-    prior: ClassVar[bool] = False  # latents follow a standard normal, so that windows can be drawn
-    bears_rounding: ClassVar[bool] = True  # may be trained in mixed precision
+    allows_mixed_precision: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -53,16 +50,12 @@ class Regulariser:
         ranks: Ranks = ALONE,
     ) -> None:
         self.architecture = architecture
+        self.latent = LATENTS[architecture.regulariser].latent
         self.strength = self.default_strength if strength is None else strength
         self.target_activation = 0.05 if target_activation is None else target_activation
         self.seed, self.ranks = seed, ranks
         # Half the bits of a seed leave room for the rank; the first process draws what one alone would.
         self.random = torch.Generator(device).manual_seed(seed + (ranks.rank << 32))
-
-    @staticmethod
-    def latent(code: Tensor) -> Tensor:
-        """The latent of a bottleneck's output, without chance."""
-        return code
 
     def corrupt(self, windows: Tensor) -> Tensor:
         return windows
@@ -121,10 +114,6 @@ class SparseKl(Regulariser):
 
     default_strength = 1e-2
 
-    @staticmethod
-    def latent(code: Tensor) -> Tensor:
-        return code.sigmoid()
-
     def penalty(self, network: Autoencoder, windows: Tensor, code: Tensor, latent: Tensor) -> Tensor:
         wanted, active = self.target_activation, self.ranks.mean(latent.mean(0)).clamp(1e-6, 1 - 1e-6)
         divergence = wanted * (wanted / active).log() + (1 - wanted) * ((1 - wanted) / (1 - active)).log()
@@ -142,7 +131,7 @@ class Contractive(Regulariser):
     """
 
     default_strength = 1e-2
-    bears_rounding = False  # a difference of two latents that are nearly equal
+    allows_mixed_precision = False  # a difference of two latents that are nearly equal
     STEP = 1e-2  # small against model units, large against float32's rounding
 
     def penalty(self, network: Autoencoder, windows: Tensor, code: Tensor, latent: Tensor) -> Tensor:
@@ -162,13 +151,7 @@ class Variational(Regulariser):
     Welling, 2014, https://arxiv.org/abs/1312.6114.
     """
 
-    codes_per_latent = 2
     default_strength = 0.1
-    prior = True
-
-    @staticmethod
-    def latent(code: Tensor) -> Tensor:
-        return code.chunk(2, dim=1)[0]
 
     def sample(self, code: Tensor) -> Tensor:
         mean, log_variance = self._moments(code)
@@ -194,7 +177,6 @@ class Adversarial(Regulariser):
     """
 
     default_strength = 3e-3
-    prior = True
     UNITS, LEARNING_RATE = 64, 1e-3
 
     def __init__(self, architecture: Architecture, **options: Any) -> None:

@@ -8,6 +8,7 @@ files, any printing (progress goes to callbacks), how several processes talk (`r
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from models.fitting.windows import Runs
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 
-Starts = NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 # With a few hundred windows an epoch would be a step or two, and training would stop while the learning rate still
 # rises. Measured on 20 series of some hundred windows each: the area under precision and recall rose from .37 to .43.
@@ -74,8 +75,8 @@ def gather(readings: Tensor, starts: Tensor, length: int) -> Tensor:
 def train(
     architecture: Architecture,
     readings: Tensor,
-    train_starts: Starts | Runs,
-    held_out_starts: Starts | Runs,
+    train_starts: Rows | Runs,
+    held_out_starts: Rows | Runs,
     options: TrainingOptions,
     on_epoch: OnEpoch = lambda report: None,
     start_from: Autoencoder | None = None,
@@ -114,68 +115,21 @@ def train(
             f"{len(held_out_starts)}: give more readings, or a shorter window.length"
         )
     ranks.check(options.batch_size)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        network = Autoencoder(architecture)
-    if start_from is not None:
-        if different := architecture.differences(start_from.architecture):
-            raise ShapeError(f"a warm start needs a network of the same make; wanted is {'; '.join(different)}")
-        network.load_state_dict(start_from.state_dict())
-    device = torch.device(options.device)
-    network.to(device)
-    regulariser = REGULARISERS[architecture.regulariser](
-        architecture,
-        strength=options.strength,
-        target_activation=options.target_activation,
-        seed=options.seed,
-        device=device,
-        ranks=ranks,
-    )
+    trainer = _Trainer(architecture, readings, options, start_from, ranks, len(train_starts))
     order = np.random.default_rng(options.seed)
-    length = architecture.window
-    steps = min(options.steps_per_epoch, max(len(train_starts) // options.batch_size, _FEWEST_STEPS))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-5)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.learning_rate, total_steps=steps * options.epochs, pct_start=0.15
-    )
-    precision = mixed_precision(device, regulariser)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
-    readings = _near(readings, device)
     # A few thousand held-out windows tell the loss; spread evenly over all streams.
     judged = held_out_starts[np.arange(0, len(held_out_starts), max(1, len(held_out_starts) // 4096))]
     if len(judged) >= ranks.size:
         judged = ranks.share(judged)
-    best_loss, best_weights, reports = np.inf, network.state_dict(), list[EpochReport]()
-    since_best = 0
+    best_loss, best_weights, reports = np.inf, trainer.weights(), list[EpochReport]()
+    since_best, steps = 0, trainer.steps
     for epoch in range(1, options.epochs + 1):
-        network.train()
-        total = torch.zeros((), dtype=torch.float64, device=device)
         drawn = steps * options.batch_size
         chosen = train_starts[order.choice(len(train_starts), drawn, replace=drawn > len(train_starts))]
-        for step, batch in enumerate(chosen.reshape(steps, options.batch_size), start=1):
-            windows = _windows(readings, ranks.share(batch), length, device)
-            given = regulariser.corrupt(windows)
-            with torch.autocast(device.type, precision, enabled=precision is not None):
-                code, foreseen = network.read(given)
-                latent = regulariser.sample(code.float())
-                rebuilt = network.decode(latent)
-                penalty = regulariser.penalty(network, given, code.float(), latent)
-            error = loss_of(rebuilt.float(), None if foreseen is None else foreseen.float(), windows)
-            loss = error if penalty is None else error + penalty
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            # Averaged before the scale is taken out: an overflow anywhere makes every process skip the step.
-            ranks.average_gradients(network.parameters())
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            schedule.step()
-            regulariser.learn(latent.detach())
-            total += error.detach()
-            on_step((epoch - 1) * steps + step, options.epochs * steps)
+        done = functools.partial(_report_step, on_step, (epoch - 1) * steps, options.epochs * steps)
+        total = trainer.epoch(chosen.reshape(steps, options.batch_size), done)
         train_loss, held_out_loss, weight = ranks.sum(
-            total.item() / steps, evaluate(network, readings, judged) * len(judged), len(judged)
+            total / steps, evaluate(trainer.network, trainer.readings, judged) * len(judged), len(judged)
         )
         train_loss, held_out_loss = train_loss / ranks.size, held_out_loss / weight
         if not np.isfinite(train_loss + held_out_loss):
@@ -186,7 +140,7 @@ def train(
         better = held_out_loss < best_loss * (1 - 1e-4)
         if better:
             best_loss, since_best = held_out_loss, 0
-            best_weights = {name: value.clone() for name, value in network.state_dict().items()}
+            best_weights = {name: value.clone() for name, value in trainer.weights().items()}
         else:
             since_best += 1
         reports.append(EpochReport(epoch, options.epochs, train_loss, held_out_loss, better))
@@ -194,8 +148,93 @@ def train(
         # While the learning rate is high a pause says little.
         if since_best >= options.patience and 2 * epoch >= options.epochs:
             break
-    network.load_state_dict(best_weights)
-    return network.cpu().eval(), reports
+    trainer.network.load_state_dict(best_weights)
+    return trainer.network.cpu().eval(), reports
+
+
+def _report_step(on_step: OnStep, before: int, most: int, step: int) -> None:
+    on_step(before + step, most)
+
+
+class _Trainer:
+    """One network in training: its optimiser, schedule and regulariser, and the steps they make together."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        readings: Tensor,
+        options: TrainingOptions,
+        start_from: Autoencoder | None,
+        ranks: Ranks,
+        windows: int,
+    ) -> None:
+        self.options, self.ranks = options, ranks
+        self.device = device = torch.device(options.device)
+        self.network = network = _first_network(architecture, options.seed, start_from).to(device)
+        self.regulariser = REGULARISERS[architecture.regulariser](
+            architecture,
+            strength=options.strength,
+            target_activation=options.target_activation,
+            seed=options.seed,
+            device=device,
+            ranks=ranks,
+        )
+        self.steps = steps = min(options.steps_per_epoch, max(windows // options.batch_size, _FEWEST_STEPS))
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-5)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, options.learning_rate, total_steps=steps * options.epochs, pct_start=0.15
+        )
+        self.precision = mixed_precision(device, self.regulariser)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
+        self.readings = _near(readings, device)
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.network.state_dict()
+
+    def epoch(self, batches: Rows, on_step: Callable[[int], None]) -> float:
+        """One step for each row of first rows `(steps, batch)`; the sum of their errors, without penalties."""
+        self.network.train()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for step, batch in enumerate(batches, start=1):
+            total += self._step(self.ranks.share(batch))
+            on_step(step)
+        return total.item()
+
+    def _step(self, starts: Rows) -> Tensor:
+        """Error of the windows that begin at `starts`, before the step they lead to."""
+        network, regulariser = self.network, self.regulariser
+        windows = _windows(self.readings, starts, network.architecture.window, self.device)
+        given = regulariser.corrupt(windows)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            code, forecast = network.read(given)
+            latent = regulariser.sample(code.float())
+            reconstruction = network.decode(latent)
+            penalty = regulariser.penalty(network, given, code.float(), latent)
+        error = loss_of(reconstruction.float(), None if forecast is None else forecast.float(), windows)
+        loss = error if penalty is None else error + penalty
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        # Averaged before the scale is taken out: an overflow anywhere makes every process skip the step.
+        self.ranks.average_gradients(network.parameters())
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(network.parameters(), self.options.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        regulariser.learn(latent.detach())
+        return error.detach()
+
+
+def _first_network(architecture: Architecture, seed: int, start_from: Autoencoder | None) -> Autoencoder:
+    """Random weights, or those of `start_from`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Autoencoder(architecture)
+    if start_from is not None:
+        if different := architecture.differences(start_from.architecture):
+            raise ShapeError(f"a warm start needs a network of the same architecture; wanted is {'; '.join(different)}")
+        network.load_state_dict(start_from.state_dict())
+    return network
 
 
 def mixed_precision(device: torch.device, regulariser: Regulariser) -> torch.dtype | None:
@@ -203,7 +242,7 @@ def mixed_precision(device: torch.device, regulariser: Regulariser) -> torch.dty
 
     A CPU gains nothing from it here, and would no longer give the same bits everywhere.
     """
-    if device.type != "cuda" or not regulariser.bears_rounding:
+    if device.type != "cuda" or not regulariser.allows_mixed_precision:
         return None
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
@@ -216,7 +255,7 @@ def _near(readings: Tensor, device: torch.device) -> Tensor:
     return readings.to(device) if readings.nbytes <= _DEVICE_SHARE * free else readings
 
 
-def _windows(readings: Tensor, starts: Starts, length: int, device: torch.device) -> Tensor:
+def _windows(readings: Tensor, starts: Rows, length: int, device: torch.device) -> Tensor:
     """Gathered windows on the device; from the host through pinned memory, while the device still computes."""
     windows = gather(readings, torch.from_numpy(starts), length)
     if windows.device.type == device.type:
@@ -224,20 +263,20 @@ def _windows(readings: Tensor, starts: Starts, length: int, device: torch.device
     return windows.pin_memory().to(device, non_blocking=True)
 
 
-def loss_of(rebuilt: Tensor, foreseen: Tensor | None, windows: Tensor) -> Tensor:
+def loss_of(reconstruction: Tensor, forecast: Tensor | None, windows: Tensor) -> Tensor:
     """Mean squared error of the reconstruction, plus that of the forecast."""
-    error = nn.functional.mse_loss(rebuilt, windows)
-    if foreseen is None:
+    error = nn.functional.mse_loss(reconstruction, windows)
+    if forecast is None:
         return error
-    return error + nn.functional.mse_loss(foreseen, windows[:, -foreseen.shape[1] :])
+    return error + nn.functional.mse_loss(forecast, windows[:, -forecast.shape[1] :])
 
 
-def evaluate(network: Autoencoder, readings: Tensor, starts: Starts, batch_size: int = 1024) -> float:
+def evaluate(network: Autoencoder, readings: Tensor, starts: Rows, batch_size: int = 1024) -> float:
     """Loss of the windows that begin at `starts`, without any penalty."""
     network.eval()
     total, device = 0.0, network.bottleneck.weight.device
     with torch.inference_mode():
         for some in np.array_split(starts, -(-len(starts) // batch_size)):
             windows = _windows(readings, some, network.architecture.window, device)
-            total += loss_of(*network.rebuild_and_foresee(windows), windows).item() * len(some)
+            total += loss_of(*network.reconstruct_and_forecast(windows), windows).item() * len(some)
     return total / len(starts)

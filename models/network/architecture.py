@@ -7,19 +7,22 @@ network itself (`autoencoder`), how it is trained (`training`).
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from models.errors import ShapeError
 
-BACKBONES = ("lstm", "gru", "dense", "conv")
-REGULARISERS = ("plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial")
+# The one list of each; configuration and tables of classes take the names from here.
+BackboneName = Literal["lstm", "gru", "dense", "conv"]
+RegulariserName = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
+BACKBONES: tuple[BackboneName, ...] = get_args(BackboneName)
+REGULARISERS: tuple[RegulariserName, ...] = get_args(RegulariserName)
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """Everything needed to build the network again."""
 
-    features: int  # channels of a reading
+    features: int  # values of a reading
     window: int = 64  # readings in a window
     patch: int = 8  # readings in one step of the encoder
     hidden: int = 64  # units of each layer
@@ -48,8 +51,8 @@ class Architecture:
             )
         if self.regulariser == "sparse-kl" and self.latent == 1:
             raise ShapeError(
-                "regulariser sparse-kl lets each unit of the bottleneck speak in few windows; with latent 1 "
-                "most windows would have no unit at all: take more, or another regulariser"
+                "regulariser sparse-kl activates each unit of the bottleneck in few windows only; with latent 1 "
+                "most windows would have no active unit: take a larger latent, or another regulariser"
             )
 
     @property

@@ -1,6 +1,6 @@
 """The autoencoder: a backbone's encoder, a bottleneck, the backbone's decoder, a head.
 
-An encoder that reads in order also says, after each patch, what it expects of the next.
+An encoder that reads in order also forecasts, after each patch, the next one.
 
 A window is cut into patches of consecutive readings; a recurrent backbone takes each as
 one step, so a window of 64 readings is 8 steps. Here backbone and regulariser meet: the
@@ -13,22 +13,22 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models.errors import ShapeError
-from models.fitting.regularisers import REGULARISERS
 from models.network.architecture import Architecture
 from models.network.backbones import BACKBONES
+from models.network.latents import LATENTS
 
-__all__ = ["Architecture", "Autoencoder", "foresees"]
+__all__ = ["Architecture", "Autoencoder", "forecasts"]
 
 
 class Autoencoder(nn.Module):
     """Encoder -> linear bottleneck -> decoder -> linear head.
 
     The decoder sees only the latent, so nothing reaches the output that the bottleneck
-    did not carry. Rebuilding is deterministic, whatever the regulariser: noise and
+    did not carry. Reconstruction is deterministic, whatever the regulariser: noise and
     samples belong to training.
 
     One more linear layer forecasts each patch from the encoder's state before it, if the
-    backbone reads in order and a window has more than one patch (`foresees`). A forecast
+    backbone reads in order and a window has more than one patch (`forecasts`). A forecast
     cannot copy, so short faults stand out in it that a reconstruction follows.
 
     The default is an LSTM after Malhotra et al., 2016, https://arxiv.org/abs/1607.00148,
@@ -40,12 +40,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.architecture = a = architecture
         self._backbone = backbone = BACKBONES[a.backbone]
-        self._regulariser = regulariser = REGULARISERS[a.regulariser]
+        self._latents = kind = LATENTS[a.regulariser]
         self.encoder = backbone.encoder(a)
-        self.bottleneck = nn.Linear(a.hidden, a.latent * regulariser.codes_per_latent)
+        self.bottleneck = nn.Linear(a.hidden, a.latent * kind.codes_per_latent)
         self.decoder = backbone.decoder(a)
         self.head = nn.Linear(a.hidden, a.window * a.features // backbone.pieces(a))
-        self.forecaster = nn.Linear(a.hidden, a.patch * a.features) if foresees(a) else None
+        self.forecaster = nn.Linear(a.hidden, a.patch * a.features) if forecasts(a) else None
 
     def read(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """One pass of the encoder.
@@ -54,7 +54,7 @@ class Autoencoder(nn.Module):
             x: Windows in model units, `(batch, window, features)`.
 
         Returns:
-            Code: what the bottleneck puts out, before the regulariser's reading of it,
+            Code: what the bottleneck puts out, before it is read as a latent (`latents`),
             `(batch, latent)`; twice as wide where a latent has a mean and a variance.
             Forecast: of each patch but the first, from the patches before it,
             `(batch, window - patch, features)`; None if the network has none.
@@ -69,12 +69,12 @@ class Autoencoder(nn.Module):
         summary, states = self._backbone.read(self.encoder, patches)
         if self.forecaster is None or states is None:
             return self.bottleneck(summary), None
-        foreseen = self.forecaster(states[:, :-1]).reshape(-1, a.window - a.patch, a.features)
-        return self.bottleneck(summary), foreseen
+        forecast = self.forecaster(states[:, :-1]).reshape(-1, a.window - a.patch, a.features)
+        return self.bottleneck(summary), forecast
 
     def encode(self, x: Tensor) -> Tensor:
         """The latent of each window: `(batch, window, features)` to `(batch, latent)`."""
-        return self._regulariser.latent(self.read(x)[0])
+        return self._latents.latent(self.read(x)[0])
 
     def decode(self, latent: Tensor) -> Tensor:
         """Windows from latents: `(batch, latent)` to `(batch, window, features)`."""
@@ -85,26 +85,26 @@ class Autoencoder(nn.Module):
         return windows
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rebuild each window from its latent.
+        """Reconstruct each window from its latent.
 
         Args:
             x: Windows in model units, `(batch, window, features)`, float32. In raw
                 sensor units everything looks like an anomaly: scale first.
 
         Returns:
-            Rebuilt windows, same shape and dtype.
+            Reconstructed windows, same shape and dtype.
 
         Raises:
             ShapeError: `window` or `features` differ from the architecture's.
         """
         return self.decode(self.encode(x))
 
-    def rebuild_and_foresee(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def reconstruct_and_forecast(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """`forward`, and the forecast of `read`, in one pass of the encoder."""
-        code, foreseen = self.read(x)
-        return self.decode(self._regulariser.latent(code)), foreseen
+        code, forecast = self.read(x)
+        return self.decode(self._latents.latent(code)), forecast
 
 
-def foresees(architecture: Architecture) -> bool:
+def forecasts(architecture: Architecture) -> bool:
     """Whether the network also forecasts each patch from those before it."""
     return BACKBONES[architecture.backbone].in_order and architecture.steps > 1

@@ -7,7 +7,7 @@ The smallest level of all features is taken off: a single feature, or a shift of
 is never forgotten, however long it lasts.
 
 The state is `levels` and `windows` of each stream, plain arrays that the caller owns. Which
-batches the windows come in makes no difference. Not inside: what is done with the drift (`scores`).
+batches the windows come in makes no difference. Not inside: what is done with the drift (`evidence`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring.errors import Normal
+from models.scoring.baseline import Baseline
 
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -32,18 +32,18 @@ def follow(
     streams: Ints,
     levels: Float32,
     windows: Ints,
-    normal: Normal,
+    baseline: Baseline,
     stride: int = 1,
 ) -> Float32 | None:
     """Drift of each window, and the state after them.
 
     Args:
-        log_errors: From `scores`, `(n, S, F)`; a stream's windows in time order. Minus infinity moves no level.
-        rows: Row of each window's stream in `normal`, `(n,)`.
+        log_errors: From `errors`, `(n, S, F)`; a stream's windows in time order. Minus infinity moves no level.
+        rows: Row of each window's stream in `baseline`, `(n,)`.
         streams: Row of each window's stream in the state, `(n,)`.
         levels: State, `(streams, S, F)`; changed.
         windows: State, windows seen so far, `(streams,)`; changed.
-        normal: Tables.
+        baseline: Tables.
         stride: Readings between two windows.
 
     Returns:
@@ -71,13 +71,13 @@ def follow(
             drift[some] = now - now.min(2, keepdims=True)
         last = some[(place[some] + 1) % every == 0]
         if len(last):
-            _climb(levels, streams[last], log_errors[last], normal, rows[last], every * stride)
+            _climb(levels, streams[last], log_errors[last], baseline, rows[last], every * stride)
     return drift
 
 
-def _climb(levels: Float32, streams: Ints, log_errors: Float32, normal: Normal, rows: Ints, readings: int) -> None:
+def _climb(levels: Float32, streams: Ints, log_errors: Float32, baseline: Baseline, rows: Ints, readings: int) -> None:
     before = levels[streams]
-    higher = (log_errors - normal.usual[rows]) / normal.spread[rows] > before
+    higher = (log_errors - baseline.typical[rows]) / baseline.spread[rows] > before
     step = np.where(higher, np.float32(readings * _UP), np.float32(-readings * _DOWN))
     step[log_errors == -np.inf] = 0.0  # nothing was measured, nothing is learned
     levels[streams] = np.maximum(before + step, np.float32(0.0))

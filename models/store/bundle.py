@@ -1,14 +1,15 @@
 """One versioned directory that holds all a detector needs to live.
 
     <version>/
-      weights.safetensors   network weights and the tables of scaler and calibration
-      streams.json          the streams the tables' rows belong to
-      manifest.json         architecture, features, budget, fit report, library
-                            versions, data fingerprint, sha256 and size of each file
+      weights.safetensors       network weights, the tables of scaler and baseline, the alert line
+      calibration.safetensors   evidence that the line is computed from, under any policy
+      streams.json              the streams the tables' rows belong to
+      manifest.json             architecture, features, policy, fit report, library
+                                versions, data fingerprint, sha256 and size of each file
 
 No pickle: loading a bundle runs no code of its author. Everything read is bounded
-and checked against the manifest before a tensor is built. Not inside: which bundle
-is current (`registry`).
+and checked against the manifest before a tensor is built. Bundles of format 2, which hold no
+calibration data, are read too; their line is fixed. Not inside: which bundle is current (`registry`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,18 +30,25 @@ import safetensors
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from models.detector import Detector
-from models.errors import ArtifactError, ShapeError
+from models.errors import ArtifactError, PolicyError, ShapeError
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
-from models.scoring.errors import Normal, Scales
+from models.scoring.alert_line import AlertPolicy, CalibrationEvidence
+from models.scoring.baseline import Baseline
+from models.scoring.errors import Scales
 
-FORMAT = 2
+FORMAT = 3
+_READABLE = (2, 3)
+# What tables were called in format 2.
+_OLD_NAMES = {"typical": "usual", "channel_typical": "head_usual", "channel_spread": "head_spread"}
 VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+CALIBRATION = "calibration.safetensors"
 STREAMS = "streams.json"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 4 << 30
@@ -67,9 +76,13 @@ def save(
         The version: creation time and a digest of the content, e.g. `20260102T030405Z-1a2b3c4d`.
     """
     tensors = {f"network.{name}": value.contiguous() for name, value in detector.network.state_dict().items()}
-    tables = {"center": detector.scaler.center, "width": detector.scaler.width, **detector.normal.tables()}
+    scaler = {"center": detector.scaler.center, "width": detector.scaler.width}
+    tables = {**scaler, **detector.baseline.tables(), "line": detector.line}
     tensors |= {f"table.{name}": torch.from_numpy(table) for name, table in tables.items()}
     files = {WEIGHTS: save_tensors(tensors), STREAMS: json.dumps(detector.streams).encode()}
+    if detector.calibration is not None:
+        kept = detector.calibration.tables().items()
+        files[CALIBRATION] = save_tensors({name: torch.from_numpy(table) for name, table in kept})
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     stamp = created.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     version = f"{stamp}-{hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:8]}"
@@ -81,6 +94,7 @@ def save(
         "features": list(detector.features),
         "streams": len(detector.streams),
         "interval_s": detector.interval_s,
+        "policy": asdict(detector.policy),
         "fit": detector.report,
         "data_fingerprint": fingerprint,
         "trained_on": None if trained_on is None else dict(trained_on),
@@ -112,9 +126,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{directory / MANIFEST}: wanted JSON; {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(manifest, dict) or manifest.get("format") not in _READABLE:
         got = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise ArtifactError(f"{directory / MANIFEST}: wanted format {FORMAT}; got {got!r}: retrain with this version")
+        raise ArtifactError(f"{directory / MANIFEST}: wanted format {FORMAT}; got {got!r}: run `streamer retrain`")
     return manifest
 
 
@@ -130,34 +144,81 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
         features = tuple(str(name) for name in manifest["features"])
         interval_s = float(manifest["interval_s"])
         report = dict(manifest["fit"])
+        policy = AlertPolicy(**_policy_settings(manifest))
         if not VERSION.fullmatch(str(manifest["version"])):
             raise ValueError(f"version {manifest['version']!r}")
         datetime.strptime(str(manifest["version"])[:16], "%Y%m%dT%H%M%SZ")  # a month 13 is no version either
-        contents = {name: _checked(directory / name, files[name]) for name in (WEIGHTS, STREAMS)}
+        names = [WEIGHTS, STREAMS] + ([CALIBRATION] if CALIBRATION in files else [])
+        contents = {name: _checked(directory / name, files[name]) for name in names}
         streams = tuple(str(name) for name in json.loads(contents[STREAMS]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, PolicyError) as error:
         raise ArtifactError(f"{directory / MANIFEST}: incomplete or wrong: {error!r}") from None
-    try:
-        tensors = load_tensors(contents[WEIGHTS])
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise ArtifactError(f"{directory / WEIGHTS}: not readable as safetensors: {error}") from None
-
-    rows, scaled = 1 + len(streams), (1 + len(streams), len(features))
-    shapes = Normal.shapes(rows, len(Scales.of(architecture)), len(features))
-    tables = {}
-    for name, wanted in {"center": scaled, "width": scaled, **shapes}.items():
-        table = tensors.pop(f"table.{name}", None)
-        shape = None if table is None else tuple(table.shape)
-        if table is None or shape != wanted or table.dtype != torch.float32 or not table.isfinite().all():
-            raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be finite {wanted}; got {shape}")
-        tables[name] = table.numpy()
-    for name in ("width", "floor", "spread", "head_spread"):
-        if not (tables[name] > 0).all():
-            raise ArtifactError(f"{directory / WEIGHTS}: table {name!r} must be positive")
     if architecture.features != len(features) or not np.isfinite(interval_s) or interval_s <= 0:
         raise ArtifactError(f"{directory / MANIFEST}: features or interval_s do not fit together")
+    tensors = _tensors(directory / WEIGHTS, contents[WEIGHTS])
+    tables = _take_tables(directory / WEIGHTS, tensors, architecture, 1 + len(streams), manifest["format"])
+    calibration = None
+    if CALIBRATION in contents:
+        calibration = _calibration(directory / CALIBRATION, contents[CALIBRATION], len(streams))
+    network = _network(directory / WEIGHTS, tensors, architecture)
+    scaler, line = RobustScaler(tables.pop("center"), tables.pop("width")), tables.pop("line")
+    baseline = Baseline(**tables)
+    detector = Detector(
+        network, features, streams, scaler, baseline, line, interval_s, report, policy=policy, calibration=calibration
+    )
+    return detector, manifest
+
+
+def _policy_settings(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Those of the policy that the line was computed for."""
+    if manifest["format"] == 2:
+        return {name: manifest["fit"][name] for name in ("budget_per_stream_per_week", "open_after", "open_within")}
+    wanted, found = {field.name for field in fields(AlertPolicy)}, dict(manifest["policy"])
+    if set(found) != wanted:
+        raise ValueError(f"policy must have {sorted(wanted)}; got {sorted(found)[:9]}")
+    return found
+
+
+def _tensors(path: Path, content: bytes) -> dict[str, Tensor]:
     try:
-        # Shapes are compared before memory is taken: a manifest may claim a network of any size.
+        return load_tensors(content)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise ArtifactError(f"{path}: not readable as safetensors: {error}") from None
+
+
+def _take_tables(
+    path: Path, tensors: dict[str, Tensor], architecture: Architecture, rows: int, format_: int
+) -> dict[str, np.ndarray]:
+    """Tables of scaler, baseline and line, taken out of the tensors; what is left is the network's."""
+    scaled = (rows, architecture.features)
+    shapes = Baseline.shapes(rows, len(Scales.of(architecture)), architecture.features)
+    tables = {}
+    for name, wanted in {"center": scaled, "width": scaled, **shapes, "line": (rows,)}.items():
+        stored = _OLD_NAMES.get(name, name) if format_ == 2 else name
+        table = tensors.pop(f"table.{stored}", None)
+        shape = None if table is None else tuple(table.shape)
+        if table is None or shape != wanted or table.dtype != torch.float32 or not table.isfinite().all():
+            raise ArtifactError(f"{path}: table {stored!r} must be finite {wanted}; got {shape}")
+        if name in ("width", "floor", "spread", "channel_spread") and not (table > 0).all():
+            raise ArtifactError(f"{path}: table {stored!r} must be positive")
+        tables[name] = table.numpy()
+    return tables
+
+
+def _calibration(path: Path, content: bytes, streams: int) -> CalibrationEvidence:
+    tensors = _tensors(path, content)
+    wanted = {field.name for field in fields(CalibrationEvidence)}
+    if set(tensors) != wanted or any(t.dtype not in (torch.float32, torch.int64) for t in tensors.values()):
+        raise ArtifactError(f"{path}: wanted tensors {sorted(wanted)} as float32 and int64; got {sorted(tensors)[:9]}")
+    evidence = CalibrationEvidence(**{name: tensor.numpy() for name, tensor in tensors.items()})
+    if flaw := evidence.flaw(streams):
+        raise ArtifactError(f"{path}: {flaw}")
+    return evidence
+
+
+def _network(path: Path, tensors: dict[str, Tensor], architecture: Architecture) -> Autoencoder:
+    """The network with its weights; shapes are compared before memory is taken, for a manifest may claim any size."""
+    try:
         if architecture.layers > len(tensors):  # even without memory, a billion layers take for ever
             raise ShapeError(f"{architecture.layers} layers, and {len(tensors)} tensors of weights")
         with torch.device("meta"):
@@ -168,12 +229,10 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
             raise ShapeError(f"weights must be 32-bit floats; {other[:3]} are not")
         network.load_state_dict(weights, assign=True)
     except (RuntimeError, ShapeError) as error:
-        raise ArtifactError(f"{directory / WEIGHTS}: does not fit the architecture: {error}") from None
+        raise ArtifactError(f"{path}: does not fit the architecture: {error}") from None
     if not all(value.isfinite().all() for value in network.state_dict().values()):
-        raise ArtifactError(f"{directory / WEIGHTS}: holds weights that are not finite")
-    scaler = RobustScaler(tables.pop("center"), tables.pop("width"))
-    detector = Detector(network.eval(), features, streams, scaler, Normal(**tables), interval_s, report)
-    return detector, manifest
+        raise ArtifactError(f"{path}: holds weights that are not finite")
+    return network.eval()
 
 
 def _checked(path: Path, entry: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.network.architecture import Architecture
+from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.config.section import Duration, Positive, Section
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
@@ -27,7 +27,6 @@ from streamer.formats.json_objects import JsonOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
-Regulariser = Literal["plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial"]
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
@@ -176,8 +175,8 @@ class ModelConfig(Section):
     """The autoencoder and its training."""
 
     directory: Path = Path("bundles")  # the registry of bundles
-    backbone: Literal["lstm", "gru", "dense", "conv"] = "lstm"  # kind of encoder and decoder
-    regulariser: Regulariser = "plain"  # regularisation against overfitting
+    backbone: BackboneName = "lstm"  # kind of encoder and decoder
+    regulariser: RegulariserName = "plain"  # regularisation against overfitting
     strength: Annotated[float, Field(gt=0, le=100)] | None = None  # of the regulariser; unit in docs/models.md
     target_activation: Annotated[float, Field(gt=0, lt=1)] | None = None  # for sparse-kl; none: 0.05
     hidden: Annotated[int, Field(ge=2, le=4096)] = 64  # units per layer

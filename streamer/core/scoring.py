@@ -39,7 +39,7 @@ class Scored:
     anomalous: Ints  # (a,) places of windows with a score of at least 1.0, rising
     shares: Float32  # (a, features) part of each feature in those scores
     failures: int  # windows whose score was not finite
-    sparse: int  # windows of which more than `imputation.MOST` was missing
+    sparse: int  # windows of which more than `imputation.MOST_MISSING` was missing
 
 
 class Scorer:
@@ -117,9 +117,9 @@ class Scorer:
         score[sound] = np.where(np.isfinite(judged.score), judged.score, np.nan)
         unscored = np.isnan(score)
         error[unscored] = np.nan
-        sparse = int((filled[unscored] > imputation.MOST).sum())
+        sparse = int((filled[unscored] > imputation.MOST_MISSING).sum())
         failures = int(unscored.sum()) - sparse
-        return Scored(closed, score, error, filled, windows, sound[judged.strange], judged.shares, failures, sparse)
+        return Scored(closed, score, error, filled, windows, sound[judged.anomalous], judged.shares, failures, sparse)
 
     def _measure(self, windows: Float32, rows: Ints) -> tuple[Float32, Float32, Float32]:
         """`Detector.measure`, NaN for a window too sparse; and the part of each window that is missing."""
@@ -130,8 +130,8 @@ class Scorer:
         filled[has_missing] = np.isnan(windows[has_missing]).mean((1, 2))
         error = np.full(len(windows), np.nan, np.float32)
         log_errors = np.full((len(windows), len(self.detector.scales), windows.shape[2]), np.nan, np.float32)
-        for some, missing in ((~has_missing, False), (has_missing & (filled <= imputation.MOST), True)):
-            log_errors[some], error[some] = self.detector.measure(windows[some], rows[some], holed=missing)
+        for some, missing in ((~has_missing, False), (has_missing & (filled <= imputation.MOST_MISSING), True)):
+            log_errors[some], error[some] = self.detector.measure(windows[some], rows[some], has_missing=missing)
         return log_errors, error, filled
 
     def explain(self, window: Float32, shares: Float32, code: int) -> Explanation:

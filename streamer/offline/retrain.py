@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
-from models import detector
-from models.detector import Detector, Learned
-from models.fitting.baseline import AlertBudget
+from models.detector import Detector
+from models.fitting.calibration import calibrate
 from models.fitting.distributed import ALONE, Ranks, join
+from models.fitting.learning import Learned, learn
 from models.fitting.training import EpochReport, TrainingOptions
+from models.scoring.alert_line import AlertPolicy
 from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors import files as datafiles
@@ -115,11 +116,10 @@ def retrain(
         if not ranks.first:
             return ""
         _say_too_short(learned, store)
-        fitted = detector.calibrate(
-            learned,
-            interval_s=interval,
-            budget=AlertBudget(alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within),
+        policy = AlertPolicy(
+            alerting.budget_per_stream_per_week, alerting.open_after, alerting.open_within, settings.window.stride
         )
+        fitted = calibrate(learned, interval_s=interval, policy=policy)
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
     version = registry.publish(
@@ -241,7 +241,7 @@ def _learn(settings: Settings, store: TrainingStore, start: Detector | None, dev
         def on_epoch(report: EpochReport) -> None:
             advance(0, f"held-out loss {report.held_out_loss:.4f}{' *' if report.best else ''}")
 
-        return detector.learn(
+        return learn(
             {name: values for name, (_, values) in store.series().items()},
             settings.records.features,
             settings.architecture(),

@@ -7,11 +7,11 @@ import functools
 import numpy as np
 import pytest
 
-from models import detector
 from models.detector import Detector
-from models.fitting.baseline import AlertBudget
+from models.fitting.fit import fit
 from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
+from models.scoring.alert_line import AlertPolicy
 from streamer.core.events import OPEN
 from streamer.core.pipeline import Pipeline
 from tests import tiny
@@ -22,13 +22,13 @@ STREAMS, WEEK = 4, 7 * 24 * 60  # readings
 
 @functools.cache
 def fitted(per_week: float) -> Detector:
-    return detector.fit(
+    return fit(
         {f"s{i}": tiny.wave(WEEK, seed=i, level=5.0 * i) for i in range(STREAMS)},
         FEATURES,
         Architecture(features=2, window=LENGTH, patch=PATCH, hidden=16, latent=4),
         interval_s=60,
         options=TrainingOptions(epochs=12, steps_per_epoch=30, batch_size=48, learning_rate=1e-2),
-        budget=AlertBudget(per_week),
+        policy=AlertPolicy(per_week),
     )
 
 

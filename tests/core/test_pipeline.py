@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import detector as detectors
 from models.detector import Detector
 from models.errors import ModelError
+from models.fitting.fit import fit
 from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
 from models.scaling import RobustScaler
@@ -287,7 +287,7 @@ def test_the_canary_passes_a_good_detector_and_stops_a_broken_one(tiny_detector:
 
     for line in (np.nan, -np.inf):
         with pytest.raises(ModelError):
-            canary(tiny.with_normal(tiny_detector, line=np.full_like(tiny_detector.normal.line, line)))
+            canary(tiny.with_tables(tiny_detector, line=np.full_like(tiny_detector.line, line)))
 
 
 def test_a_float_max_sentinel_opens_an_incident(tiny_detector: Detector) -> None:
@@ -379,7 +379,7 @@ def test_names_that_come_and_go_for_weeks_leave_nothing_behind(tiny_detector: De
 def test_a_poll_of_wide_windows_is_not_kept_whole() -> None:
     features = 128
     history = np.random.default_rng(0).normal(size=(200, features)).astype(np.float32)
-    detector = detectors.fit(
+    detector = fit(
         {"a": history},
         [f"f{i}" for i in range(features)],
         Architecture(features=features, window=64, patch=8, hidden=4, latent=2),

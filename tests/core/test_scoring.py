@@ -88,9 +88,9 @@ def test_no_readings_give_no_scores(tiny_detector: Detector) -> None:
 
 
 def test_a_window_the_model_cannot_score_is_counted_and_others_do_not_suffer(tiny_detector: Detector) -> None:
-    anchor = tiny_detector.normal.anchor.copy()
+    anchor = tiny_detector.baseline.anchor.copy()
     anchor[2] = np.nan  # the table row of stream "b"
-    broken = tiny.with_normal(tiny_detector, anchor=anchor)
+    broken = tiny.with_tables(tiny_detector, anchor=anchor)
     values = np.repeat(tiny.wave(LENGTH, seed=5), 2, axis=0)
 
     scores = score(make(broken), [0, 2] * LENGTH, values)
@@ -103,7 +103,7 @@ def test_a_window_the_model_cannot_score_is_counted_and_others_do_not_suffer(tin
 def test_a_swap_keeps_the_windows(tiny_detector: Detector) -> None:
     values = tiny.wave(2 * LENGTH, seed=5)
     other = dataclasses.replace(
-        tiny.with_normal(tiny_detector, line=tiny_detector.normal.line + 1),
+        tiny.with_tables(tiny_detector, line=tiny_detector.line + 1),
         scaler=RobustScaler(tiny_detector.scaler.center + 1, tiny_detector.scaler.width * 2),
     )
     swapped, always = (make(one, "1") for one in (tiny_detector, other))

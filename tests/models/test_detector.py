@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import detector
 from models.detector import FLEET, Detector
 from models.errors import ShapeError, TrainingError
-from models.fitting.baseline import AlertBudget
+from models.fitting.fit import fit
 from models.fitting.training import EpochReport, TrainingOptions
 from models.network.architecture import Architecture
+from models.scoring.alert_line import AlertPolicy
 from tests import tiny
 from tests.tiny import FEATURES, LENGTH
 
@@ -169,21 +169,21 @@ def test_a_fit_with_the_same_seed_scores_the_same(tiny_detector: Detector) -> No
     assert np.array_equal(
         again.score(*windows(again, values))[0], tiny_detector.score(*windows(tiny_detector, values))[0]
     )
-    assert np.array_equal(again.normal.line, tiny_detector.normal.line)
+    assert np.array_equal(again.line, tiny_detector.line)
 
 
 def test_the_line_rises_as_the_budget_shrinks() -> None:
     lines = []
     for per_week in (1e6, 1.0, 1e-12):
-        fitted = detector.fit(
+        fitted = fit(
             {"a": tiny.wave(300)},
             FEATURES,
             Architecture(features=2, window=LENGTH, patch=4, hidden=4, latent=2),
             interval_s=60,
             options=TrainingOptions(epochs=1, steps_per_epoch=1, batch_size=16),
-            budget=AlertBudget(per_week),
+            policy=AlertPolicy(per_week),
         )
-        lines.append(fitted.normal.line.tolist())
+        lines.append(fitted.line.tolist())
 
     assert lines == sorted(lines)
     assert all(low < high for low, high in zip(lines[0], lines[-1], strict=True))
@@ -202,7 +202,7 @@ def test_a_fit_reports_progress_and_how_it_went() -> None:
 def quick_fit(series: dict[str, Float32], **changes: object) -> Detector:
     architecture = dataclasses.replace(Architecture(features=2, window=LENGTH, patch=4, hidden=4, latent=2), **changes)  # type: ignore[arg-type]
     options = TrainingOptions(epochs=1, steps_per_epoch=1, batch_size=4)
-    return detector.fit(series, FEATURES, architecture, interval_s=60, options=options)
+    return fit(series, FEATURES, architecture, interval_s=60, options=options)
 
 
 def test_streams_too_short_to_train_are_left_to_the_fleets_row() -> None:

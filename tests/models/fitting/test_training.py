@@ -104,24 +104,24 @@ def test_the_forecast_of_a_patch_knows_nothing_of_it_or_of_later_ones() -> None:
     other = windows.clone()
     other[:, 8:] += 1.0  # the third of four patches, and the last
 
-    _, foreseen = network.read(windows)
+    _, forecast = network.read(windows)
     _, after = network.read(other)
 
-    assert foreseen is not None
+    assert forecast is not None
     assert after is not None
-    assert foreseen.shape == (1, 12, 2)  # of patches 2, 3 and 4
-    assert torch.equal(foreseen[:, :8], after[:, :8])
-    assert not torch.equal(foreseen[:, 8:], after[:, 8:])
+    assert forecast.shape == (1, 12, 2)  # of patches 2, 3 and 4
+    assert torch.equal(forecast[:, :8], after[:, :8])
+    assert not torch.equal(forecast[:, 8:], after[:, 8:])
 
 
 def test_training_teaches_the_forecast() -> None:
     network, _ = training.train(ARCHITECTURE, READINGS, SEEN, HELD_OUT, dataclasses.replace(OPTIONS, epochs=12))
     windows = training.gather(READINGS, torch.from_numpy(HELD_OUT), 16)
 
-    _, foreseen = network.read(windows)
+    _, forecast = network.read(windows)
 
-    assert foreseen is not None
-    assert (foreseen - windows[:, 4:]).square().mean() < 0.3 * windows.var()
+    assert forecast is not None
+    assert (forecast - windows[:, 4:]).square().mean() < 0.3 * windows.var()
 
 
 def test_one_epoch_of_one_window_is_enough() -> None:
@@ -133,7 +133,7 @@ def test_one_epoch_of_one_window_is_enough() -> None:
 
 
 @pytest.mark.parametrize(("seen", "held_out"), [(SEEN[:0], HELD_OUT), (SEEN, HELD_OUT[:0])])
-def test_without_windows_training_says_what_to_give(seen: training.Starts, held_out: training.Starts) -> None:
+def test_without_windows_training_says_what_to_give(seen: training.Rows, held_out: training.Rows) -> None:
     with pytest.raises(
         TrainingError, match=r"at least one window to learn from and one held out; got .* shorter window"
     ):

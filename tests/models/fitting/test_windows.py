@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import detector
-from models.detector import Learned
 from models.errors import ShapeError, TrainingError
+from models.fitting import learning
+from models.fitting.learning import Learned
 from models.fitting.training import TrainingOptions
 from models.fitting.windows import runs_of, split
 from models.network.architecture import Architecture
@@ -25,7 +25,7 @@ Rows = NDArray[np.int64]
 
 
 def learn(series: dict[str, NDArray[np.float32]], breaks: dict[str, Rows] | None = None) -> Learned:
-    return detector.learn(series, FEATURES, ARCHITECTURE, options=OPTIONS, breaks=breaks)
+    return learning.learn(series, FEATURES, ARCHITECTURE, options=OPTIONS, breaks=breaks)
 
 
 def every(learned: Learned) -> list[int]:

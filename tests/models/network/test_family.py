@@ -18,10 +18,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models import detector
 from models.detector import Detector
 from models.errors import ShapeError
 from models.fitting import training
+from models.fitting.fit import fit as fit_detector
 from models.fitting.regularisers import REGULARISERS as REGULARISER_KINDS
 from models.fitting.regularisers import Contractive, SparseKl, Variational
 from models.fitting.training import EpochReport, TrainingOptions
@@ -36,8 +36,10 @@ from tests.tiny import LENGTH, PATCH
 Float32 = NDArray[np.float32]
 
 OPTIONS = TrainingOptions(epochs=6, steps_per_epoch=30, batch_size=32, learning_rate=1e-2)
-FAMILY = [(backbone, regulariser, 1) for backbone, regulariser in itertools.product(BACKBONES, REGULARISERS)]
-STACKED = [(backbone, "plain", 2) for backbone in BACKBONES]
+FAMILY: list[tuple[str, str, int]] = [
+    (backbone, regulariser, 1) for backbone, regulariser in itertools.product(BACKBONES, REGULARISERS)
+]
+STACKED: list[tuple[str, str, int]] = [(backbone, "plain", 2) for backbone in BACKBONES]
 SERIES = {name: tiny.wave(600, seed=i, level=10.0 * i) for i, name in enumerate(tiny.STREAMS)}
 
 every_member = pytest.mark.parametrize(("backbone", "regulariser", "layers"), FAMILY + STACKED)
@@ -58,7 +60,7 @@ def make(backbone: str, regulariser: str, layers: int = 1) -> Architecture:
 
 def fit(a: Architecture, **changes: Any) -> tuple[Detector, list[EpochReport]]:
     reports: list[EpochReport] = []
-    fitted = detector.fit(
+    fitted = fit_detector(
         SERIES,
         tiny.FEATURES,
         a,
@@ -246,7 +248,7 @@ def test_every_word_has_its_class_and_the_configuration_knows_it() -> None:
     [
         ({"backbone": "conv", "layers": 3}, r"16 / 4 = 4 patches and layers 3: take fewer layers"),
         ({"backbone": "conv", "patch": 16}, r"16 / 16 = 1 patches and layers 1"),
-        ({"regulariser": "sparse-kl", "latent": 1}, "with latent 1 most windows would have no unit"),
+        ({"regulariser": "sparse-kl", "latent": 1}, "with latent 1 most windows would have no active unit"),
     ],
 )
 def test_what_makes_no_sense_together_is_refused_in_words(change: dict[str, Any], words: str) -> None:
@@ -260,7 +262,7 @@ def test_a_warm_start_from_another_make_is_refused_with_what_differs() -> None:
     with pytest.raises(ShapeError, match="wanted is backbone 'lstm', not 'gru'; regulariser 'sparse', not 'plain'"):
         fit(make("lstm", "sparse"), start_from=earlier)
     with pytest.raises(ShapeError, match=r"needs the features of the detector it starts from, \['heat', 'current'\]"):
-        detector.fit(SERIES, ["current", "heat"], make("gru", "plain"), interval_s=60, start_from=earlier)
+        fit_detector(SERIES, ["current", "heat"], make("gru", "plain"), interval_s=60, start_from=earlier)
 
 
 def test_a_warm_start_leaves_the_earlier_one_as_it_was() -> None:

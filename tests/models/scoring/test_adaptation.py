@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.scoring import adaptation as drift
-from models.scoring.errors import Normal
+from models.scoring import adaptation
+from models.scoring.baseline import Baseline
 
 Float32 = NDArray[np.float32]
 SCALES, FEATURES, STREAMS = 2, 3, 4
 
 
-def normal() -> Normal:
-    shapes = Normal.shapes(1 + STREAMS, SCALES, FEATURES)
-    return Normal(**{name: np.full(s, 1.0 if name == "spread" else 0.0, np.float32) for name, s in shapes.items()})
+def baseline() -> Baseline:
+    shapes = Baseline.shapes(1 + STREAMS, SCALES, FEATURES)
+    return Baseline(**{name: np.full(s, 1.0 if name == "spread" else 0.0, np.float32) for name, s in shapes.items()})
 
 
 class Followed:
@@ -30,7 +30,7 @@ class Followed:
         self.windows = np.zeros(STREAMS, np.int64)
 
     def push(self, log_errors: Float32, streams: NDArray[np.int64], stride: int = 1) -> Float32:
-        found = drift.follow(log_errors, streams + 1, streams, self.levels, self.windows, normal(), stride)
+        found = adaptation.follow(log_errors, streams + 1, streams, self.levels, self.windows, baseline(), stride)
         return np.zeros_like(log_errors) if found is None else found
 
 
@@ -47,7 +47,7 @@ def shifted(windows: int, features: list[int], by: float = 5.0) -> Float32:
 def test_a_feature_that_stays_shifted_is_taken_off_in_time() -> None:
     found = one_stream(shifted(4000, [1]))
 
-    assert (found[: drift.EVERY] == 0).all()
+    assert (found[: adaptation.EVERY] == 0).all()
     assert 0 < found[200, 0, 1] < 1  # an incident of some hundred readings still stands out
     assert found[-1, :, 1] == pytest.approx(np.full(SCALES, 5.0), abs=0.2)
     assert (found[:, :, [0, 2]] == 0).all()
@@ -69,11 +69,11 @@ def test_a_shift_of_all_features_is_never_taken_off() -> None:
 
 
 def test_a_single_feature_is_never_taken_off() -> None:
-    shapes = Normal.shapes(1, 1, 1)
-    tables = Normal(**{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    shapes = Baseline.shapes(1, 1, 1)
+    tables = Baseline(**{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
     zeros = np.zeros(3000, np.int64)
 
-    found = drift.follow(
+    found = adaptation.follow(
         np.full((3000, 1, 1), 9, np.float32),
         zeros,
         zeros,

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models import detector
 from models.detector import Detector
+from models.fitting.fit import fit
 from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
-from models.scoring import adaptation as drift
-from models.scoring import imputation as gaps
+from models.scoring import adaptation, imputation
 from tests import tiny
 from tests.tiny import LENGTH, PATCH
 
@@ -31,7 +30,7 @@ def windows(some: Detector, values: Float32) -> tuple[Float32, NDArray[np.int64]
     return cut, np.ones(len(cut), np.int64)
 
 
-def holed(some: Detector, rows: int = 60, part: float = 0.2, seed: int = 0) -> tuple[Float32, NDArray[np.int64]]:
+def with_missing(some: Detector, rows: int = 60, part: float = 0.2, seed: int = 0) -> tuple[Float32, NDArray[np.int64]]:
     """Windows of a clean stream with values missing at random."""
     values = tiny.wave(rows, seed=5)
     values[np.random.default_rng(seed).random(values.shape) < part] = np.nan
@@ -48,7 +47,7 @@ def test_a_gap_is_bridged_by_a_straight_line_and_an_open_end_by_its_neighbour() 
     nan = np.nan
     x = np.array([[nan, nan, 1, nan, nan, 4, nan, nan], [nan] * 8, [7] + [nan] * 7], np.float32)
 
-    guess = gaps.first_guess(x[:, :, None])[:, :, 0]
+    guess = imputation.interpolate(x[:, :, None])[:, :, 0]
 
     # .  .  1  .  .  4  .  .
     assert guess.tolist() == [[1, 1, 1, 2, 3, 4, 4, 4], [0] * 8, [7] * 8]
@@ -61,7 +60,7 @@ def test_what_is_there_stays_and_nothing_stays_missing(seed: int, part: float) -
     x = random.normal(size=(3, 8, 2)).astype(np.float32)
     x[random.random(x.shape) < part] = np.nan
 
-    guess = gaps.first_guess(x)
+    guess = imputation.interpolate(x)
 
     there = ~np.isnan(x)
     assert np.array_equal(guess[there], x[there])
@@ -87,43 +86,43 @@ def test_a_window_without_gaps_is_measured_the_same_either_way(tiny_detector: De
     cut, rows = windows(tiny_detector, tiny.wave(60, seed=5))
 
     for plain, careful in zip(
-        tiny_detector.measure(cut, rows), tiny_detector.measure(cut, rows, holed=True), strict=True
+        tiny_detector.measure(cut, rows), tiny_detector.measure(cut, rows, has_missing=True), strict=True
     ):
         assert np.array_equal(plain, careful)
 
 
-def test_a_missing_value_counts_as_usual_and_takes_from_what_is_beyond(
+def test_a_missing_value_counts_as_typical_and_takes_from_what_is_beyond(
     tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gaps, "PASSES", 0)
-    cut, rows = holed(tiny_detector)
-    scales, normal = tiny_detector.scales, tiny_detector.normal
+    monkeypatch.setattr(imputation, "PASSES", 0)
+    cut, rows = with_missing(tiny_detector)
+    scales, baseline = tiny_detector.scales, tiny_detector.baseline
 
-    log_errors, _ = tiny_detector.measure(cut, rows, holed=True)
+    log_errors, _ = tiny_detector.measure(cut, rows, has_missing=True)
 
-    filled = gaps.first_guess(cut)
+    filled = imputation.interpolate(cut)
     with torch.inference_mode():
-        rebuilt, foreseen = tiny_detector.network.rebuild_and_foresee(torch.from_numpy(filled))
-    assert foreseen is not None
-    usual, floor = np.exp(normal.usual[1]) - normal.floor[1], normal.floor[1]
-    for scale, k in enumerate((*scales.rebuilt, *scales.foreseen)):
-        made = rebuilt.numpy() if scale < len(scales.rebuilt) else foreseen.numpy()
+        reconstruction, forecast = tiny_detector.network.reconstruct_and_forecast(torch.from_numpy(filled))
+    assert forecast is not None
+    typical, floor = np.exp(baseline.typical[1]) - baseline.floor[1], baseline.floor[1]
+    for scale, k in enumerate((*scales.reconstruction, *scales.forecast)):
+        made = reconstruction.numpy() if scale < len(scales.reconstruction) else forecast.numpy()
         newest = slice(-k * PATCH, None)
         gone = np.isnan(cut[:, newest])
-        counted = np.where(gone, usual[scale], (made[:, newest] - filled[:, newest]) ** 2).mean(1)
+        counted = np.where(gone, typical[scale], (made[:, newest] - filled[:, newest]) ** 2).mean(1)
         share = np.isnan(cut).mean((1, 2))[:, None]
-        errors = np.minimum(counted, (1 - share) * counted + share * usual[scale])
+        errors = np.minimum(counted, (1 - share) * counted + share * typical[scale])
         wanted = np.where(gone.all(1), NOTHING, np.log(errors + floor[scale]))
         assert log_errors[:, scale] == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
 def test_another_pass_only_lowers_what_is_measured(tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut, rows = holed(tiny_detector, part=0.4)
+    cut, rows = with_missing(tiny_detector, part=0.4)
     before = np.full((len(cut), len(tiny_detector.scales), 2), np.inf)
 
     for passes in range(6):
-        monkeypatch.setattr(gaps, "PASSES", passes)
-        log_errors, _ = tiny_detector.measure(cut, rows, holed=True)
+        monkeypatch.setattr(imputation, "PASSES", passes)
+        log_errors, _ = tiny_detector.measure(cut, rows, has_missing=True)
         assert (log_errors <= before).all()
         before = log_errors
 
@@ -133,20 +132,20 @@ def test_what_nothing_was_measured_of_says_nothing(tiny_detector: Detector) -> N
     log_errors, _ = tiny_detector.measure(cut, rows)
     silent = log_errors.copy()
     silent[:, :, 1] = NOTHING
-    usual = log_errors.copy()
-    usual[:, :, 1] = tiny_detector.normal.usual[1, :, 1]
+    typical = log_errors.copy()
+    typical[:, :, 1] = tiny_detector.baseline.typical[1, :, 1]
 
-    assert judged(tiny_detector, silent, rows) == pytest.approx(judged(tiny_detector, usual, rows), rel=1e-6)
+    assert judged(tiny_detector, silent, rows) == pytest.approx(judged(tiny_detector, typical, rows), rel=1e-6)
 
 
 @settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 399), max_size=4), seed=st.integers(0, 99))
 def test_the_same_bits_whatever_the_batch(tiny_detector: Detector, cuts: list[int], seed: int) -> None:
-    cut, rows = holed(tiny_detector, rows=415, seed=seed)
-    whole, error = tiny_detector.measure(cut, rows, holed=True)
+    cut, rows = with_missing(tiny_detector, rows=415, seed=seed)
+    whole, error = tiny_detector.measure(cut, rows, has_missing=True)
 
     edges = [0, *sorted(set(cuts)), len(cut)]
-    parts = [tiny_detector.measure(cut[a:b], rows[a:b], holed=True) for a, b in itertools.pairwise(edges)]
+    parts = [tiny_detector.measure(cut[a:b], rows[a:b], has_missing=True) for a, b in itertools.pairwise(edges)]
 
     assert np.array_equal(np.concatenate([part for part, _ in parts]), whole)
     assert np.array_equal(np.concatenate([part for _, part in parts]), error)
@@ -154,7 +153,7 @@ def test_the_same_bits_whatever_the_batch(tiny_detector: Detector, cuts: list[in
 
 @pytest.mark.parametrize("backbone", ["gru", "dense", "conv"])
 def test_other_backbones_fill_too(backbone: str) -> None:
-    some = detector.fit(
+    some = fit(
         {name: tiny.wave(600, seed=i, level=10.0 * i) for i, name in enumerate(tiny.STREAMS)},
         tiny.FEATURES,
         Architecture(features=2, window=LENGTH, patch=PATCH, hidden=16, latent=4, backbone=backbone),
@@ -168,20 +167,22 @@ def test_other_backbones_fill_too(backbone: str) -> None:
     faulty = cut.copy()
     faulty[:, -6:, 1] += 4
 
-    complete, clean, strange = (judged(some, some.measure(w, rows, holed=True)[0], rows) for w in (whole, cut, faulty))
+    complete, clean, strange = (
+        judged(some, some.measure(w, rows, has_missing=True)[0], rows) for w in (whole, cut, faulty)
+    )
 
     assert (clean >= 1).mean() <= (complete >= 1).mean() + 0.01
     assert (strange >= 1).mean() > 0.9
 
 
 def test_drift_does_not_move_while_nothing_is_measured(tiny_detector: Detector) -> None:
-    normal, n = tiny_detector.normal, 10 * drift.EVERY
+    baseline, n = tiny_detector.baseline, 10 * adaptation.EVERY
     levels, seen = np.full((1, len(tiny_detector.scales), 2), 2, np.float32), np.zeros(1, np.int64)
-    high = normal.usual[1] + 9 * normal.spread[1]
+    high = baseline.typical[1] + 9 * baseline.spread[1]
     high[:, 1] = NOTHING
 
     zeros = np.zeros(n, np.int64)
-    drift.follow(np.repeat(high[None], n, 0), zeros + 1, zeros, levels, seen, normal)
+    adaptation.follow(np.repeat(high[None], n, 0), zeros + 1, zeros, levels, seen, baseline)
 
     assert (levels[0, :, 0] > 2).all()
     assert (levels[0, :, 1] == 2).all()

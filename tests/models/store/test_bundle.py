@@ -19,9 +19,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from models.detector import Detector
-from models.errors import ArtifactError
+from models.errors import ArtifactError, PolicyError
+from models.scoring.alert_line import AlertPolicy
 from models.store import bundle
-from models.store.bundle import MANIFEST, STREAMS, VERSION, WEIGHTS
+from models.store.bundle import CALIBRATION, MANIFEST, STREAMS, VERSION, WEIGHTS
 from tests import tiny
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -62,7 +63,7 @@ def test_a_loaded_detector_scores_exactly_as_the_saved_one(saved: Path, tiny_det
         assert np.array_equal(one, other)
     assert (loaded.features, loaded.streams) == (tiny_detector.features, tiny_detector.streams)
     assert loaded.interval_s == tiny_detector.interval_s
-    assert np.array_equal(loaded.normal.line, tiny_detector.normal.line)
+    assert np.array_equal(loaded.line, tiny_detector.line)
     assert loaded.report == json.loads(json.dumps(tiny_detector.report))
     assert manifest["data_fingerprint"] == "f1"
 
@@ -84,7 +85,11 @@ def test_the_manifest_says_all_that_the_design_asks_for(saved: Path) -> None:
 def test_the_version_is_the_moment_in_utc_and_a_digest_of_the_content(tiny_detector: Detector, tmp_path: Path) -> None:
     versions = []
     moments = [CREATED, CREATED.astimezone(timezone(timedelta(hours=5))), CREATED]
-    detectors = [tiny_detector, tiny_detector, tiny.with_normal(tiny_detector, usual=2 * tiny_detector.normal.usual)]
+    detectors = [
+        tiny_detector,
+        tiny_detector,
+        tiny.with_tables(tiny_detector, typical=2 * tiny_detector.baseline.typical),
+    ]
     for i, (moment, one) in enumerate(zip(moments, detectors, strict=True)):
         (tmp_path / str(i)).mkdir()
         versions.append(bundle.save(one, tmp_path / str(i), created=moment, fingerprint=""))
@@ -95,7 +100,11 @@ def test_the_version_is_the_moment_in_utc_and_a_digest_of_the_content(tiny_detec
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.sampled_from([WEIGHTS, STREAMS]), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@given(
+    name=st.sampled_from([WEIGHTS, CALIBRATION, STREAMS]),
+    where=st.floats(0, 1, exclude_max=True),
+    bit=st.integers(0, 7),
+)
 def test_a_flipped_bit_in_any_file_is_refused(saved: Path, name: str, where: float, bit: int) -> None:
     content = (saved / name).read_bytes()
     damaged = bytearray(content)
@@ -120,11 +129,11 @@ def test_a_damaged_manifest_is_refused_or_harmless(saved: Path, where: float, by
     except ArtifactError:
         pass
     else:
-        assert np.isfinite(loaded.normal.line).all()
+        assert np.isfinite(loaded.line).all()
     (saved / MANIFEST).write_bytes(content)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, STREAMS, MANIFEST])
+@pytest.mark.parametrize("name", [WEIGHTS, CALIBRATION, STREAMS, MANIFEST])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
 def test_a_file_cut_short_is_refused(saved: Path, name: str, keep: float) -> None:
     content = (saved / name).read_bytes()
@@ -134,7 +143,7 @@ def test_a_file_cut_short_is_refused(saved: Path, name: str, keep: float) -> Non
         bundle.load(saved)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, STREAMS, MANIFEST])
+@pytest.mark.parametrize("name", [WEIGHTS, CALIBRATION, STREAMS, MANIFEST])
 def test_a_missing_file_is_named(saved: Path, name: str) -> None:
     (saved / name).unlink()
 
@@ -213,6 +222,14 @@ def test_a_torch_checkpoint_in_place_of_weights_is_refused_and_never_run(saved: 
         lambda m: m["files"][WEIGHTS].update(bytes="many"),
         lambda m: m["files"][WEIGHTS].pop("sha256"),
         lambda m: m.update(fit=3),
+        lambda m: m.pop("policy"),
+        lambda m: m.update(policy=3),
+        lambda m: m["policy"].pop("stride"),
+        lambda m: m["policy"].update(stride=0),
+        lambda m: m["policy"].update(open_after="3"),
+        lambda m: m["policy"].update(open_after=9),
+        lambda m: m["policy"].update(budget_per_stream_per_week=float("inf")),
+        lambda m: m["policy"].update(surprise=1),
     ],
 )
 def test_a_manifest_that_does_not_fit_together_is_refused(
@@ -228,7 +245,7 @@ def test_a_manifest_that_does_not_fit_together_is_refused(
 def test_what_is_no_manifest_of_this_format_is_refused(saved: Path, text: str) -> None:
     (saved / MANIFEST).write_text(text)
 
-    with pytest.raises(ArtifactError, match=r"wanted (JSON|format 2)"):
+    with pytest.raises(ArtifactError, match=r"wanted (JSON|format 3)"):
         bundle.read_manifest(saved)
 
 
@@ -239,8 +256,8 @@ def test_what_is_no_manifest_of_this_format_is_refused(saved: Path, text: str) -
         ("table.center", lambda t: t * torch.nan),
         ("table.width", lambda t: t * 0),
         ("table.width", lambda t: -t),
-        ("table.usual", lambda t: t[:, :1].contiguous()),
-        ("table.usual", lambda t: t.double()),
+        ("table.typical", lambda t: t[:, :1].contiguous()),
+        ("table.typical", lambda t: t.double()),
         ("table.floor", lambda t: t * torch.inf),
         ("table.line", lambda t: t * torch.nan),
         ("network.head.bias", lambda t: t[:1]),
@@ -276,4 +293,112 @@ def test_a_manifest_without_a_proper_version_is_refused(saved: Path) -> None:
     edit_manifest(saved, lambda manifest: manifest.update(version="../../latest"))
 
     with pytest.raises(ArtifactError):
+        bundle.load(saved)
+
+
+def edit_calibration(directory: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    tensors = load_tensors((directory / CALIBRATION).read_bytes())
+    tensors[name] = change(tensors[name])
+    replace_file(directory, CALIBRATION, save_tensors(tensors))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("values", lambda t: t * torch.nan, "values must be finite"),
+        ("values", lambda t: t[1:].clone(), "counts must be positive and sum to"),
+        ("values", lambda t: t.double(), "wanted tensors .* as float32 and int64"),
+        ("values", lambda t: t.to(torch.bfloat16), "wanted tensors .* as float32 and int64"),
+        ("values", lambda t: t[:, None], "values must be a row of float32"),
+        ("counts", lambda t: t + 1, "counts must be positive and sum to"),
+        ("counts", lambda t: torch.tensor([0, int(t.sum())]), "counts must be positive"),
+        ("counts", lambda t: torch.tensor([-1, int(t.sum()) + 1]), "counts must be positive"),
+        ("counts", lambda t: torch.tensor([2**62, 2**62]), "counts must be positive"),
+        ("counts", lambda t: t[:1], "wanted counts of 2 streams; got 1"),
+        ("counts", lambda t: t.float(), "counts must be a row of int64"),
+        ("held_out", lambda t: t * 0, "held-out counts must be at least 1"),
+        ("held_out", lambda t: t + 10**9, "held-out counts must be"),
+        ("stand_in_counts", lambda t: t - 1, "counts must be positive and sum to"),
+        ("stand_in_values", lambda t: t + torch.inf, "values must be finite"),
+    ],
+)
+def test_calibration_data_that_does_not_fit_together_is_refused(
+    saved: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor], words: str
+) -> None:
+    edit_calibration(saved, name, change)
+
+    with pytest.raises(ArtifactError, match=rf"{CALIBRATION}: {words}"):
+        bundle.load(saved)
+
+
+def test_a_missing_or_a_surplus_table_of_calibration_is_refused(saved: Path) -> None:
+    tensors = load_tensors((saved / CALIBRATION).read_bytes())
+
+    for wrong in ({k: v for k, v in tensors.items() if k != "counts"}, tensors | {"more": torch.ones(1)}):
+        replace_file(saved, CALIBRATION, save_tensors(wrong))
+        with pytest.raises(ArtifactError, match="wanted tensors"):
+            bundle.load(saved)
+
+
+def test_a_loaded_detector_takes_another_policy_as_the_saved_one_does(saved: Path, tiny_detector: Detector) -> None:
+    policy = AlertPolicy(budget_per_stream_per_week=30, open_after=2, open_within=2, stride=2)
+
+    loaded, _ = bundle.load(saved)
+
+    assert loaded.policy == tiny_detector.policy
+    assert np.array_equal(loaded.with_policy(policy).line, tiny_detector.with_policy(policy).line)
+
+
+def make_format_2(directory: Path) -> None:
+    """The bundle as the version before wrote it."""
+    old = {"table.typical": "table.usual", "table.channel_typical": "table.head_usual"}
+    old["table.channel_spread"] = "table.head_spread"
+    tensors = load_tensors((directory / WEIGHTS).read_bytes())
+    replace_file(directory, WEIGHTS, save_tensors({old.get(name, name): value for name, value in tensors.items()}))
+    (directory / CALIBRATION).unlink()
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["format"] = 2
+        del manifest["policy"], manifest["files"][CALIBRATION], manifest["fit"]["stride"]
+
+    edit_manifest(directory, change)
+
+
+def test_a_bundle_of_the_format_before_scores_as_ever_under_its_own_policy(
+    saved: Path, tiny_detector: Detector
+) -> None:
+    make_format_2(saved)
+    windows = np.random.default_rng(0).normal(size=(9, 16, 2)).astype(np.float32)
+    rows = np.arange(9) % 3
+
+    loaded, _ = bundle.load(saved)
+
+    assert np.array_equal(loaded.score(windows, rows)[0], tiny_detector.score(windows, rows)[0])
+    assert loaded.with_policy(AlertPolicy(1.0, 3, 5)) is loaded
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (AlertPolicy(stride=4), "stride 4, not 1"),
+        (AlertPolicy(budget_per_stream_per_week=500), "budget_per_stream_per_week 500, not 1"),
+        (AlertPolicy(open_after=1, open_within=1), "open_after 1, not 3, open_within 1, not 5"),
+    ],
+)
+def test_a_bundle_of_the_format_before_refuses_another_policy_and_says_what_to_do(
+    saved: Path, policy: AlertPolicy, says: str
+) -> None:
+    make_format_2(saved)
+    loaded, _ = bundle.load(saved)
+
+    with pytest.raises(PolicyError, match=f"line of this bundle is fixed.*{says}.*run `streamer retrain`"):
+        loaded.with_policy(policy)
+
+
+@pytest.mark.parametrize("missing", ["budget_per_stream_per_week", "open_after"])
+def test_a_bundle_of_the_format_before_without_its_policy_is_refused(saved: Path, missing: str) -> None:
+    make_format_2(saved)
+    edit_manifest(saved, lambda manifest: manifest["fit"].pop(missing))
+
+    with pytest.raises(ArtifactError, match="incomplete or wrong"):
         bundle.load(saved)

@@ -39,7 +39,7 @@ def test_a_published_bundle_is_current_and_loads(registry: Registry, tiny_detect
     loaded, manifest = registry.load()
 
     assert registry.current() == version == manifest["version"]
-    assert np.array_equal(loaded.normal.line, tiny_detector.normal.line)
+    assert np.array_equal(loaded.line, tiny_detector.line)
 
 
 def test_publishing_without_promotion_leaves_the_current_one(registry: Registry, tiny_detector: Detector) -> None:
@@ -171,7 +171,7 @@ def test_strangers_in_the_directory_are_no_versions(registry: Registry, tiny_det
 
 def test_versions_are_listed_oldest_first(registry: Registry, tiny_detector: Detector) -> None:
     later = publish(registry, tiny_detector, 5)
-    earlier = publish(registry, tiny.with_normal(tiny_detector, line=tiny_detector.normal.line + 1), 1)
+    earlier = publish(registry, tiny.with_tables(tiny_detector, line=tiny_detector.line + 1), 1)
 
     assert registry.versions() == [earlier, later]
 
