@@ -38,7 +38,7 @@ from kafka.admin import (
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.embedded import EmbeddedBroker
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0
 DOCKER_IMAGE = "apache/kafka:4.1.1"  # as in docker-compose.yml
 
 

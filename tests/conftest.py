@@ -40,7 +40,9 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    node = SecureKafka(home, tmp_path_factory.mktemp("secure-kafka"), users=("full", "partial", "nobody")).start()
+    node = SecureKafka(
+        home, tmp_path_factory.mktemp("secure-kafka"), users=("full", "partial", "reader", "nobody")
+    ).start()
     yield node
     node.stop()
 

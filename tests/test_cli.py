@@ -50,9 +50,11 @@ def run(*arguments: str) -> int:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "COMMAND"),
+        ([], "streamer: no command given; see `streamer --help`"),
+        (["--config", "x", "run"], "options come after the command: streamer COMMAND --config FILE"),
+        (["models", "--config", "x"], "action is missing; see `streamer models --help`"),
         (["fly"], "invalid choice: 'fly'"),
-        (["run"], "--config"),
+        (["run"], "streamer run: --config is missing; see `streamer run --help`"),
         (["demo", "--seconds", "soon"], "--seconds"),
         (["demo", "--seconds", "0"], "wanted a number above 0; got 0"),
         (["demo", "--seconds", "nan"], "wanted a number above 0; got nan"),
@@ -200,7 +202,42 @@ def test_a_bundle_that_is_not_there_exits_78(
 def test_a_wrong_duration_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
     assert run("retrain", "--config", config, "--from-kafka", "--since", "1w") == 78
 
-    assert "wanted a duration such as 7d, 12h, 30m or 45s; got '1w'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "wanted a duration such as 7d, 12h, 30m or 45s; got '1w'" in error
+    assert "or an ISO 8601 time such as 2026-01-31T08:00Z" in error
+
+
+@pytest.mark.parametrize(
+    ("since", "until"), [("45s", "1h"), ("2026-02-01", "2026-01-01"), ("2026-01-31T08:00Z", "2026-01-31T09:00+02:00")]
+)
+def test_a_range_that_ends_before_it_begins_is_refused(
+    capsys: pytest.CaptureFixture[str], config: str, since: str, until: str
+) -> None:
+    assert run("retrain", "--config", config, "--from-kafka", "--since", since, "--until", until) == 78
+
+    assert f"--since: wanted a time before --until; got --since {since} and --until {until}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_times_of_records_go_with_a_topic_not_with_files(
+    capsys: pytest.CaptureFixture[str], config: str, option: str
+) -> None:
+    assert run("retrain", "--config", config, "--data", "x", option, "1d") == 78
+
+    assert f"{option}: goes with --from-kafka" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["retrain", "--from-kafka"], ["replay", "--data", "x.csv"]])
+def test_a_broker_that_is_away_exits_69_and_says_so_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], config: str, command: list[str]
+) -> None:
+    Path(config).write_text(YAML + "kafka: {bootstrap_servers: '127.0.0.1:1'}\n")
+
+    assert run(*command, "--config", config) == 69
+
+    error = capsys.readouterr().err
+    assert error.startswith("streamer: no connection to 127.0.0.1:1: refused; is the broker running there?")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -251,6 +288,12 @@ def test_simulated_history_can_be_written(tmp_path: Path, suffix: str) -> None:
 
     table = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
     assert len(table) == 60
+
+
+def test_history_of_another_format_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("simulate", "--out", str(tmp_path / "history.xlsx"), "--hours", "1") == 65
+
+    assert "--out: wanted a file name that ends in .csv or .parquet; got" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

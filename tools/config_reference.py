@@ -59,7 +59,7 @@ def _comments(kind: type) -> dict[str, str]:
 
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
-        return "(needed)"
+        return "(required)"
     if field.default is None:
         return "none"
     if any(getattr(part, "func", None) is seconds for part in field.metadata):

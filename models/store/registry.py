@@ -184,8 +184,9 @@ class Registry:
     def _path(self, version: str) -> Path:
         # A version comes from a command line or a file; it must not lead out of the directory.
         if not bundle.VERSION.fullmatch(version) or not (self.directory / version).is_dir():
-            known = ", ".join(self.versions()[-5:]) or "none"
-            raise ArtifactError(f"{self.directory}: no bundle {version!r}; the newest are: {known}")
+            known = self.versions()[-5:]
+            hint = f"the newest are: {', '.join(known)}" if known else "there is none yet; run `streamer retrain`"
+            raise ArtifactError(f"{self.directory}: no bundle {version[:80]!r}; {hint}")
         return self.directory / version
 
 

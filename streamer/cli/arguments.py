@@ -38,7 +38,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     Raises:
         ConfigError: They are right one by one and do not go together.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0].partition("=")[0] == "--config":
+        parser.error("options come after the command: streamer COMMAND --config FILE")
+    options = parser.parse_args(arguments)
     _check_together(options)
     return options
 
@@ -199,7 +203,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            message = "no command given" if missing == "COMMAND" else f"{missing} is missing"
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
 def _number(wanted: str, kind: Callable[[str], float], accepts: Callable[[float], bool], text: str) -> float:

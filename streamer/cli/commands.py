@@ -68,15 +68,17 @@ def check(options: Namespace) -> int:
 
 def retrain(options: Namespace) -> int:
     settings = _settings(options)
+    if options.from_kafka:
+        from streamer.connectors.kafka.probe import Needs, require
+
+        require(settings.kafka, Needs(reads=(settings.kafka.topic,)))  # before the imports below, which take seconds
     from streamer.offline import retrain as training
 
     promote = not options.no_promote
     if options.from_kafka:
-        from streamer.connectors.kafka.probe import Needs, require
         from streamer.connectors.kafka.topic_reader import TimeRange, TopicReader
         from streamer.offline.progress import progress
 
-        require(settings.kafka, Needs(reads=(settings.kafka.topic,)))
         data = TopicReader(settings, TimeRange.of(options.since, options.until), progress)
         version = training.retrain(
             settings, data, promote=promote, warm_start=options.warm_start, trained_on=data.trained_on
@@ -126,8 +128,8 @@ def replay(options: Namespace) -> int:
     from streamer.connectors.kafka.probe import Needs, require
     from streamer.offline import replay as replaying
 
-    data = datafiles.load(options.data, settings.records, options.where)
     require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
+    data = datafiles.load(options.data, settings.records, options.where)
     producer = connect_producer(settings.kafka)
     try:
         sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())

@@ -1,7 +1,7 @@
 """Where alerts, dead letters and scores go: topics of the same broker.
 
 Messages that the producer cannot accept yet wait here; nothing counts as delivered until `flush`
-returns. Not inside: when to flush (`daemon`), how a client resends (`broker`).
+returns. Not inside: when to flush (`checkpoints`), how a client resends (`outbox`).
 """
 
 from __future__ import annotations

@@ -30,15 +30,17 @@ def write_history(path: Path, *, machines: int, hours: float, interval_s: float,
     """Fault-free history that ends now.
 
     Args:
-        path: `.csv` or Parquet.
+        path: Ends in `.csv`, `.parquet` or `.pq`.
         machines: How many.
         hours: Of the machines' own time, in which a reading is a minute.
         interval_s: Seconds between the readings' timestamps; below 60 the machines' days pass faster.
         seed: Same seed, same machines.
 
     Raises:
-        DataError: The file cannot be written.
+        DataError: The file cannot be written, or is neither CSV nor Parquet.
     """
+    if path.suffix not in (".csv", ".parquet", ".pq"):
+        raise DataError(f"--out: wanted a file name that ends in .csv or .parquet; got {path}")
     steps = int(hours * 60)
     start = pd.Timestamp.now("UTC").floor("s") - pd.Timedelta(seconds=steps * interval_s)
     frame = Fleet(machines, seed=seed).history(steps, start, interval_s)

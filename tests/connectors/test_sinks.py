@@ -1,4 +1,4 @@
-"""What waits for room in the producer is not told of until it is acknowledged."""
+"""Messages that wait for room in the producer count as delivered only once acknowledged."""
 
 from __future__ import annotations
 

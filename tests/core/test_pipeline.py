@@ -238,7 +238,7 @@ def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> Non
     after = made.process(rest)
     steady = pipeline(tiny_detector)
     steady.process(first)
-    steady.scorer._use(tiny_detector, VERSION)  # adaptation to slow drift begins again
+    steady.scorer._use(steady.scorer.detector, VERSION)  # adaptation to slow drift begins again
     assert after.scores.score == pytest.approx(steady.process(rest).scores.score, rel=1e-3, nan_ok=True)
     assert {alert.model_version for alert in after.alerts} == {"20270101T000000Z-00000000"}
 

@@ -173,7 +173,7 @@ def test_nothing_but_bundles_is_left_in_the_directory_whether_training_worked_or
 
     registry = Registry(tmp_path / "bundles")
     left = {path.name for path in (tmp_path / "bundles").iterdir()}
-    assert left == ({registry.current(), "current"} if rows == 200 else set())
+    assert left == ({registry.current(), "current", "promotions"} if rows == 200 else set())
 
 
 def test_readings_are_kept_where_the_settings_say(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ class Producer(Protocol):
         """Wait until every message sent so far is acknowledged by all in-sync replicas.
 
         Messages that failed stay queued and are sent again, by a rebuilt client if
-        the old one is beyond use, at the next `flush`.
+        the old one is unusable, at the next `flush`.
 
         Raises:
             DeliveryFailed: Not all were acknowledged within `timeout_s`; names the first cause.

@@ -55,11 +55,11 @@ class NotYet(Exception):
 class Outbox(ABC):
     """A `Producer` that keeps each message until the broker has acknowledged it.
 
-    A client below retries what can be retried, for ever and in order. What reaches us
-    as a failure is final for that client (refused, too large for the topic, a fatal
-    producer state), so any failure throws the client away: the next `flush` opens a new one
-    and sends everything not acknowledged again, in the old order. Messages in flight
-    at that moment may arrive twice, none is lost.
+    The client retries what can be retried, without end and in order. A failure it reports
+    is final for that client (refused, too large for the topic, a fatal producer state),
+    so any failure discards the client: the next `flush` opens a new one and sends
+    everything not acknowledged again, in the same order. Messages in flight at that moment
+    may arrive twice; none is lost.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class Outbox(ABC):
         max_pending: int = MAX_PENDING,
         max_pending_bytes: int = MAX_PENDING_BYTES,
     ) -> None:
-        self.rebuilds = 0  # clients thrown away
+        self.rebuilds = 0  # clients discarded
         self._bootstrap_servers = bootstrap_servers
-        self._stall_s = stall_s  # no acknowledgement for so long: the client is beyond use
+        self._stall_s = stall_s  # no acknowledgement for so long: the client is unusable
         self._max_pending = max_pending
         self._max_pending_bytes = max_pending_bytes
         self._unsent: deque[Message] = deque()

@@ -17,7 +17,7 @@ from streamer.connectors.kafka.interface import RecordBatch
 from streamer.errors import BrokerError
 
 POLL_S = 0.5
-STALLED_S = 30.0  # without a record for so long the read is given up
+STALLED_S = 30.0  # without a record for so long, reading is abandoned
 
 
 class AssignedRangeReader(ABC):

@@ -13,7 +13,9 @@ import pytest
 from kafka.admin import ACLOperation, ResourceType
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka.probe import Missing, ProbeReport, probe
+from streamer.connectors.kafka import connect_producer, connect_range_reader
+from streamer.connectors.kafka.probe import Missing, Needs, ProbeReport, probe, require
+from streamer.errors import BrokerError
 from tests.brokers import Broker, SecureKafka, config_for, consume
 
 READ, WRITE, DESCRIBE = ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE
@@ -120,7 +122,7 @@ def test_all_is_well_when_the_topics_are_there(broker: Broker) -> None:
 
     assert (report.ok, report.reason) == (True, None)
     answers = {step.name: step.ok for step in report.steps}
-    # The embedded broker knows no rights: that is said, and not called proved.
+    # The embedded broker reports no permissions: that is said, and not called verified.
     rights = None if broker.kind == "embedded" else True
     assert answers["connection"] is answers["brokers"] is answers[f"topic {config.topic}"] is True
     assert answers[f"READ topic {config.topic}"] is answers[f"READ group {config.group}"] is rights
@@ -142,6 +144,43 @@ def test_a_missing_topic_is_named_and_can_be_created(broker: Broker) -> None:
     assert (after.ok, after.reason) == (True, None)
     assert "(just created)" in {step.name: step.detail for step in after.steps}[f"topic {config.dlq_topic}"]
     assert timed_probe(config).ok
+
+
+def test_a_topic_that_run_will_create_is_no_failure(broker: Broker) -> None:
+    if broker.kind == "embedded":
+        pytest.skip("the embedded broker makes every topic it is asked for")
+    config = config_for(broker, create_topics=True)
+
+    report = probe(config, missing=Missing.CREATED_BY_RUN)
+
+    assert report.ok
+    step = next(step for step in report.steps if step.name == f"topic {config.topic}")
+    assert (step.ok, step.detail) == (
+        None,
+        f"topic {config.topic} does not exist yet; `streamer run` creates it (kafka.create_topics: true)",
+    )
+
+
+def test_a_command_asks_for_what_it_needs_and_no_more(broker: Broker) -> None:
+    config = config_for(broker)
+    broker.create_topic(config.topic)
+
+    require(config, Needs(reads=(config.topic,)))  # neither the other topics nor the group
+
+    steps = [step.name for step in probe(config, Needs(writes=(config.topic,))).steps]
+    assert steps == ["connection", f"topic {config.topic}", "brokers", f"WRITE topic {config.topic}"]
+
+
+def test_a_command_creates_the_topic_it_writes_to_if_the_configuration_says_so(broker: Broker) -> None:
+    if broker.kind == "embedded":
+        pytest.skip("the embedded broker makes every topic it is asked for")
+    config = config_for(broker, create_topics=True)
+
+    with pytest.raises(BrokerError, match=rf"{config.topic}, to read from, does not exist; check kafka\.topic"):
+        require(config, Needs(reads=(config.topic,)))
+    require(config, Needs(writes=(config.topic,)))
+
+    require(config, Needs(reads=(config.topic,)))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +221,52 @@ def test_a_wrong_password_is_said_to_be_one(secured: KafkaConfig) -> None:
     assert report.reason is not None
     assert report.reason.startswith("authentication failed for user 'full' with SCRAM-SHA-512")
     assert "wrong" not in report.reason  # never the password itself
+
+
+def test_a_command_with_a_wrong_password_says_what_check_says_and_the_client_is_silent(
+    secured: KafkaConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = secured.model_dump() | {"sasl_password": "wrong"}
+
+    with pytest.raises(BrokerError, match=r"^authentication failed for user 'full' with SCRAM-SHA-512"):
+        require(KafkaConfig(**settings), Needs(reads=(secured.topic,)))
+
+    assert caplog.records == []
+
+
+def test_a_user_who_may_only_read_the_topic_may_train_on_it(secured: KafkaConfig, secure_kafka: SecureKafka) -> None:
+    secure_kafka.grant("reader", {(TOPIC, secured.topic): [READ]})
+    config = KafkaConfig(**secured.model_dump() | secure_kafka.security("reader"))
+
+    require(config, Needs(reads=(config.topic,)))
+
+    for client in ("kafka-python", "confluent"):
+        reader = connect_range_reader(config.model_copy(update={"client": client}))
+        send_one(config, secure_kafka)
+        bounds = reader.bounds()
+        read = sum(map(len, reader.read(bounds)))
+        reader.close()
+        assert read == bounds[0][1] > 0
+
+
+def send_one(config: KafkaConfig, secure_kafka: SecureKafka) -> None:
+    producer = connect_producer(KafkaConfig(**config.model_dump() | secure_kafka.security("broker")))
+    producer.send(config.topic, key=None, value=b"1")
+    producer.flush(20.0)
+    producer.close()
+
+
+def test_a_refusal_to_create_a_topic_is_said_at_once(secured: KafkaConfig, secure_kafka: SecureKafka) -> None:
+    name = f"{secured.topic}-new"
+    secure_kafka.grant("partial", {(TOPIC, name): [DESCRIBE]})
+    config = KafkaConfig(**secured.model_dump() | secure_kafka.security("partial") | {"alerts_topic": name})
+    started_s = time.monotonic()
+
+    report = probe(config, Needs(writes=(name,)), missing=Missing.CREATE)
+
+    assert report.reason is not None
+    assert report.reason.startswith(f"user 'partial' may not create topic {name}: create it or run kafka-acls --add")
+    assert time.monotonic() - started_s < config.probe_timeout_s / 2
 
 
 def test_a_mechanism_the_broker_does_not_offer_is_said(secured: KafkaConfig) -> None:

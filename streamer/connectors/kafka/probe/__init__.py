@@ -12,7 +12,10 @@ docs/decisions/0008-probe-and-admin-client.md.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
+from collections.abc import Iterator
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.probe.connection import Connections
@@ -38,8 +41,9 @@ def probe(config: KafkaConfig, needs: Needs | None = None, *, missing: Missing =
     work = _Probe(config, needs or Needs.of_daemon(config), missing)
     # A name server that does not answer blocks getaddrinfo, which has no timeout of its own: hence the thread.
     thread = threading.Thread(target=work.run, name="probe", daemon=True)
-    thread.start()
-    thread.join(config.probe_timeout_s + 0.5)
+    with _silent_client():
+        thread.start()
+        thread.join(config.probe_timeout_s + 0.5)
     steps = tuple(work.notes.steps)
     if work.crash is not None:
         raise work.crash
@@ -62,6 +66,18 @@ def require(config: KafkaConfig, needs: Needs) -> None:
         raise BrokerError(report.reason)
 
 
+@contextlib.contextmanager
+def _silent_client() -> Iterator[None]:
+    """The report says what is wrong, once; kafka-python would log it too, several times."""
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class _Probe:
     """One run of the questions."""
 
@@ -77,7 +93,7 @@ class _Probe:
             first = self._connections.log_in()
             brokers, topics = self._topics.find(first)
             self._topics.reach_leaders(brokers, topics)
-            self._topics.check_rights(topics)
+            self._topics.check_permissions(topics)
             if self._needs.group is not None:
                 check_group(self._needs.group, first, self._connections, self.notes)
         except Stop:

@@ -21,14 +21,14 @@ def check_group(group: str, first: Connection, connections: Connections, notes: 
     coordinator_version = connections.version(first, FindCoordinatorRequest)
     version = connections.version(first, DescribeGroupsRequest)
     if coordinator_version is None:
-        notes.right("READ", "group", group, None)
+        notes.permission("READ", "group", group, None)
         return
     while True:
         arguments = (group,) if coordinator_version == 0 else (group, 0)
         found = connections.ask(first, FindCoordinatorRequest, coordinator_version, arguments)
         if found is None:
             raise notes.late(name, "a request for the group's coordinator")
-        code, rights = found.error_code, NOT_REPORTED
+        code, permissions = found.error_code, NOT_REPORTED
         if code == 0:
             coordinator, reason = connections.connect(found.host, found.port, connections.left_s())
             if coordinator is None:
@@ -39,13 +39,13 @@ def check_group(group: str, first: Connection, connections: Connections, notes: 
             described = connections.ask(coordinator, DescribeGroupsRequest, version, ([group], True))
             if described is None:
                 raise notes.late(name, "a request to describe the group")
-            code, rights = described.groups[0][0], frozenset(described.groups[0][-1])
+            code, permissions = described.groups[0][0], frozenset(described.groups[0][-1])
         if code not in _TRANSIENT or connections.left_s() == 0:
             break
         time.sleep(min(RETRY_S, connections.left_s()))  # the first group of a cluster waits for __consumer_offsets
     if code == _NOT_AUTHORISED:
-        rights = frozenset()
+        permissions = frozenset()
     elif code:
         notes.add(name, False, f"group {group} cannot be used: {error_name(code)}")
         return
-    notes.right("READ", "group", group, granted("READ", rights))
+    notes.permission("READ", "group", group, granted("READ", permissions))

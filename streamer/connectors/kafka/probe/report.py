@@ -1,4 +1,4 @@
-"""What is asked of the broker, and what came out."""
+"""What is asked of the broker, and what it answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Needs:
 
     @property
     def topics(self) -> dict[str, str]:
-        """The right needed on each topic."""
+        """The operation needed on each topic."""
         return dict(chain(((name, "READ") for name in self.reads), ((name, "WRITE") for name in self.writes)))
 
 
@@ -47,13 +47,13 @@ class ProbeStep:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What was asked, in order, and what came out."""
+    """What was asked, in order, and what the broker answered."""
 
     steps: tuple[ProbeStep, ...]
 
     @property
     def ok(self) -> bool:
-        """True if nothing was refused; steps that cannot be determined do not count."""
+        """True if nothing was refused; steps that cannot be verified do not count."""
         return bool(self.steps) and all(step.ok is not False for step in self.steps)
 
     @property
@@ -78,21 +78,20 @@ class Notes:
     def add(self, name: str, ok: bool | None, detail: str) -> None:
         self.steps.append(ProbeStep(name, ok, detail))
 
-    def right(self, right: str, kind: str, name: str, granted: bool | None) -> None:
-        """Whether a right was granted; None where the broker does not report rights."""
-        step = f"{right} {kind} {name}"
+    def permission(self, operation: str, kind: str, name: str, granted: bool | None) -> None:
+        """Whether a permission was granted; None where the broker does not report them."""
+        step, what = f"{operation} {kind} {name}", f"{operation} on {kind} {name}"
         if granted is None:
-            self.add(step, None, f"{right} on {kind} {name} is not determinable: this broker does not report rights")
+            self.add(step, None, f"{what} cannot be verified: this broker does not report permissions")
         elif granted:
-            self.add(step, True, f"{self.who} has {right} on {kind} {name}")
+            self.add(step, True, f"{self.who} has {what}")
         else:
-            self.add(step, False, f"{self.who} has no {right} on {kind} {name}; {self.grant(right, kind, name)}")
+            self.add(step, False, f"{self.who} has no {what}; {self.grant(operation, kind, name)}")
 
-    def grant(self, right: str, kind: str, name: str) -> str:
-        """The command that grants a right."""
-        return (
-            f"run kafka-acls --add --allow-principal User:{self._principal} --operation {right.title()} --{kind} {name}"
-        )
+    def grant(self, operation: str, kind: str, name: str) -> str:
+        """The command that grants a permission."""
+        what = f"--operation {operation.title()} --{kind} {name}"
+        return f"run kafka-acls --add --allow-principal User:{self._principal} {what}"
 
     def late(self, name: str, what: str) -> Stop:
         """Note that the broker did not answer in time."""

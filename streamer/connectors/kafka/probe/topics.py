@@ -32,7 +32,7 @@ class Topic:
 
     code: int = _UNKNOWN  # 0: it is there
     partitions: tuple[tuple[int, int], ...] = ()  # error code and leader of each
-    rights: frozenset[int] = NOT_REPORTED
+    permissions: frozenset[int] = NOT_REPORTED
 
     @property
     def settled(self) -> bool:
@@ -47,6 +47,7 @@ class TopicChecks:
         self, config: KafkaConfig, needs: Needs, missing: Missing, connections: Connections, notes: Notes
     ) -> None:
         self._config, self._needs, self._missing = config, needs.topics, missing
+        self._daemon = needs.group is not None
         self._connections, self._notes = connections, notes
         self._asked: set[str] = set()  # to be created
         self._created: set[str] = set()
@@ -85,13 +86,13 @@ class TopicChecks:
         if leaders:
             self._notes.add("brokers", True, f"every broker that leads a partition of ours answers ({len(leaders)})")
 
-    def check_rights(self, topics: dict[str, Topic]) -> None:
+    def check_permissions(self, topics: dict[str, Topic]) -> None:
         for name, topic in topics.items():
-            right = self._needs[name]
-            self._notes.right(right, "topic", name, granted(right, topic.rights))
+            operation = self._needs[name]
+            self._notes.permission(operation, "topic", name, granted(operation, topic.permissions))
 
     def _note(self, name: str, topic: Topic, *, unsettled: bool) -> None:
-        right, step = self._needs[name], f"topic {name}"
+        operation, step = self._needs[name], f"topic {name}"
         if topic.code == 0 and not unsettled:
             count = f"{len(topic.partitions)} partition{'' if len(topic.partitions) == 1 else 's'}"
             self._notes.add(step, True, f"topic {name} has {count}{' (just created)' * (name in self._created)}")
@@ -100,21 +101,23 @@ class TopicChecks:
                 step, None, f"topic {name} does not exist yet; `streamer run` creates it (kafka.create_topics: true)"
             )
         elif topic.code == _UNKNOWN:
-            self._notes.add(step, False, self._say_missing(name, right))
+            self._notes.add(step, False, self._say_missing(name, operation))
         elif topic.code == _NOT_AUTHORISED:
-            self._notes.add(
-                step, False, f"{self._notes.who} may not see topic {name}; {self._notes.grant(right, 'topic', name)}"
-            )
+            grant = self._notes.grant(operation, "topic", name)
+            self._notes.add(step, False, f"{self._notes.who} may not see topic {name}; {grant}")
         elif unsettled:
             self._notes.add(step, False, f"topic {name} has partitions without a leader; is a broker down?")
         else:
             self._notes.add(step, False, f"topic {name} cannot be used: {error_name(topic.code)}")
 
-    def _say_missing(self, name: str, right: str) -> str:
-        role = "read from" if right == "READ" else "write to"
+    def _say_missing(self, name: str, operation: str) -> str:
+        role = "read from" if operation == "READ" else "write to"
         if name in self._created:
             return f"topic {name}, to {role}, was created and is not there yet; is the broker overloaded?"
-        advice = "check kafka.topic" if self._config.create_topics else "create it or set kafka.create_topics: true"
+        if self._config.create_topics or (operation == "READ" and not self._daemon):
+            advice = "check kafka.topic and kafka.bootstrap_servers"
+        else:
+            advice = "create it or set kafka.create_topics: true"
         return f"topic {name}, to {role}, does not exist; {advice}"
 
     def _metadata(self, first: Connection) -> tuple[Brokers, dict[str, Topic]]:
@@ -128,10 +131,10 @@ class TopicChecks:
         if response is None:
             raise self._notes.late("topics", "a metadata request")
         topics = dict.fromkeys(self._needs, Topic())
-        for code, name, _, partitions, *rights in response.topics:
+        for code, name, _, partitions, *permissions in response.topics:
             # A partition is its error, number, leader and more.
             leaders = tuple((part[0], part[2]) for part in partitions)
-            topics[name] = Topic(code, leaders, frozenset(rights[0]) if rights else NOT_REPORTED)
+            topics[name] = Topic(code, leaders, frozenset(permissions[0]) if permissions else NOT_REPORTED)
         return {broker[0]: (broker[1], broker[2]) for broker in response.brokers}, topics
 
     def _create(self, first: Connection, names: list[str]) -> None:
@@ -182,9 +185,9 @@ class TopicChecks:
         return max(1, round(1000 * self._connections.left_s()))
 
 
-def granted(right: str, rights: Iterable[int]) -> bool | None:
-    """Whether a right is among those reported; None if the broker reports none."""
-    return None if rights == NOT_REPORTED else _BITS[right] in rights
+def granted(operation: str, permissions: Iterable[int]) -> bool | None:
+    """Whether an operation is permitted; None if the broker does not say."""
+    return None if permissions == NOT_REPORTED else _BITS[operation] in permissions
 
 
 def error_name(code: int) -> str:
