@@ -311,3 +311,34 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_data(tiny_detector: D
 
     with pytest.raises(DataError, match="--out: wanted a writable directory"):
         backtest.write(result, some, tiny.settings(), tiny_detector, VERSION, tmp_path / "file" / "out")
+
+
+def stream_after_stream() -> DataSet:
+    """Two streams, all readings of one before those of the other, which stops halfway."""
+    values = np.concatenate([tiny.wave(200, seed=7), tiny.wave(100, seed=8, level=10)]).astype(np.float64)
+    values[100:110, 1] += 8
+    times = tiny.START_NS + np.concatenate([np.arange(200), np.arange(100)]) * MINUTE_NS
+    return DataSet(["a", "b"], np.repeat([0, 1], [200, 100]), times, values)
+
+
+def test_a_silence_is_found_where_streams_stand_one_after_another(tiny_detector: Detector) -> None:
+    some, settings = stream_after_stream(), tiny.settings(alerting={"silent_after": 30})
+
+    result = backtest.run(settings, tiny_detector, VERSION, some)
+
+    assert [(alert.stream, alert.event) for alert in result.alerts if alert.kind == "silence"] == [("b", "open")]
+
+
+def test_scores_stand_beside_their_readings_whatever_the_order_they_were_sent_in(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    some = stream_after_stream()
+    order = np.argsort(some.time_ns, kind="stable")
+    figures = backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some, tmp_path / "x", embeddings=True)
+    backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some.select(order), tmp_path / "y", embeddings=True)
+
+    apart, merged = (pd.read_csv(tmp_path / name / "scores.csv") for name in "xy")
+    assert figures["incidents"] >= 1
+    pd.testing.assert_frame_equal(apart.iloc[order].reset_index(drop=True), merged)
+    near, near_merged = (pd.read_csv(tmp_path / name / "nearest.csv") for name in "xy")
+    pd.testing.assert_frame_equal(near, near_merged)
