@@ -40,7 +40,7 @@ from streamer.config import RecordsConfig, Settings
 from streamer.connectors import files as datafiles
 from streamer.errors import ConfigError, DataError, StreamerError
 from streamer.observability import logs
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest
 from streamer.offline.progress import progress
 from streamer.offline.retrain import retrain
 

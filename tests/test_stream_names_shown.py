@@ -22,8 +22,7 @@ from streamer.core.stream_names import valid_stream_name
 from streamer.formats.json_objects import JsonDecoder
 from streamer.observability.logs import JsonFormatter
 from streamer.observability.metrics import Metrics
-from streamer.offline import replay
-from streamer.offline.backtest import runner
+from streamer.offline import backtest, replay
 from tests import tiny
 from tests.observability.test_metrics import scrape, series, view
 
@@ -129,10 +128,10 @@ def test_names_do_no_harm_in_the_report_and_the_files_of_a_backtest(tiny_detecto
     times = tiny.START_NS + np.repeat(np.arange(rows), len(names)) * tiny.MINUTE_NS
     data = DataSet(names, np.tile(np.arange(len(names)), rows), times, values)
     settings = tiny.settings()
-    result = runner.run(settings, tiny_detector, tiny.VERSION, data)
+    result = backtest.run(settings, tiny_detector, tiny.VERSION, data)
     assert {alert.stream for alert in result.alerts} == set(names)
 
-    runner.write(result, data, settings, tiny_detector, tiny.VERSION, tmp_path)
+    backtest.write(result, data, settings, tiny_detector, tiny.VERSION, tmp_path)
 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page

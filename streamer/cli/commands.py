@@ -98,19 +98,19 @@ def backtest(options: Namespace) -> int:
 
     from models.store.registry import Registry
     from streamer.connectors import files as datafiles
-    from streamer.offline.backtest import runner
+    from streamer.offline import backtest as backtesting
 
     torch.set_num_threads(settings.model.threads)
     data = datafiles.load(options.data, settings.records, options.where, options.labels)
     detector, manifest = Registry(settings.model.directory).load(options.model)
-    figures = runner.carry_out(
+    figures = backtesting.carry_out(
         settings,
         detector,
         str(manifest["version"]),
         data,
         options.out,
         embeddings=options.embeddings,
-        rebuilt=options.reconstruction,
+        reconstruction=options.reconstruction,
     )
     for name, value in figures.items():
         print(f"{name:<26} {value:.6g}")

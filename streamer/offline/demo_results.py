@@ -22,7 +22,9 @@ from streamer.connectors.files import DataSet
 from streamer.core.alerts import Alert, duration, iso
 from streamer.core.events import OPEN, RESOLVE, SILENCE
 from streamer.errors import DataError
-from streamer.offline.backtest import plots, runner
+from streamer.offline import backtest
+from streamer.offline.backtest import plots
+from streamer.offline.backtest.reconstruction import expected_series
 from streamer.offline.machines import FEATURES, INTERVAL_S, Fault, Fleet
 
 GRACE_STEPS = 40  # an alert so many readings after a fault's end still belongs to the fault
@@ -145,10 +147,10 @@ def draw_highest_peak(settings: Settings, version: str, feed: Feed, alerts: Sequ
     path = out / "incident.png"
     detector, _ = Registry(settings.model.directory).load(version)
     data = feed.everything()
-    scores = runner.run(settings, detector, version, data).score
+    scores = backtest.run(settings, detector, version, data).score
     mine = data.stream == data.names.index(top.stream)
     time_ns, values, score = data.time_ns[mine], data.values[mine].astype(np.float32), scores[mine]
-    expected, error = plots.expected_series(detector, values, int(detector.rows([top.stream])[0]))
+    expected, error = expected_series(detector, values, int(detector.rows([top.stream])[0]))
     onset = pd.Timestamp(top.onset).value
     ends = [pd.Timestamp(a.time).value for a in alerts if a.incident_id == top.incident_id]
     hour = 3_600_000_000_000

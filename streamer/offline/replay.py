@@ -64,7 +64,7 @@ def replay(
     """Send a data set to the input topic; returns how many messages were acknowledged.
 
     Args:
-        data: What to send, in its order.
+        data: What to send, in the order in which its streams sent it: merged by time, each in its own order.
         settings: Topic and shape of the messages.
         producer: Sends.
         speed: Seconds of event time per second; None: as fast as possible.
@@ -74,6 +74,7 @@ def replay(
         DeliveryFailed: The broker did not acknowledge in time.
     """
     stop = stop or threading.Event()
+    data = data.select(data.sending_order())
     producer.flush(settings.kafka.delivery_timeout_s)  # connects, so that the pace is even from the first reading
     began, first, sent = time.monotonic(), int(data.time_ns[0]), 0
     with progress("replay", len(data)) as advance:

@@ -12,8 +12,7 @@ from benchmarks import accuracy
 from models.store.registry import Registry
 from streamer import config
 from streamer.connectors import files as datafiles
-from streamer.offline import retrain
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest, retrain
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("keep_logging")

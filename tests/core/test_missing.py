@@ -16,7 +16,7 @@ from models.detector import Detector
 from streamer.connectors.files import DataSet
 from streamer.core.pipeline import Outcome, Pipeline
 from streamer.core.readings import Readings
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest
 from tests import tiny
 from tests.tiny import FEATURES, LENGTH, MINUTE_NS, VERSION
 
@@ -223,7 +223,7 @@ def test_latents_and_the_rebuilt_signal_bridge_gaps(tiny_detector: Detector, tmp
     times = tiny.START_NS + np.arange(200) * tiny.MINUTE_NS
     some = DataSet(["a"], np.zeros(200, np.int64), times, holed)
 
-    backtest.carry_out(SETTINGS, tiny_detector, VERSION, some, tmp_path, embeddings=True, rebuilt=True)
+    backtest.carry_out(SETTINGS, tiny_detector, VERSION, some, tmp_path, embeddings=True, reconstruction=True)
 
     latents = pd.read_parquet(tmp_path / "embeddings.parquet")
     scored = pd.read_csv(tmp_path / "scores.csv")["score"].notna().sum()

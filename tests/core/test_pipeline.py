@@ -415,10 +415,9 @@ def incidents_of(detector: Detector, alerting: dict[str, object]) -> int:
 
 
 def test_the_budget_and_n_of_m_take_effect_without_retraining(tiny_detector: Detector) -> None:
-    rates = [incidents_of(tiny_detector, {"budget_per_stream_per_week": budget}) for budget in (0.001, 10.0, 500.0)]
+    few, many = (incidents_of(tiny_detector, {"budget_per_stream_per_week": budget}) for budget in (0.001, 50.0))
+    assert few < many
 
-    assert rates == sorted(rates)
-    assert rates[0] < rates[-1]
     lines = [
         Pipeline(tiny.settings(alerting=alerting).pipeline_options(), tiny_detector, VERSION).scorer.detector.line[1]
         for alerting in ({"open_after": 1, "open_within": 1}, {"open_after": 3, "open_within": 5})

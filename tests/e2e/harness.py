@@ -36,7 +36,7 @@ from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import connect_producer
 from streamer.errors import DeliveryFailed
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest
 from streamer.offline.machines import FEATURES
 from streamer.offline.replay import encode, replay, send
 from streamer.runtime.daemon import Daemon

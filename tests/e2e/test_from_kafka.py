@@ -17,7 +17,7 @@ from streamer.config import Settings
 from streamer.connectors import files as datafiles
 from streamer.connectors.kafka.topic_reader import TimeRange, TopicReader
 from streamer.errors import DataError
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest
 from streamer.offline.replay import encode
 from tests.brokers import produce, unique
 from tests.e2e.conftest import NewSite, World

@@ -10,7 +10,7 @@ import pytest
 from models.store.registry import Registry
 from streamer.connectors import files as datafiles
 from streamer.connectors.files import DataSet
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest
 from streamer.offline.machines import INTERVAL_S, Fault, Fleet
 from tests.e2e.conftest import HISTORY_STEPS, MACHINES, START, NewSite, World
 from tests.e2e.harness import DaemonThread, Expected, wait_until

@@ -136,3 +136,13 @@ def test_everything_is_sent_and_acknowledged_though_the_producer_fills_up() -> N
     sent = replay.replay(data([i * 1000 for i in range(2500)]), tiny.settings(), producer)
 
     assert sent == 2500 == producer.acknowledged == len(producer.messages)
+
+
+@pytest.mark.parametrize("speed", [None, 1e9])
+def test_streams_that_stand_one_after_another_are_sent_in_order_of_time(speed: float | None) -> None:
+    some = DataSet(["x", "y"], np.array([0, 0, 0, 1, 1, 1]), np.array([1, 3, 5, 2, 4, 6]) * 10**9, np.zeros((6, 2)))
+    producer = Collector()
+
+    replay.replay(some, tiny.settings(), producer, speed=speed)
+
+    assert [key for key, _ in producer.messages] == [b"x", b"y"] * 3

@@ -19,12 +19,11 @@ from models.store.registry import Registry
 from streamer import cli
 from streamer.config import Settings
 from streamer.connectors import files as datafiles
-from streamer.connectors.files import DataSet
+from streamer.connectors.files import DataSet, reading
 from streamer.core.pipeline import Pipeline
 from streamer.errors import ConfigError, DataError
 from streamer.observability import logs
-from streamer.offline import training_store
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest, training_store
 from streamer.offline.retrain import retrain, training_device
 from tests import tiny
 
@@ -151,7 +150,7 @@ def test_files_read_in_pieces_give_the_bundle_that_readings_in_memory_give(
     frame = frame.sample(frac=1, random_state=0)
     frame[200:].to_parquet(tmp_path / "late.parquet")
     frame[:200].to_csv(tmp_path / "early.csv", index=False)
-    monkeypatch.setattr(datafiles, "_AT_ONCE", 60)
+    monkeypatch.setattr(reading, "_AT_ONCE", 60)
     monkeypatch.setattr(training_store, "_AT_ONCE", 70)
 
     from_memory = retrain(quick(tmp_path / "x"), some, now=lambda: NOW)

@@ -20,7 +20,7 @@ from models.detector import Detector
 from streamer.connectors.files import DataSet
 from streamer.core.grouping import Ints
 from streamer.offline.backtest.evaluation import Timeline
-from streamer.offline.backtest.reconstruction import reconstruct
+from streamer.offline.backtest.reconstruction import reconstruct, run_begins
 from streamer.offline.progress import progress
 
 Float32 = NDArray[np.float32]
@@ -53,19 +53,11 @@ def write_reconstruction(
         values: np.memmap[tuple[int, int], np.dtype[np.float32]] = np.memmap(aside, np.float32, "w+", shape=shape)
         for i in range(0, len(values), _GROUP):
             values[i : i + _GROUP] = np.nan
-        for places, expected, _ in reconstruct(detector, fetch, run_begins(timeline, max_gap_s), len(timeline.rows)):
+        begins = run_begins(timeline.stream, timeline.time_ns, max_gap_s)
+        for places, expected, _ in reconstruct(detector, fetch, begins, len(timeline.rows)):
             values[timeline.rows[places]] = expected
             advance(len(places))
         _write(path, data, values, features)
-
-
-def run_begins(timeline: Timeline, max_gap_s: float | None) -> Ints:
-    """Places at which the window is reset: another stream, or a gap too long to bridge."""
-    reset = np.diff(timeline.stream) != 0
-    if max_gap_s is not None:
-        reset |= np.diff(timeline.time_ns) > int(max_gap_s * 1e9)
-    begins: Ints = np.append(0, np.flatnonzero(reset) + 1)
-    return begins
 
 
 def _write(path: Path, data: DataSet, values: Float32, features: Sequence[str]) -> None:

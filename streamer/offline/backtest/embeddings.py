@@ -1,10 +1,11 @@
 """`streamer backtest --embeddings`: where each window lies among all others, and what is near an incident.
 
-    DIR/embeddings.parquet  stream, timestamp, score, z00, z01 ...: the latent of every scored window
+    DIR/embeddings.parquet  stream, timestamp, score, z00, z01 ...: the embedding of every scored window
     DIR/nearest.csv         for each incident the nearest other incidents and the nearest normal window
 
-Latents are written as the backtest goes on and read again in batches: memory does not grow with the data.
-Not inside: the plot of them (`plots`), what a latent is (`models`).
+The embedding of a window is its latent: the numbers between encoder and decoder. They are written as the backtest goes
+on and read again in batches: memory does not grow with the data. Not inside: the plot of them (`plots`), the encoder
+(`models`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SAMPLE = 4000  # windows on the map: so many below the line, and so many above
 _DISTANCES = 1 << 22  # held at once
 
 
-class LatentWriter:
+class EmbeddingWriter:
     """Cuts windows as the daemon does and writes the latent of each; use it in a `with`.
 
     Args:
@@ -51,10 +52,10 @@ class LatentWriter:
         a, gap = detector.architecture, settings.window.max_gap_s
         self._detector, self._rows = detector, detector.rows(names)
         state = KeyedState()
-        self._frames = Ordering(state, None if gap is None else int(gap * 1e9))
+        self._ordering = Ordering(state, None if gap is None else int(gap * 1e9))
         self._windower = Windower(state, a.window, settings.window.stride, a.features)
         self._streams = pa.array(names, pa.string())
-        self._names = latent_names(a.latent)
+        self._names = column_names(a.latent)
         types = [("stream", pa.dictionary(pa.int32(), pa.string())), ("timestamp", pa.timestamp("ns", "UTC"))]
         self._schema = pa.schema([*types, ("score", pa.float32()), *((name, pa.float32()) for name in self._names)])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
@@ -62,7 +63,7 @@ class LatentWriter:
 
     def push(self, readings: Readings, score: Float32) -> None:
         """Take in the readings the pipeline took in, and their scores by offset."""
-        admitted = self._frames.admit(readings)
+        admitted = self._ordering.admit(readings)
         kept = admitted.readings
         inputs = self._detector.prepare(kept.values, self._rows[kept.stream])
         closed, latents = [np.empty(0, np.int64)], [np.empty((0, len(self._names)), np.float32)]
@@ -94,7 +95,7 @@ class LatentWriter:
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         self._waiting = []
 
-    def __enter__(self) -> LatentWriter:
+    def __enter__(self) -> EmbeddingWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
@@ -113,10 +114,10 @@ class Neighbourhood:
     peaks: Float32  # (incidents, 2) their peak windows on the map
 
 
-def latent_names(width: int) -> list[str]:
+def column_names(width: int) -> list[str]:
     """`z00`, `z01` ...
 
-    >>> latent_names(2)
+    >>> column_names(2)
     ['z00', 'z01']
     """
     return [f"z{i:0{max(2, len(str(width - 1)))}}" for i in range(width)]
@@ -127,23 +128,25 @@ def neighbourhood(
     incidents: Sequence[Incident],
     timeline: Timeline,
     score: Float32,
+    order: Ints,
     names: Sequence[str],
     *,
     normal_below: float,
     window: int,
 ) -> Neighbourhood:
-    """Neighbours of each incident and a map, from what `LatentWriter` wrote.
+    """Neighbours of each incident and a map, from what `EmbeddingWriter` wrote.
 
     Args:
         path: That file.
         incidents: Of the run.
         timeline: Admitted readings.
-        score: Of each reading of the data; those with one have a row in the file, in the same order.
+        score: Of each reading of the data; those with one have a row in the file.
+        order: Rows of the data in the order of the file.
         names: Of streams by code.
         normal_below: A window is normal if its score is below this and no incident is on.
         window: Readings in a window; windows that share readings with an incident's peak are no neighbours.
     """
-    scored = np.flatnonzero(~np.isnan(score))
+    scored = order[~np.isnan(score[order])]
     place = np.full(len(score), -1)
     place[scored] = np.arange(len(scored))  # row in the file
     values = score[scored]

@@ -23,9 +23,6 @@ from numpy.typing import NDArray
 from streamer.core.alerts import Attribution
 from streamer.core.grouping import Ints
 from streamer.offline.backtest.evaluation import Incident, Labelled
-from streamer.offline.backtest.reconstruction import expected_series
-
-__all__ = ["draw_incident", "draw_map", "draw_stream", "expected_series", "thin"]
 
 mpl.use("Agg")
 

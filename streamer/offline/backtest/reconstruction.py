@@ -15,21 +15,26 @@ from numpy.typing import NDArray
 
 from models.detector import Detector
 from streamer.core.grouping import Ints
+from streamer.offline.admission import Admission
 
 Float32 = NDArray[np.float32]
 Fetch = Callable[[Ints], tuple[Float32, Ints]]
 
 _BATCH = 1024  # windows reconstructed at once ...
+_PLACES = 1 << 18  # readings ordered at once
 _VALUES = 1 << 22  # ... or fewer where they are wide
 
 
-def expected_series(detector: Detector, values: Float32, row: int) -> tuple[Float32, Float32]:
+def expected_series(
+    detector: Detector, values: Float32, row: int, begins: Ints | None = None
+) -> tuple[Float32, Float32]:
     """Expected value of each reading of one stream.
 
     Args:
         detector: Reconstructs the windows.
         values: Readings in time order, raw units, `(n, features)`.
         row: Table row of the stream.
+        begins: From `run_begins`; None: windows reach across every gap.
 
     Returns:
         Expected values `(n, features)` in raw units, and the squared error in model
@@ -41,7 +46,8 @@ def expected_series(detector: Detector, values: Float32, row: int) -> tuple[Floa
     def fetch(places: Ints) -> tuple[Float32, Ints]:
         return values[places].astype(np.float32), np.full(len(places), row)
 
-    for places, reconstruction, wrong in reconstruct(detector, fetch, np.array([0]), len(values)):
+    begins = np.array([0]) if begins is None else begins
+    for places, reconstruction, wrong in reconstruct(detector, fetch, begins, len(values)):
         expected[places], error[places] = reconstruction, wrong
     return expected, error
 
@@ -78,6 +84,21 @@ def reconstruct(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Itera
         patches = reconstruction[:, -a.patch :].reshape(-1, a.features)
         wrong = (patches - windows[:, -a.patch :].reshape(-1, a.features)) ** 2
         yield newest, detector.scaler.inverse(patches, rows[np.searchsorted(places, newest)]), wrong
+
+
+def run_begins(stream: Ints, time_ns: Ints, max_gap_s: float | None) -> Ints:
+    """Places at which the window is reset, the first included: another stream, or a gap too long to bridge.
+
+    Args:
+        stream: Of admitted readings, stream after stream.
+        time_ns: Rising in each stream.
+        max_gap_s: `window.max_gap_s`.
+    """
+    admission = Admission(max_gap_s)
+    pieces = [slice(i, i + _PLACES) for i in range(0, len(stream), _PLACES)]
+    after_gap = [admission.admit(stream[some], time_ns[some])[1] for some in pieces]
+    begins: Ints = np.flatnonzero(np.concatenate([[False], *after_gap])[1:] | (np.diff(stream, prepend=-1) != 0))
+    return begins
 
 
 def window_ends(begins: Ints, n: int, window: int, patch: int) -> Ints:

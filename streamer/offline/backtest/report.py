@@ -31,6 +31,7 @@ from streamer.offline.backtest.evaluation import (
     calendar,
     likely_range,
 )
+from streamer.offline.backtest.reconstruction import expected_series, run_begins
 
 Float32 = NDArray[np.float32]
 
@@ -266,7 +267,9 @@ def _closer(
     warm = max(whole.start, begin - 2 * window)
     rows = facts.timeline.rows[warm:end]
     values = facts.data.values[rows].astype(np.float32)
-    expected, error = plots.expected_series(facts.detector, values, int(facts.detector.rows([name])[0]))
+    times, gap = facts.timeline.time_ns[warm:end], facts.settings.window.max_gap_s
+    begins = run_begins(facts.timeline.stream[warm:end], times, gap)
+    expected, error = expected_series(facts.detector, values, int(facts.detector.rows([name])[0]), begins)
     shown, rows = slice(begin - warm, None), rows[begin - warm :]
     time_ns = facts.data.time_ns[rows]
     first, last = int(time_ns[0]), int(time_ns[-1])

@@ -61,3 +61,15 @@ def test_windows_do_not_reach_over_two_runs(tiny_detector: Detector, monkeypatch
 
     alone = [reconstruction.expected_series(tiny_detector, p, r)[0] for p, r in zip(parts, (1, 2, 0, 1), strict=True)]
     assert found == pytest.approx(np.concatenate(alone), rel=1e-4, abs=1e-4, nan_ok=True)
+
+
+def test_no_window_is_reconstructed_across_a_gap(tiny_detector: Detector) -> None:
+    values = tiny.wave(60, seed=5)
+    minute = np.arange(60) + 100 * (np.arange(60) >= 30)
+    begins = reconstruction.run_begins(np.zeros(60, np.int64), minute * tiny.MINUTE_NS, max_gap_s=600)
+
+    whole, _ = reconstruction.expected_series(tiny_detector, values, 1, begins)
+
+    parts = [reconstruction.expected_series(tiny_detector, part, 1)[0] for part in (values[:30], values[30:])]
+    assert begins.tolist() == [0, 30]
+    assert whole == pytest.approx(np.concatenate(parts), rel=1e-4, abs=1e-4, nan_ok=True)

@@ -11,7 +11,7 @@ import pytest
 
 from streamer.config import RecordsConfig
 from streamer.connectors import files as datafiles
-from streamer.connectors.files import DataSet
+from streamer.connectors.files import DataSet, reading
 from streamer.errors import DataError
 
 RECORDS = RecordsConfig(features=("a", "b"))
@@ -181,7 +181,7 @@ def test_a_file_read_in_pieces_is_the_same(tmp_path: Path, monkeypatch: pytest.M
     for path in (csv, tmp_path / "f.parquet"):
         whole = datafiles.load([path], RECORDS)
         with monkeypatch.context() as patch:
-            patch.setattr(datafiles, "_AT_ONCE", 6)
+            patch.setattr(reading, "_AT_ONCE", 6)
             parts = list(datafiles.pieces([path], RECORDS))
 
         assert [len(part) for part in parts] == [3, 3, 3, 3, 3, 3, 2]
@@ -196,7 +196,7 @@ def test_a_file_read_in_pieces_is_the_same(tmp_path: Path, monkeypatch: pytest.M
 def test_names_and_conditions_are_text_as_it_stands_in_every_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datafiles, "_AT_ONCE", 2)
+    monkeypatch.setattr(reading, "_AT_ONCE", 2)
     path = write(tmp_path / "f.csv", "timestamp,stream,a,b\n2024-01-01,01,1,7\n2024-01-02,x,2,7\n2024-01-03,1,3,7.0\n")
 
     assert datafiles.load([path], RECORDS).names == ["01", "x", "1"]
@@ -206,7 +206,7 @@ def test_names_and_conditions_are_text_as_it_stands_in_every_piece(
 def test_a_whole_number_in_parquet_is_the_same_text_beside_a_hole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datafiles, "_AT_ONCE", 4)
+    monkeypatch.setattr(reading, "_AT_ONCE", 4)
     frame = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=4), "a": range(4), "b": range(4)})
     frame["part"] = pd.array([1, 1, 1, None], "Int64")
     frame.to_parquet(tmp_path / "f.parquet")
@@ -234,7 +234,7 @@ def test_a_folder_of_parquet_is_read_with_the_columns_in_its_names(tmp_path: Pat
 def test_the_size_of_files_is_what_their_pieces_add_up_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     csv = write(tmp_path / "f.csv", CSV)
     pd.read_csv(csv).to_parquet(tmp_path / "f.parquet")
-    monkeypatch.setattr(datafiles, "_AT_ONCE", 2)
+    monkeypatch.setattr(reading, "_AT_ONCE", 2)
     for path in (csv, tmp_path / "f.parquet"):
         sizes = list[int]()
 

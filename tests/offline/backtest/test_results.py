@@ -15,9 +15,9 @@ from streamer.connectors.files import DataSet
 from streamer.core.pipeline import Pipeline
 from streamer.core.retrospective import DELAY
 from streamer.errors import DataError
-from streamer.offline.backtest import embeddings as latents
-from streamer.offline.backtest import plots
-from streamer.offline.backtest import runner as backtest
+from streamer.offline import backtest
+from streamer.offline.backtest import embeddings, plots
+from streamer.offline.backtest.reconstruction import expected_series
 from tests import tiny
 from tests.tiny import MINUTE_NS, VERSION
 
@@ -158,7 +158,7 @@ def test_nothing_more_is_written_than_was_asked_for(tiny_detector: Detector, tmp
 def test_embeddings_are_the_latents_of_the_scored_windows(
     tiny_detector: Detector, tmp_path: Path, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latents, "_GROUP", 100)  # several groups of rows
+    monkeypatch.setattr(embeddings, "_GROUP", 100)  # several groups of rows
     some, settings = data(), tiny.settings(window={"stride": stride, "max_gap_s": 90})
 
     backtest.carry_out(settings, tiny_detector, VERSION, some, tmp_path, embeddings=True)
@@ -232,7 +232,7 @@ def test_nearest_neighbours_are_those_of_a_plain_search(tiny_detector: Detector,
 def test_the_rebuilt_signal_is_what_the_pictures_expect(tiny_detector: Detector, tmp_path: Path) -> None:
     some = data()
 
-    backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some, tmp_path, rebuilt=True)
+    backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some, tmp_path, reconstruction=True)
 
     table = pd.read_parquet(tmp_path / "rebuilt.parquet")
     assert list(table.columns) == ["stream", "timestamp", "heat", "current"]
@@ -241,7 +241,7 @@ def test_the_rebuilt_signal_is_what_the_pictures_expect(tiny_detector: Detector,
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
     for code in (0, 1):
         rows = np.flatnonzero(result.admitted & (some.stream == code))
-        wanted, _ = plots.expected_series(tiny_detector, some.values[rows].astype(np.float32), code + 1)
+        wanted, _ = expected_series(tiny_detector, some.values[rows].astype(np.float32), code + 1)
         found = table.iloc[rows][["heat", "current"]].to_numpy()
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-4, nan_ok=True)
     assert table.loc[~result.admitted, "heat"].isna().all()
@@ -254,7 +254,9 @@ def test_a_gap_resets_the_reconstructed_signal(tiny_detector: Detector, tmp_path
     times = tiny.START_NS + (np.arange(60) + 100 * (np.arange(60) >= 30)) * MINUTE_NS
     some = DataSet(["a"], np.zeros(60, np.int64), times, tiny.wave(60).astype(np.float64))
 
-    backtest.carry_out(tiny.settings(window={"max_gap_s": 600}), tiny_detector, VERSION, some, tmp_path, rebuilt=True)
+    backtest.carry_out(
+        tiny.settings(window={"max_gap_s": 600}), tiny_detector, VERSION, some, tmp_path, reconstruction=True
+    )
 
     missing = pd.read_parquet(tmp_path / "rebuilt.parquet")["heat"].isna().to_numpy()
     assert np.flatnonzero(missing).tolist() == [*range(12), 28, 29, *range(30, 42), 58, 59]
@@ -267,7 +269,9 @@ def test_data_too_short_for_an_incident_make_a_report(tiny_detector: Detector, t
         ["a"], np.zeros(rows, np.int64), tiny.START_NS + np.arange(rows) * MINUTE_NS, values, np.zeros(rows, bool)
     )
 
-    figures = backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some, tmp_path, embeddings=True, rebuilt=True)
+    figures = backtest.carry_out(
+        tiny.settings(), tiny_detector, VERSION, some, tmp_path, embeddings=True, reconstruction=True
+    )
 
     assert figures["incidents"] == 0
     assert "None." in (tmp_path / "report.html").read_text()
@@ -307,3 +311,34 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_data(tiny_detector: D
 
     with pytest.raises(DataError, match="--out: wanted a writable directory"):
         backtest.write(result, some, tiny.settings(), tiny_detector, VERSION, tmp_path / "file" / "out")
+
+
+def stream_after_stream() -> DataSet:
+    """Two streams, all readings of one before those of the other, which stops halfway."""
+    values = np.concatenate([tiny.wave(200, seed=7), tiny.wave(100, seed=8, level=10)]).astype(np.float64)
+    values[100:110, 1] += 8
+    times = tiny.START_NS + np.concatenate([np.arange(200), np.arange(100)]) * MINUTE_NS
+    return DataSet(["a", "b"], np.repeat([0, 1], [200, 100]), times, values)
+
+
+def test_a_silence_is_found_where_streams_stand_one_after_another(tiny_detector: Detector) -> None:
+    some, settings = stream_after_stream(), tiny.settings(alerting={"silent_after": 30})
+
+    result = backtest.run(settings, tiny_detector, VERSION, some)
+
+    assert [(alert.stream, alert.event) for alert in result.alerts if alert.kind == "silence"] == [("b", "open")]
+
+
+def test_scores_stand_beside_their_readings_whatever_the_order_they_were_sent_in(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    some = stream_after_stream()
+    order = np.argsort(some.time_ns, kind="stable")
+    figures = backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some, tmp_path / "x", embeddings=True)
+    backtest.carry_out(tiny.settings(), tiny_detector, VERSION, some.select(order), tmp_path / "y", embeddings=True)
+
+    apart, merged = (pd.read_csv(tmp_path / name / "scores.csv") for name in "xy")
+    assert figures["incidents"] >= 1
+    pd.testing.assert_frame_equal(apart.iloc[order].reset_index(drop=True), merged)
+    near, near_merged = (pd.read_csv(tmp_path / name / "nearest.csv") for name in "xy")
+    pd.testing.assert_frame_equal(near, near_merged)

@@ -1,66 +1,39 @@
-"""`streamer backtest`: files through the daemon's own pipeline; scores, alerts, a report.
+"""What a backtest comes to, and the files it writes.
 
     DIR/scores.csv           stream,timestamp,score,error,settled; one row per reading, empty while warming up;
                              with records.missing: fill also filled, the part of the window that was missing
     DIR/alerts.jsonl         the messages the daemon would have published
     DIR/report.html          what was found, how often, with plots
     DIR/labels.csv           with --labels: each labelled incident, caught or not, how late
-    DIR/embeddings.parquet   with --embeddings: the latent of each window; and DIR/nearest.csv
-    DIR/rebuilt.parquet      with --rebuilt: the signal as the model rebuilds it
+    DIR/embeddings.parquet   with --embeddings: the embedding of each window; and DIR/nearest.csv
+    DIR/rebuilt.parquet      with --reconstruction: the denoised signal, as reconstructed by the model
 
-Not inside: the pipeline (`core.pipeline`), incidents and labels (`evaluation`), the page (`report`).
+Not inside: the scoring (`running`), incidents and labels (`evaluation`), the page (`report`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
-from streamer.core.alerts import Alert
-from streamer.core.events import OPEN, SILENCE, Event
-from streamer.core.pipeline import Pipeline, fitted
-from streamer.core.readings import Readings
-from streamer.core.retrospective import DELAY
+from streamer.core.events import OPEN, SILENCE
+from streamer.core.pipeline import fitted
 from streamer.errors import DataError
 from streamer.offline.backtest import evaluation, report
 from streamer.offline.backtest.denoised import write_reconstruction
-from streamer.offline.backtest.embeddings import LatentWriter, Neighbourhood, neighbourhood
+from streamer.offline.backtest.embeddings import EmbeddingWriter, Neighbourhood, neighbourhood
 from streamer.offline.backtest.evaluation import Incident, Timeline, Verdict
-from streamer.offline.progress import progress
+from streamer.offline.backtest.running import Backtest, run
 
-log = logging.getLogger(__name__)
-Float32 = NDArray[np.float32]
-Watch = Callable[[Readings, Float32], None]
-
-_BATCH = 4096
 _CHUNK = 1 << 18  # rows of scores.csv written at once
-
-
-@dataclass(frozen=True, slots=True)
-class Backtest:
-    """What a run gave; columns have one row per reading of the data, in its order."""
-
-    score: Float32  # NaN where no window closed
-    error: Float32
-    settled: Float32  # with the readings after it in view; NaN where those are too few
-    filled: Float32  # part of the window that was missing
-    admitted: NDArray[np.bool_]  # neither skipped nor a duplicate nor late
-    alerts: list[Alert]
-    events: list[Event]  # one for each alert; `row` counts readings of the data
-    skipped: int  # rows with values that are no numbers
-    duplicates: int
-    late: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +53,7 @@ def carry_out(
     directory: Path,
     *,
     embeddings: bool = False,
-    rebuilt: bool = False,
+    reconstruction: bool = False,
 ) -> dict[str, float]:
     """Score all of `data`, write everything that was asked for, and return the figures of `summary`.
 
@@ -94,10 +67,10 @@ def carry_out(
         if not embeddings:
             result = run(settings, detector, version, data)
         else:
-            with LatentWriter(directory / "embeddings.parquet", settings, detector, data.names) as writer:
+            with EmbeddingWriter(directory / "embeddings.parquet", settings, detector, data.names) as writer:
                 result = run(settings, detector, version, data, watch=writer.push)
         found = find(result, data)
-        if rebuilt:
+        if reconstruction:
             write_reconstruction(
                 directory / "rebuilt.parquet",
                 detector,
@@ -113,70 +86,23 @@ def carry_out(
                 found.incidents,
                 found.timeline,
                 result.score,
+                data.sending_order(),
                 data.names,
                 normal_below=settings.alerting.exit_below,
                 window=settings.window.length,
             )
-        write(result, data, settings, detector, version, directory, found=found, neighbourhood=near, rebuilt=rebuilt)
+        write(
+            result,
+            data,
+            settings,
+            detector,
+            version,
+            directory,
+            found=found,
+            neighbours=near,
+            reconstruction=reconstruction,
+        )
     return summary(result, data, settings, found)
-
-
-def run(
-    settings: Settings,
-    detector: Detector,
-    version: str,
-    data: DataSet,
-    *,
-    batch: int = _BATCH,
-    watch: Watch | None = None,
-) -> Backtest:
-    """Score every reading of `data` causally.
-
-    The scores are those the daemon gives for the same readings in the same order.
-
-    Args:
-        settings: Of the daemon.
-        detector: Scores.
-        version: Of its bundle.
-        data: Readings.
-        batch: Readings taken in at once.
-        watch: Called after each batch with the readings processed, and the scores of all readings so far.
-    """
-    pipeline = Pipeline(settings.pipeline_options(), detector, version)
-    for name in data.names:
-        pipeline.keys.add(name)
-    score = np.full(len(data), np.nan, np.float32)
-    error = np.full(len(data), np.nan, np.float32)
-    settled = np.full(len(data), np.nan, np.float32)
-    admitted = np.zeros(len(data), np.bool_)
-    filled = np.full(len(data), np.nan, np.float32)
-    complete = data.admitted(settings.records)
-    alerts: list[Alert] = []
-    events: list[Event] = []
-    duplicates = late = 0
-    with progress("backtest", len(data)) as advance:
-        for readings in data.batches(batch):
-            given = readings.take(complete[readings.offset])
-            outcome = pipeline.process(given)
-            rows = outcome.readings.offset
-            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.scores.settled
-            filled[rows], admitted[rows] = outcome.scores.filled, True
-            alerts += outcome.alerts
-            events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]
-            duplicates, late = duplicates + outcome.duplicates, late + outcome.late
-            if watch is not None:
-                watch(given, score)
-            advance(len(readings))
-    settled = _at_its_reading(settled, score, data)
-    return Backtest(score, error, settled, filled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
-
-
-def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
-    """Settled scores, each moved from the reading that settled it to its own, `DELAY` scores before."""
-    scored = Timeline.of(data.stream, data.time_ns, ~np.isnan(score)).rows
-    moved = np.full_like(settled, np.nan)
-    moved[scored[:-DELAY]] = settled[scored[DELAY:]]  # NaN where that is another stream's
-    return moved
 
 
 def find(result: Backtest, data: DataSet) -> Findings:
@@ -225,10 +151,10 @@ def write(
     directory: Path,
     *,
     found: Findings | None = None,
-    neighbourhood: Neighbourhood | None = None,
-    rebuilt: bool = False,
+    neighbours: Neighbourhood | None = None,
+    reconstruction: bool = False,
 ) -> None:
-    """Write scores, alerts, the report, and what goes with labels and latents if there are any.
+    """Write scores, alerts, the report, and what goes with labels and embeddings if there are any.
 
     Raises:
         DataError: The directory cannot be written.
@@ -243,10 +169,10 @@ def write(
         if found.verdict is not None:
             _label_table(found.verdict, data).to_csv(directory / "labels.csv", index=False)
             files.append("labels.csv")
-        if neighbourhood is not None:
-            neighbourhood.nearest.to_csv(directory / "nearest.csv", index=False, float_format="%.6g")
+        if neighbours is not None:
+            neighbours.nearest.to_csv(directory / "nearest.csv", index=False, float_format="%.6g")
             files += ["embeddings.parquet", "nearest.csv"]
-        if rebuilt:
+        if reconstruction:
             files.append("rebuilt.parquet")
         page = report.render(
             report.Facts(
@@ -258,7 +184,7 @@ def write(
                 timeline=found.timeline,
                 incidents=found.incidents,
                 verdict=found.verdict,
-                neighbourhood=neighbourhood,
+                neighbourhood=neighbours,
                 figures=summary(result, data, settings, found),
                 files=files,
             )
