@@ -183,6 +183,7 @@ class Pipeline:
         recomputed = self.options.policy.differences(detector.policy)
         detector = fitted(self.options, detector, version)
         self.scorer.swap(detector, version)
+        self.retrospective.reset()
         self.recomputed = recomputed
         self.silence.after_ns = self._silent_after_ns(detector)
         self.latest.blank(np.arange(self.latest.rows))

@@ -80,6 +80,10 @@ class Retrospective:
         recent[groups.codes[resets[last] > newest]] = np.nan  # reset after its newest score
         return settled
 
+    def reset(self) -> None:
+        """Forget all scores, as those of another detector."""
+        self._columns["recent"][:] = np.nan
+
     def _push(self, recent: Float32, codes: Ints, score: Float32, runs: Ints) -> Float32:
         """Settled scores `(n,)` of `score`, all finite; `recent` is changed."""
         delay, groups = self.delay, group(codes)

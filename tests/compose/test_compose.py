@@ -257,9 +257,9 @@ def test_a_killed_daemon_goes_on_from_its_committed_offsets(stack: Stack) -> Non
     assert all(after[partition] >= offset for partition, offset in before.items())
     # It went on where it stood, with its windows: neither from the beginning nor from the end of the topic ...
     log = stack.compose("logs", "--no-color", "--no-log-prefix", "streamer").rpartition("metrics at")[2]
-    begun = {int(p): int(offset) for p, offset in re.findall(r"partition (\d+): from offset (\d+)", log)}
-    assert begun.keys() == {0, 1, 2, 3}
-    assert all(before[partition] <= begun[partition] <= after[partition] for partition in before)
+    resumed = {int(p): int(offset) for p, offset in re.findall(r"partition (\d+): reading from offset (\d+)", log)}
+    assert resumed.keys() == {0, 1, 2, 3}
+    assert all(before[partition] <= resumed[partition] <= after[partition] for partition in before)
     # ... and every record has one outcome.
     assert stack.wait_for("the accounts to agree", lambda: accounts_agree(stack), RECOVERY_TIMEOUT_S)
 

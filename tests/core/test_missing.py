@@ -218,10 +218,10 @@ def test_a_backtest_that_refuses_gaps_has_no_such_column(tiny_detector: Detector
 
 def test_latents_and_the_rebuilt_signal_bridge_gaps(tiny_detector: Detector, tmp_path: Path) -> None:
     waves = tiny.wave(200, seed=5).astype(np.float64)
-    holed = waves.copy()
-    holed[50::7, 0], holed[93:98, 1] = np.nan, np.nan
+    with_gaps = waves.copy()
+    with_gaps[50::7, 0], with_gaps[93:98, 1] = np.nan, np.nan
     times = tiny.START_NS + np.arange(200) * tiny.MINUTE_NS
-    some = DataSet(["a"], np.zeros(200, np.int64), times, holed)
+    some = DataSet(["a"], np.zeros(200, np.int64), times, with_gaps)
 
     backtest.carry_out(SETTINGS, tiny_detector, VERSION, some, tmp_path, embeddings=True, reconstruction=True)
 
@@ -230,5 +230,5 @@ def test_latents_and_the_rebuilt_signal_bridge_gaps(tiny_detector: Detector, tmp
     assert len(latents) == scored == 200 - LENGTH + 1
     assert np.isfinite(latents[["z00", "z01", "z02", "z03"]].to_numpy()).all()
     rebuilt = pd.read_parquet(tmp_path / "rebuilt.parquet")[["heat", "current"]].to_numpy()
-    missing = np.isnan(holed)
+    missing = np.isnan(with_gaps)
     assert np.abs(rebuilt - waves)[missing].mean() < 0.5 * np.abs(waves - waves.mean(0))[missing].mean()

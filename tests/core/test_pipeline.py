@@ -239,6 +239,7 @@ def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> Non
     steady = pipeline(tiny_detector)
     steady.process(first)
     steady.scorer._use(steady.scorer.detector, VERSION)  # adaptation to slow drift begins again
+    assert np.isnan(after.scores.settled[after.readings.time_ns < tiny.START_NS + 82 * MINUTE_NS]).all()
     assert after.scores.score == pytest.approx(steady.process(rest).scores.score, rel=1e-3, nan_ok=True)
     assert {alert.model_version for alert in after.alerts} == {"20270101T000000Z-00000000"}
 

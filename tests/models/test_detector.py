@@ -1,4 +1,4 @@
-"""Laws every detector obeys: a fitted one scores strange windows high, clean ones low, and always the same."""
+"""Laws every detector obeys: a fitted one scores anomalous windows high, clean ones low, and always the same."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_an_obvious_fault_crosses_the_line(tiny_detector: Detector, name: str, f
     fault(broken)  # type: ignore[operator]
 
     clean, _ = tiny_detector.score(*windows(tiny_detector, values))
-    strange, _ = tiny_detector.score(*windows(tiny_detector, broken))
+    anomalous, _ = tiny_detector.score(*windows(tiny_detector, broken))
 
-    assert clean[0] < 1 < strange[0]
+    assert clean[0] < 1 < anomalous[0]
 
 
 def test_a_bigger_fault_scores_higher(tiny_detector: Detector) -> None:
@@ -127,7 +127,7 @@ def test_windows_of_another_shape_are_refused(tiny_detector: Detector) -> None:
         tiny_detector.score(np.zeros((1, LENGTH, 3), np.float32), np.ones(1, np.int64))
 
 
-def test_streams_have_rows_of_their_own_and_strangers_the_fleets(tiny_detector: Detector) -> None:
+def test_known_streams_have_rows_of_their_own_and_unknown_ones_the_fleets(tiny_detector: Detector) -> None:
     assert tiny_detector.rows(["b", "never seen", "a"]).tolist() == [2, FLEET, 1]
 
 

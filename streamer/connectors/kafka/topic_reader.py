@@ -79,7 +79,7 @@ class TopicReader:
 
         Raises:
             BrokerError: The topic is not there, or cannot be read to the end of the range.
-            DataError: The range holds no readings; says where was looked.
+            DataError: The range holds no valid readings; the message says where it looked.
         """
         reader = connect_range_reader(self._settings.kafka)
         try:

@@ -1,4 +1,4 @@
-"""A missing value is filled for the network and never makes a window strange."""
+"""A missing value is filled for the network and never makes a window anomalous."""
 
 from __future__ import annotations
 
@@ -167,12 +167,12 @@ def test_other_backbones_fill_too(backbone: str) -> None:
     faulty = cut.copy()
     faulty[:, -6:, 1] += 4
 
-    complete, clean, strange = (
+    complete, clean, anomalous = (
         judged(some, some.measure(w, rows, has_missing=True)[0], rows) for w in (whole, cut, faulty)
     )
 
     assert (clean >= 1).mean() <= (complete >= 1).mean() + 0.01
-    assert (strange >= 1).mean() > 0.9
+    assert (anomalous >= 1).mean() > 0.9
 
 
 def test_drift_does_not_move_while_nothing_is_measured(tiny_detector: Detector) -> None:

@@ -161,7 +161,7 @@ def test_a_pointer_to_a_bundle_that_is_gone_is_refused(registry: Registry) -> No
         registry.load()
 
 
-def test_strangers_in_the_directory_are_no_versions(registry: Registry, tiny_detector: Detector) -> None:
+def test_foreign_entries_in_the_directory_are_not_versions(registry: Registry, tiny_detector: Detector) -> None:
     version = publish(registry, tiny_detector)
     for name in (".incoming-x", "notes.txt", f"{version}.bak"):
         (registry.directory / name).mkdir()
