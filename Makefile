@@ -5,6 +5,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+WORKERS ?= 2
+# A whole file to a worker, so that what a file trains or starts is trained or started once.
+PARALLEL = $(if $(findstring no:xdist,$(ARGS)),,-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench up down test-compose lock clean
@@ -18,8 +21,8 @@ setup: ## create .venv with everything pinned; instant if nothing has changed
 demo: setup ## the whole product on simulated machines, about a minute and a half, no Docker
 	@$(BIN)/streamer demo $(ARGS)
 
-test: setup ## all tests except those of the compose stack
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## all tests except those of the compose stack, in two processes (WORKERS=4: in four)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: setup ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .

@@ -143,7 +143,11 @@ class KafkaNode(_Admin):
         log = (self._directory / "server.log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [self._home / "bin" / "kafka-server-start.sh", self._directory / "server.properties"],
+                [
+                    *ends_with_us(),
+                    str(self._home / "bin" / "kafka-server-start.sh"),
+                    str(self._directory / "server.properties"),
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment(),
@@ -414,6 +418,12 @@ def docker_answers() -> bool:
     with contextlib.suppress(subprocess.TimeoutExpired):
         return subprocess.run(["docker", "info"], capture_output=True, timeout=5).returncode == 0
     return False
+
+
+def ends_with_us() -> list[str]:
+    """What to put before a command so that it ends when this process does, even when we are killed; Linux only."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def unique(name: str) -> str:

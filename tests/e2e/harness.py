@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -41,7 +42,7 @@ from streamer.offline.machines import FEATURES
 from streamer.offline.replay import encode, replay, send
 from streamer.runtime.daemon import Daemon
 from streamer.runtime.snapshots import open_store
-from tests.brokers import Broker, unique
+from tests.brokers import Broker, ends_with_us, unique
 
 T = TypeVar("T")
 PATIENCE_S = 40.0
@@ -124,39 +125,13 @@ class Site:
             producer.close()
 
     @contextlib.contextmanager
-    def feeding(self, data: DataSet, *, seconds: float) -> Iterator[threading.Thread]:
-        """Send readings at an even pace from a thread; on leaving, all are sent."""
-        steps = np.unique(data.time_ns)
-        failure: list[BaseException] = []
-        hurry = threading.Event()
-
-        def work() -> None:
-            settings = self.settings
-            topic, producer = settings.kafka.topic, connect_producer(settings.kafka)
-            began = time.monotonic()
-            try:
-                for number, at in enumerate(steps.tolist()):
-                    messages = encode(data.select(data.time_ns == at), settings)
-                    send(producer, topic, messages, settings)
-                    with contextlib.suppress(DeliveryFailed):  # the broker is away; what is queued is kept
-                        producer.flush(0.5)
-                    hurry.wait(max(0.0, began + seconds * number / len(steps) - time.monotonic()))
-                producer.flush(60)
-            except BaseException as error:
-                failure.append(error)
-            finally:
-                producer.close()
-
-        thread = threading.Thread(target=work, name="feed", daemon=True)
-        thread.start()
+    def feeding(self, data: DataSet, *, limit: int | None = None) -> Iterator[Feed]:
+        """Send readings from a thread at the pace at which they are consumed; on leaving, all are sent."""
+        feed = Feed(self, data, len(data) if limit is None else limit)
         try:
-            yield thread
+            yield feed
         finally:
-            hurry.set()
-            thread.join(PATIENCE_S)
-        assert not thread.is_alive(), "the readings are not sent"
-        if failure:
-            raise failure[0]
+            feed.finish()
 
     # What is on the broker.
 
@@ -218,6 +193,21 @@ class Site:
         found = {part: store.read(part)[0] for part in self.ends()}
         return {part: snapshot.offset for part, snapshot in found.items() if snapshot is not None}
 
+    @contextlib.contextmanager
+    def watching_commits(self) -> Iterator[Callable[[], int]]:
+        """Inside, a function that says how many records the group has committed; 0 when the broker does not answer."""
+        kafka = self.settings.kafka
+        with contextlib.closing(self._consumer(group_id=kafka.group)) as consumer:
+            parts = [TopicPartition(kafka.topic, part) for part in consumer.partitions_for_topic(kafka.topic) or ()]
+
+            def committed() -> int:
+                try:
+                    return sum(consumer.committed(part, timeout_ms=2000) or 0 for part in parts)
+                except KafkaError:
+                    return 0
+
+            yield committed
+
     def wait_until_done(self, *, within_s: float = PATIENCE_S) -> None:
         """Every record of the input topic is processed, its alerts delivered, and committed."""
         ends = self.ends()
@@ -246,6 +236,61 @@ class Site:
             max_partition_fetch_bytes=16_000_000,
             **options,
         )
+
+
+class Feed:
+    """A load that lasts as long as a test needs it, on any machine: it advances with what is consumed.
+
+    A thread sends at most `AHEAD` readings more than the group has committed, and at most
+    `limit` in all, which the test may raise.
+    """
+
+    AHEAD = 100
+
+    def __init__(self, site: Site, data: DataSet, limit: int) -> None:
+        self.limit = limit
+        self.sent = 0
+        self._site, self._data = site, data
+        self._already_there = sum(site.ends().values())
+        self._all_at_once = threading.Event()
+        self._failure: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """From here on wait for nothing, neither for commits nor for the limit."""
+        self._all_at_once.set()
+
+    def finish(self) -> None:
+        """Send the rest; returns when every reading is acknowledged."""
+        self.hurry()
+        self._thread.join(2 * PATIENCE_S)
+        assert not self._thread.is_alive(), "the readings are not sent"
+        if self._failure:
+            raise self._failure[0]
+
+    def _run(self) -> None:
+        settings, data = self._site.settings, self._data
+        producer = connect_producer(settings.kafka)
+        try:
+            with self._site.watching_commits() as committed:
+                while self.sent < len(data):
+                    upto = len(data)
+                    if not self._all_at_once.is_set():
+                        upto = min(self.limit, committed() - self._already_there + self.AHEAD, len(data))
+                    if upto > self.sent:
+                        messages = encode(data.select(slice(self.sent, upto)), settings)
+                        send(producer, settings.kafka.topic, messages, settings)
+                        self.sent = upto
+                        with contextlib.suppress(DeliveryFailed):  # the broker is away; what is queued is kept
+                            producer.flush(0.5)
+                    else:
+                        self._all_at_once.wait(0.05)
+            producer.flush(PATIENCE_S)
+        except BaseException as error:
+            self._failure.append(error)
+        finally:
+            producer.close()
 
 
 @dataclass(frozen=True)
@@ -338,7 +383,7 @@ class DaemonProcess(_Running):
         self.log_file = site.directory / f"daemon-{unique('log')}.log"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamer", "run", "--config", str(site.file)],
+                [*ends_with_us(), sys.executable, "-m", "streamer", "run", "--config", str(site.file)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | site.environment,

@@ -52,9 +52,10 @@ def test_a_broker_that_comes_later_is_waited_for(broker: Broker, world: World, n
 def test_an_outage_under_load_loses_nothing(broker: Broker, world: World, new_site: NewSite) -> None:
     site = new_site(partitions=2)
     with DaemonThread(site) as daemon:
-        with site.feeding(world.live, seconds=6):
+        with site.feeding(world.live, limit=len(world.live) // 2) as feed:
             wait_until(lambda: daemon.metrics()["streamer_records_consumed_total"] > 200, "some records")
             with outage(broker):
+                feed.hurry()
                 assert daemon.get("/healthz")[0] == 200
         site.wait_until_done()
         metrics = daemon.metrics()

@@ -27,12 +27,12 @@ def test_partitions_move_between_replicas_and_no_alert_is_lost(world: World, new
             wait_until(lambda: assigned(2, 2), "two partitions each")
             one.send(early)
             one.wait_until_done()
-            with one.feeding(middle, seconds=3):
+            with one.feeding(middle):
                 wait_until(lambda: one.committed() != {}, "some commits")
                 first.stop()
         wait_until(lambda: second.metrics()["streamer_partitions_assigned"] == 4, "all partitions")
         with DaemonThread(one) as first:
-            with one.feeding(late, seconds=3):
+            with one.feeding(late):
                 wait_until(lambda: assigned(2, 2), "two partitions each again")
             one.wait_until_done()
             scrapes = [first.metrics(), second.metrics()]
