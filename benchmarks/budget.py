@@ -29,7 +29,6 @@ from streamer.offline.backtest.evaluation import likely_range
 from streamer.offline.machines import FEATURES, INTERVAL_S, READINGS_A_DAY, Fleet
 from streamer.offline.progress import progress
 
-SETTINGS = Settings.model_validate({"records": {"features": FEATURES}, "alerting": {"silent_after": None}})
 _BATCH = 500  # steps of a fleet taken in at once
 
 
@@ -54,9 +53,10 @@ def main() -> None:
             options=TrainingOptions(seed=options.seed),
         )
         for budget in map(float, options.budgets.split(",")):
-            made = calibrate(learned, interval_s=INTERVAL_S, policy=AlertPolicy(budget))
+            policy = AlertPolicy(budget)
+            made = calibrate(learned, interval_s=INTERVAL_S, policy=policy)
             # The first window is full when the days after begin.
-            opened = incidents(made, values[cut - made.architecture.window :])
+            opened = len(incidents(made, policy, values[cut - made.architecture.window :]))
             allowed = budget * machines * options.test_days / 7
             low, high = (bound / allowed for bound in likely_range(opened))
             print(
@@ -76,13 +76,29 @@ def names(machines: int) -> list[str]:
     return [f"machine-{i + 1}" for i in range(machines)]
 
 
-def incidents(made: Detector, values: NDArray[np.float32]) -> int:
-    """Incidents that open on `(steps, machines, features)`."""
+def settings(policy: AlertPolicy) -> Settings:
+    """Those of a daemon that works under the policy."""
+    return Settings.model_validate(
+        {
+            "records": {"features": FEATURES},
+            "window": {"stride": policy.stride},
+            "alerting": {
+                "budget_per_stream_per_week": policy.budget_per_stream_per_week,
+                "open_after": policy.open_after,
+                "open_within": policy.open_within,
+                "silent_after": None,
+            },
+        }
+    )
+
+
+def incidents(made: Detector, policy: AlertPolicy, values: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """Machine and step at which each incident opens on `(steps, machines, features)`."""
     steps, machines, features = values.shape
-    street = Pipeline(SETTINGS.pipeline_options(), made, "benchmark")
+    pipeline = Pipeline(settings(policy).pipeline_options(), made, "benchmark")
     for name in names(machines):
-        street.keys.add(name)
-    opened = 0
+        pipeline.keys.add(name)
+    opened = []
     with progress("scoring", steps) as advance:
         for begin in range(0, steps, _BATCH):
             some = values[begin : begin + _BATCH]
@@ -95,7 +111,8 @@ def incidents(made: Detector, values: NDArray[np.float32]) -> int:
                 np.zeros(n, np.int64),
                 begin * machines + np.arange(n),
             )
-            opened += sum(alert.event == OPEN for alert in street.process(readings).alerts)
+            events = pipeline.process(readings).events
+            opened += [(e.code, e.at_ns // (INTERVAL_S * 1_000_000_000) - 1) for e in events if e.event == OPEN]
             advance(len(some))
     return opened
 

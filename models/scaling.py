@@ -77,7 +77,7 @@ class RobustScaler:
         """Model units of readings `(n, features)`; `rows` `(n,)` names each reading's scale."""
         with np.errstate(over="ignore"):
             z = (values - self.center[rows]) / self.width[rows]
-        # A sensor's "invalid" may be the largest float there is; it must stay finite, and be very strange.
+        # A sensor's "invalid" may be the largest float there is; it must stay finite, and lie far out.
         np.clip(z, -_FARTHEST, _FARTHEST, out=z)
         return squash(z).astype(np.float32, copy=False)
 

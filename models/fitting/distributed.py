@@ -2,7 +2,7 @@
 
 Each takes its part of every batch; gradients and losses are averaged over all of them, so every
 process holds the same weights after every step and comes to the same decisions. One process
-alone is the usual case: then nothing here does anything. Not inside: what is trained (`training`).
+alone is the normal case, in which nothing here does anything. Not inside: what is trained (`training`).
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def fit(
         policy: Sets the alert line.
         holdout: Newest part of each stream that trains nothing: it stops the training
             early and calibrates the line.
-        breaks: For each stream the rows at which it begins anew, rising, above 0: no window
+        breaks: For each stream the rows at which it starts over, rising, above 0: no window
             straddles one. A stream without an entry is unbroken.
         on_epoch: Called after every epoch.
         start_from: Training begins with this detector's weights (warm start). Scaler and

@@ -66,16 +66,7 @@ def learn(
     """
     options = options or TrainingOptions()
     length = architecture.window
-    if start_from is not None and start_from.features != tuple(features):
-        raise ShapeError(
-            f"a warm start needs the features of the detector it starts from, {list(start_from.features)}; "
-            f"got {list(features)}"
-        )
-    for name, values in series.items():
-        if values.ndim != 2 or values.shape[1] != len(features) or architecture.features != len(features):
-            raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
-        if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), len(features))):
-            raise ShapeError(f"stream {name!r}: readings must be finite; fill or drop the others first")
+    _check(series, features, architecture, start_from)
     breaks = breaks or {}
     cut = {name: runs_of(len(v), _checked_breaks(name, breaks, len(v)), length) for name, v in series.items()}
     counts = {name: int((ends - begins).sum()) for name, (begins, ends) in cut.items()}
@@ -90,17 +81,31 @@ def learn(
     first_kept = held_out.begins[held_out.first_runs()]
     tails = first_kept + length - 1 - offsets[:-1]
     scaler = RobustScaler.fit([series[name][:tail] for name, tail in zip(names, tails, strict=True)])
-    scaled = room(int(offsets[-1]), len(features))
+    readings = room(int(offsets[-1]), len(features))
     for row, (name, begin) in enumerate(zip(names, offsets, strict=False), start=1):
         for some in _pieces(len(series[name]), len(features)):
             values = series[name][some].astype(np.float32, copy=False)
-            scaled[begin:][some] = scaler.transform(values, np.full(len(values), row))
-    readings = torch.from_numpy(scaled)
-    first = None if start_from is None else start_from.network
+            readings[begin:][some] = scaler.transform(values, np.full(len(values), row))
+    first, scaled = None if start_from is None else start_from.network, torch.from_numpy(readings)
     network, reports = train(
-        architecture, readings, seen, held_out, options, on_epoch, first, on_step=on_step, ranks=ranks
+        architecture, scaled, seen, held_out, options, on_epoch, first, on_step=on_step, ranks=ranks
     )
-    return Learned(network, tuple(features), tuple(names), scaler, readings, seen, held_out, reports)
+    return Learned(network, tuple(features), tuple(names), scaler, scaled, seen, held_out, reports)
+
+
+def _check(
+    series: Mapping[str, Float32], features: Sequence[str], architecture: Architecture, start_from: Detector | None
+) -> None:
+    if start_from is not None and start_from.features != tuple(features):
+        raise ShapeError(
+            f"a warm start needs the features of the detector it starts from, {list(start_from.features)}; "
+            f"got {list(features)}"
+        )
+    for name, values in series.items():
+        if values.ndim != 2 or values.shape[1] != len(features) or architecture.features != len(features):
+            raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
+        if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), len(features))):
+            raise ShapeError(f"stream {name!r}: readings must be finite; fill or drop the others first")
 
 
 def _checked_breaks(name: str, breaks: Mapping[str, Rows], rows: int) -> Rows:

@@ -117,7 +117,7 @@ def train(
     ranks.check(options.batch_size)
     trainer = _Trainer(architecture, readings, options, start_from, ranks, len(train_starts))
     order = np.random.default_rng(options.seed)
-    # A few thousand held-out windows tell the loss; spread evenly over all streams.
+    # A few thousand held-out windows, spread evenly over all streams, are enough for the loss.
     judged = held_out_starts[np.arange(0, len(held_out_starts), max(1, len(held_out_starts) // 4096))]
     if len(judged) >= ranks.size:
         judged = ranks.share(judged)

@@ -1,7 +1,7 @@
 """Which windows of a stream are learned from and which are held out, as runs of first rows.
 
 A window is `length` consecutive rows of one stream and never straddles a break: a row at which
-the stream begins anew, for instance after a gap. The daemon cuts the same windows. Not inside:
+the stream starts over, for instance after a gap. The daemon cuts the same windows. Not inside:
 where the breaks are (the caller knows the times), the readings themselves.
 """
 
@@ -58,7 +58,7 @@ def runs_of(rows: int, breaks: Rows, length: int) -> tuple[Rows, Rows]:
 
     Args:
         rows: Readings of the stream.
-        breaks: Rows at which it begins anew, rising, each above 0 and below `rows`.
+        breaks: Rows at which it starts over, rising, each above 0 and below `rows`.
         length: Readings in a window.
 
     >>> runs_of(10, np.array([6, 8]), 3)

@@ -126,8 +126,8 @@ def fit_lines(
         interval_s: Seconds between readings of a stream.
 
     Returns:
-        Lines `(1 + streams,)`; the first is for streams that training never saw. And what is to
-        be told of them, JSON values.
+        Lines `(1 + streams,)`; the first is for streams that training never saw. And figures for
+        the fit report, JSON values.
     """
     (n, m), stride = policy.rule(), policy.stride
     run = -(-window // stride)  # windows that overlap exceed together: one fault is one cluster

@@ -97,13 +97,19 @@ class KafkaSinks:
             return
         for i in range(0, len(streams), _SCORES_A_MESSAGE):
             some = slice(i, i + _SCORES_A_MESSAGE)
-            columns = {
-                "stream": streams[some],
-                "time_ns": time_ns[some].tolist(),
-                "score": score[some].tolist(),
-                "model_version": model_version,
-            }
-            self._send(self._config.scores_topic, None, msgspec.json.encode(columns), ())
+            self._publish_scores(list(streams[some]), time_ns[some].tolist(), score[some].tolist(), model_version)
+
+    def _publish_scores(self, streams: list[str], time_ns: list[int], score: list[float], model_version: str) -> None:
+        """One message, or several where names are so long that one would exceed what the producer takes."""
+        assert self._config.scores_topic is not None
+        columns = {"stream": streams, "time_ns": time_ns, "score": score, "model_version": model_version}
+        message = msgspec.json.encode(columns)
+        if len(message) <= MAX_MESSAGE_BYTES - 2 * RECORD_OVERHEAD_BYTES:
+            self._send(self._config.scores_topic, None, message, ())
+            return
+        half = len(streams) // 2
+        for some in (slice(half), slice(half, None)):
+            self._publish_scores(streams[some], time_ns[some], score[some], model_version)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all that was published is acknowledged.

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
-from streamer.core.silence import advance
+
+Bools = NDArray[np.bool_]
 
 _LONGEST = 1 << 61  # ns; sums of two stay within 64 bits
 
@@ -24,6 +26,9 @@ class Expired:
 
     codes: Ints  # (k,)
     rows: Ints  # (k,) the reading of the batch that moved the clock past each one's time to live
+
+
+NOTHING_EXPIRED = Expired(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class Expiry:
@@ -41,13 +46,16 @@ class Expiry:
         self._columns = state.register("expiry", {"last_clock_ns": (np.int64, (), -1)})
         self._oldest = state.register_partitions("expiry.oldest")  # no stream of it was last seen before this
 
-    def first_return(self, codes: Ints, times_ns: Ints, partitions: Ints) -> int | None:
-        """The first reading, if any, whose stream had expired when it came; the batch must be cut before it.
+    def first_return(self, codes: Ints, times_ns: Ints, partitions: Ints, moves: Bools) -> tuple[int, int] | None:
+        """The first reading, if any, whose stream had expired when it came: its row and stream.
+
+        The batch must be cut before it, and the stream forgotten.
 
         Args:
             codes: Stream of each reading, `(n,)`, in the order they came.
             times_ns: `(n,)`.
             partitions: `(n,)`.
+            moves: False for late readings and duplicates, which move no clock, `(n,)`.
         """
         if self.ttl_ns is None or not len(codes):
             return None
@@ -55,34 +63,38 @@ class Expiry:
         found = []
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
-            some = codes[rows]
-            clock, clocks = advance(dict(self._clocks), partition, times_ns[rows], self._cap)
-            last = self._columns["last_clock_ns"][some]
+            clock, clocks, _ = self._advance(partition, times_ns[rows], moves[rows])
+            just_before = np.concatenate([[clock], clocks[:-1]])
+            # A stream of another partition was measured by another clock.
+            rows, clocks_here, just_before = self._own(partition, codes, rows, clocks, just_before)
+            if not len(rows):
+                continue
+            last = self._columns["last_clock_ns"][codes[rows]]
             oldest = min(clock, int(last[last >= 0].min(initial=clock)))
             if clocks[-1] - oldest <= self.ttl_ns:
                 continue  # nothing in this batch is that far apart
-            groups = group(some)
-            before = np.concatenate([[0], clocks[groups.order][:-1]])
-            here = self._state.partition[groups.codes] == partition  # else measured by another clock
-            before[groups.begin] = np.where(here, self._columns["last_clock_ns"][groups.codes], -1)
-            just_before = np.concatenate([[clock], clocks[:-1]])[groups.order]
-            back = (before >= 0) & (just_before - before > self.ttl_ns)
+            groups = group(codes[rows])
+            before = np.concatenate([[0], clocks_here[groups.order][:-1]])
+            before[groups.begin] = self._columns["last_clock_ns"][groups.codes]
+            back = (before >= 0) & (just_before[groups.order] - before > self.ttl_ns)
             if back.any():
                 found.append(int(rows[groups.order[back].min()]))
-        return min(found, default=None)
+        row = min(found, default=None)
+        return None if row is None else (row, int(codes[row]))
 
-    def step(self, codes: Ints, times_ns: Ints, partitions: Ints) -> Expired:
+    def step(self, codes: Ints, times_ns: Ints, partitions: Ints, moves: Bools) -> Expired:
         """Take in readings, late ones too, since they are signs of life; find the streams that have expired."""
         expired, at = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        if self.ttl_ns is None or not len(codes):
-            return Expired(expired[0], at[0])
+        if not len(codes):
+            return NOTHING_EXPIRED
         self._state.reach(codes)
         last = self._columns["last_clock_ns"]
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
-            _, clocks = advance(self._clocks, partition, times_ns[rows], self._cap)
-            last[codes[rows]] = clocks  # of several readings of a stream the last stays
-            if clocks[-1] - self._oldest.get(partition, 0) <= self.ttl_ns:
+            _, clocks, self._clocks[partition] = self._advance(partition, times_ns[rows], moves[rows])
+            own, clocks_here = self._own(partition, codes, rows, clocks)
+            last[codes[own]] = clocks_here  # of several readings of a stream the last stays
+            if self.ttl_ns is None or clocks[-1] - self._oldest.get(partition, 0) <= self.ttl_ns:
                 continue
             known = np.flatnonzero((self._state.partition == partition) & (last >= 0))
             is_gone = clocks[-1] - last[known] > self.ttl_ns
@@ -92,7 +104,16 @@ class Expiry:
             self._oldest[partition] = int(last[known[~is_gone]].min(initial=int(clocks[-1])))
         return Expired(np.concatenate(expired), np.concatenate(at))
 
-    @property
-    def _cap(self) -> int:
-        assert self.ttl_ns is not None
-        return max(1, self.ttl_ns // 4)
+    def _own(self, partition: int, codes: Ints, rows: Ints, *columns: Ints) -> list[Ints]:
+        """Of the rows of a partition those of its own streams and of new ones; columns beside them likewise."""
+        owner = self._state.partition[codes[rows]]
+        mine = (owner == partition) | (owner < 0)
+        return [rows[mine], *(column[mine] for column in columns)]
+
+    def _advance(self, partition: int, times_ns: Ints, moves: Bools) -> tuple[int, Ints, list[int]]:
+        """A partition's clock before and after each reading, `(n,)`; newest event time and clock at the end."""
+        newest, clock = self._clocks.get(partition) or (int(times_ns[np.argmax(moves)]), 0)
+        line = np.maximum.accumulate(np.concatenate([[newest], np.where(moves, times_ns, newest)]))
+        cap = _LONGEST if self.ttl_ns is None else max(1, self.ttl_ns // 4)
+        clocks = clock + np.cumsum(np.minimum(np.diff(line), cap))
+        return int(clock), clocks, [int(line[-1]), int(clocks[-1])]

@@ -215,6 +215,10 @@ class KeyedState:
         for values in self._partitions.values():
             values.pop(partition, None)
 
+    def clear(self, codes: Ints) -> None:
+        """Drop what is remembered of streams that go on as new ones, under the same codes."""
+        self._blank(codes)
+
     def expire(self, codes: Ints) -> None:
         """Drop what is remembered of streams; their codes stay valid until `sweep`."""
         self._blank(codes)
@@ -268,6 +272,8 @@ class KeyedState:
     def restore(self, state: ExportedState, *, leave_out: Sequence[str] = ()) -> None:
         """Take over what `export` gave, here or in another process.
 
+        A stream that another partition owns here meanwhile has moved there, and stays as it is.
+
         Args:
             state: What to take over.
             leave_out: Stations that begin blank.
@@ -278,20 +284,28 @@ class KeyedState:
         names = state.values["streams"]
         if not isinstance(names, list) or len(set(names)) < len(names) or not all(type(n) is str and n for n in names):
             raise ValueError("wanted distinct names of streams")
-        codes = np.array([self.add(name) for name in names], np.int64)
+        self.reach(np.empty(0, np.int64))
+        owners = state.columns.get("keys.partition", np.empty(0, np.int64))
+        if any(column.ndim == 0 or len(column) != len(names) for column in state.columns.values()):
+            raise ValueError(f"wanted columns of {len(names)} rows, one for each stream")
+        here = [self.partition[self.codes[name]] if name in self.codes else -1 for name in names]
+        rows = np.flatnonzero((np.array(here, np.int64) < 0) | (np.array(here, np.int64) == owners[: len(names)]))
+        known = {names[row] for row in rows.tolist()}
+        codes = np.array([self.add(names[row]) for row in rows.tolist()], np.int64)
         self.reach(codes)
         self._blank(codes)
         found: dict[str, Arrays] = {}
         for key, column in state.columns.items():
             station, _, name = key.partition(".")
-            found.setdefault(station, {})[name] = column
+            found.setdefault(station, {})[name] = column[rows]
         try:
             for station, registered in self._stations.items():
                 if registered.exported and station not in leave_out:
                     registered.put(codes, found[station])
             for station, sparse in self._sparse.items():
                 for name, value in state.values["sparse"][station].items():
-                    sparse.values[self.codes[name]] = sparse.decode(value)
+                    if name in known:
+                        sparse.values[self.codes[name]] = sparse.decode(value)
             for station, values in self._partitions.items():
                 for partition, value in state.values["partitions"][station].items():
                     values[int(partition)] = value

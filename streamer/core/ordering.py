@@ -42,6 +42,11 @@ class Ordering:
         self._state = state
         self._columns = state.register("ordering", {"newest_ns": (np.int64, (), NEVER)})
 
+    def is_newer(self, readings: Readings) -> NDArray[np.bool_]:
+        """Readings newer than all that their streams had admitted before this batch, `(n,)`."""
+        self._state.reach(readings.stream)
+        return np.asarray(readings.time_ns > self._columns["newest_ns"][readings.stream])
+
     def admit(self, readings: Readings) -> Admitted:
         """Sort out one batch and move the streams' clocks forward."""
         n = len(readings)

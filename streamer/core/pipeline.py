@@ -21,7 +21,7 @@ from models.detector import Detector
 from models.errors import ModelError, PolicyError
 from streamer.core import alerts
 from streamer.core.events import ANOMALY, RESOLVE, Event
-from streamer.core.expiry import Expired, Expiry
+from streamer.core.expiry import NOTHING_EXPIRED, Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
@@ -47,6 +47,13 @@ class Scores:
     failures: int  # windows whose score was not finite; they count as not scored
     sparse: int  # windows not scored because too much of them was missing
 
+    @classmethod
+    def join(cls, parts: Sequence[Scores]) -> Scores:
+        """Scores of consecutive batches as those of one."""
+        columns = ("score", "error", "filled", "settled")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        return cls(**joined, failures=sum(p.failures for p in parts), sparse=sum(p.sparse for p in parts))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -61,6 +68,28 @@ class Outcome:
     late: int
     resets: int  # windows reset because of a gap
     expired: int  # streams forgotten after their time to live
+
+    @classmethod
+    def join(cls, parts: Sequence[Outcome]) -> Outcome:
+        """The outcome of consecutive batches as that of one; there is at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        before = np.cumsum([0, *(len(part.readings) for part in parts)]).tolist()
+        return cls(
+            readings=Readings.concatenate([part.readings for part in parts]),
+            scores=Scores.join([part.scores for part in parts]),
+            alerts=[alert for part in parts for alert in part.alerts],
+            events=[
+                dataclasses.replace(event, row=event.row + first)
+                for part, first in zip(parts, before, strict=False)
+                for event in part.events
+            ],
+            triggers=[trigger for part in parts for trigger in part.triggers],
+            duplicates=sum(part.duplicates for part in parts),
+            late=sum(part.late for part in parts),
+            resets=sum(part.resets for part in parts),
+            expired=sum(part.expired for part in parts),
+        )
 
 
 class Pipeline:
@@ -98,14 +127,27 @@ class Pipeline:
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
-        cut = self.expiry.first_return(readings.stream, readings.time_ns, readings.partition)
-        if cut is None:
-            return self._process(readings)
-        # A stream expires and comes back in one batch: it is forgotten in between.
-        before = self._process(readings.take(np.arange(cut)))
-        return _joined(before, self.process(readings.take(np.arange(cut, len(readings)))))
+        parts: list[Outcome] = []
+        closed: list[tuple[Event, alerts.Alert]] = []
+        while (back := self._first_return(readings)) is not None:
+            # A stream comes back after its time to live: it is forgotten before its reading is taken in.
+            row, code = back
+            if row:
+                parts.append(self._process(readings.take(slice(row)), closed))
+                closed = []
+            readings = readings.take(slice(row, None))
+            closed += self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1])
+            self.keys.clear(np.array([code]))
+        parts.append(self._process(readings, closed))
+        return Outcome.join(parts)
 
-    def _process(self, readings: Readings) -> Outcome:
+    def _first_return(self, readings: Readings) -> tuple[int, int] | None:
+        moves = self.ordering.is_newer(readings)
+        return self.expiry.first_return(readings.stream, readings.time_ns, readings.partition, moves)
+
+    def _process(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> Outcome:
+        """Take in readings none of which come after their stream's time to live; `closed` goes with the first."""
+        moves = self.ordering.is_newer(readings)
         admitted = self.ordering.admit(readings)
         kept, fresh = admitted.readings, admitted.fresh
         score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
@@ -116,14 +158,19 @@ class Pipeline:
             failures, sparse = failures + some.failures, sparse + some.sparse
             told += self._judge(some, kept)
             del some  # its windows go before the next are cut
-        told.sort(key=lambda each: each[0].row)
+        told = closed + sorted(told, key=lambda each: each[0].row)
         settled = self.retrospective.step(kept.stream, score, fresh)
         self._show(kept.stream, fresh, score, settled, error)
         quiet = self.silence.step(kept.stream, kept.time_ns, kept.partition)
-        expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition)
-        quiet += self._expire(expired, admitted.rows, kept)
         told += [(event, self._alert(event, filled)) for event in quiet]
-        self.keys.expire(expired.codes)
+        expired = NOTHING_EXPIRED
+        if len(kept):
+            expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
+        if len(expired.codes):
+            # What moves a partition's clock is newer than all its stream has sent, so it was admitted.
+            rows = np.searchsorted(admitted.rows, expired.rows).clip(max=len(kept) - 1)
+            told += self._close(expired.codes, rows, kept.time_ns[rows])
+            self.keys.expire(expired.codes)
         return Outcome(
             readings=kept,
             scores=Scores(score, error, filled, settled, failures, sparse),
@@ -150,14 +197,10 @@ class Pipeline:
             told.append((dataclasses.replace(event, row=int(some.rows[event.row])), alert))
         return told
 
-    def _expire(self, expired: Expired, admitted: Ints, kept: Readings) -> list[Event]:
-        """Resolve what is open of streams that have expired."""
-        if not len(expired.codes):
-            return []
-        # What moves a partition's clock is newer than all its stream has sent, so it was admitted.
-        rows = np.searchsorted(admitted, expired.rows)
-        times_ns = kept.time_ns[rows]
-        return self.incidents.close(expired.codes, rows, times_ns) + self.silence.close(expired.codes, rows, times_ns)
+    def _close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[tuple[Event, alerts.Alert]]:
+        """Resolve what is open of streams that have expired, as of some readings."""
+        events = self.incidents.close(codes, rows, times_ns) + self.silence.close(codes, rows, times_ns)
+        return [(event, self._alert(event, None)) for event in events]
 
     def _show(self, codes: Ints, fresh: NDArray[np.bool_], *columns: Float32) -> None:
         """Note the newest figures of every stream; a reset leaves none until the next window closes."""
@@ -252,14 +295,14 @@ class Pipeline:
         after = self.options.silent_after
         return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
 
-    def _alert(self, event: Event, filled: Float32) -> alerts.Alert:
+    def _alert(self, event: Event, filled: Float32 | None) -> alerts.Alert:
         attributions: Sequence[alerts.Attribution] = ()
         if event.kind == ANOMALY:
             # When it resolves the window is normal again; what was last reported stands.
             attributions = self.attributions.get(event.code, ())
             if event.event == RESOLVE:
                 self.attributions.pop(event.code, None)
-        scored = event.kind == ANOMALY and not event.expired
+        scored = event.kind == ANOMALY and filled is not None
         return alerts.build(
             event,
             topic=self.options.topic,
@@ -267,31 +310,8 @@ class Pipeline:
             attributions=attributions,
             model_version=self.scorer.version,
             dashboard_url=self.options.dashboard_url,
-            filled=float(filled[event.row]) if scored else 0.0,
+            filled=float(filled[event.row]) if scored and filled is not None else 0.0,
         )
-
-
-def _joined(one: Outcome, other: Outcome) -> Outcome:
-    """The outcome of two batches as that of one."""
-    n, mine, theirs = len(one.readings), one.scores, other.scores
-    return Outcome(
-        readings=Readings.concatenate([one.readings, other.readings]),
-        scores=Scores(
-            score=np.concatenate([mine.score, theirs.score]),
-            error=np.concatenate([mine.error, theirs.error]),
-            filled=np.concatenate([mine.filled, theirs.filled]),
-            settled=np.concatenate([mine.settled, theirs.settled]),
-            failures=mine.failures + theirs.failures,
-            sparse=mine.sparse + theirs.sparse,
-        ),
-        alerts=one.alerts + other.alerts,
-        events=one.events + [dataclasses.replace(event, row=event.row + n) for event in other.events],
-        triggers=one.triggers + other.triggers,
-        duplicates=one.duplicates + other.duplicates,
-        late=one.late + other.late,
-        resets=one.resets + other.resets,
-        expired=one.expired + other.expired,
-    )
 
 
 def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detector:

@@ -36,7 +36,7 @@ class Readings:
         columns = ("stream", "time_ns", "values", "partition", "offset")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
-    def take(self, where: NDArray[Any]) -> Readings:
+    def take(self, where: NDArray[Any] | slice) -> Readings:
         """The rows an index array or mask names."""
         return Readings(
             self.stream[where], self.time_ns[where], self.values[where], self.partition[where], self.offset[where]

@@ -131,7 +131,8 @@ class Partitions:
         committed = self._consumer.committed(partition)
         first, end = self._consumer.bounds(partition)
         begin = publish_from = self._first_offset(partition, committed, first, end)
-        restored = self._restore(partition, committed, first, end, earlier)
+        in_log = committed is None or first <= committed <= end
+        restored = self._restore(partition, committed, first, end, earlier) if in_log else None
         if restored is not None:
             trained_before = publish_from if committed is None and self._start == "earliest" else 0
             begin, publish_from = restored, max(restored, committed or 0, trained_before)

@@ -25,11 +25,15 @@ def hear(expiry: Expiry, arrivals: Arrivals, first: int = 0) -> list[tuple[int, 
         return []
     codes, times = (np.array(column, np.int64) for column in zip(*arrivals, strict=True))
     partitions = np.zeros(len(codes), np.int64)
-    cut = expiry.first_return(codes, times, partitions)
-    if cut is not None:
-        return hear(expiry, arrivals[:cut], first) + hear(expiry, arrivals[cut:], first + cut)
+    moves = np.ones(len(codes), bool)
+    back = expiry.first_return(codes, times, partitions, moves)
+    if back is not None:
+        row, code = back
+        before = hear(expiry, arrivals[:row], first)
+        expiry._state.clear(np.array([code]))
+        return before + hear(expiry, arrivals[row:], first + row)
     expiry._state.assign(codes, 0)
-    expired = expiry.step(codes, times, partitions)
+    expired = expiry.step(codes, times, partitions, moves)
     expiry._state.expire(expired.codes)
     return [(code, first + row) for code, row in zip(expired.codes.tolist(), expired.rows.tolist(), strict=True)]
 
@@ -82,3 +86,12 @@ def test_a_restored_partition_goes_on_counting() -> None:
     other._state.restore(one._state.export(np.array([0, 1])))
 
     assert hear(other, [(1, 110)]) == [(0, 0)] == hear(one, [(1, 110)])
+
+
+def test_a_time_to_live_that_is_switched_on_later_counts_from_the_last_reading() -> None:
+    one, other = watch(None), watch(100)
+    hear(one, [(0, 0), *((1, at) for at in range(0, 90, 10))])
+
+    other._state.restore(one._state.export(np.array([0, 1])))
+
+    assert hear(other, [(1, 110)]) == [(0, 0)]

@@ -457,3 +457,71 @@ def test_a_short_strong_fault_opens_an_incident_at_any_stride(tiny_detector: Det
     assert len(opened) == 1
     fault_ns = tiny.START_NS + 100 * MINUTE_NS
     assert 0 <= opened[0].at_ns - fault_ns <= (10 + stride) * MINUTE_NS
+
+
+def with_ttl(detector: Detector, ttl: str, *names: str) -> Pipeline:
+    made = Pipeline(tiny.settings(records={"stream_ttl": ttl}).pipeline_options(), detector, VERSION)
+    for name in names:
+        made.keys.add(name)
+    return made
+
+
+def test_a_shorter_time_to_live_after_a_restart_forgets_who_comes_back(tiny_detector: Detector) -> None:
+    one, other = with_ttl(tiny_detector, "7d", "x", "y"), with_ttl(tiny_detector, "1h", "x", "y")
+    minutes = [(1, tiny.START_NS + i * MINUTE_NS) for i in range(180)]
+    one.process(sent([*[(0, at) for _, at in minutes[:LENGTH]], *minutes]))
+    other.restore(one.export_partition(0))
+
+    again = [(0, tiny.START_NS + (180 + i) * MINUTE_NS) for i in range(LENGTH)]
+    outcome = other.process(sent(again))
+
+    assert len(outcome.readings) == LENGTH
+    assert np.isnan(outcome.scores.score[:-1]).all(), "a stream that was forgotten warms up again"
+
+
+def test_a_copy_in_another_partition_does_not_touch_a_streams_time_to_live(tiny_detector: Detector) -> None:
+    made = with_ttl(tiny_detector, "1h", "a", "b")
+    steady = [(code, tiny.START_NS + i * MINUTE_NS) for i in range(400) for code in (0, 1)]
+    made.process(sent(steady))
+    copy = tiny.readings([0], [steady[-2][1]], partitions=[1])
+
+    made.process(copy)
+    later = made.process(sent([(0, steady[-1][1] + MINUTE_NS), (1, steady[-1][1] + MINUTE_NS)]))
+
+    assert not np.isnan(later.scores.score).any()
+    assert later.expired == 0
+
+
+def test_old_readings_sent_to_another_partition_expire_nobody(tiny_detector: Detector) -> None:
+    made = with_ttl(tiny_detector, "1h", "a", "q")
+    hours = [tiny.START_NS + hour * 60 * MINUTE_NS for hour in range(100)]
+    made.process(tiny.readings([1], hours[:1], partitions=[1]))
+    made.process(tiny.readings([0] * 100, hours))
+
+    outcome = made.process(tiny.readings([0] * 98, hours[1:99], partitions=[1] * 98))
+
+    assert (outcome.late, outcome.expired) == (98, 0)
+
+
+def test_streams_slower_than_their_time_to_live_are_new_each_time(tiny_detector: Detector) -> None:
+    made = with_ttl(tiny_detector, "1h", *"abcdefgh")
+    rows = 2400
+    arrivals = [(i % 8, tiny.START_NS + i * 15 * MINUTE_NS) for i in range(rows)]  # each every two hours
+
+    outcome = made.process(sent(arrivals))
+
+    assert len(outcome.readings) == rows
+    assert np.isnan(outcome.scores.score).all()
+
+
+def test_a_stream_that_moved_is_not_taken_back_by_the_snapshot_of_its_old_partition(tiny_detector: Detector) -> None:
+    old, here = with_ttl(tiny_detector, "7d", "x", "y"), with_ttl(tiny_detector, "7d", "x")
+    times = [tiny.START_NS + i * MINUTE_NS for i in range(60)]
+    old.process(tiny.readings([0, 1] * 30, sorted(times[:30] * 2), tiny.wave(60)))
+    here.process(tiny.readings([0] * 60, times, tiny.wave(60), partitions=[5] * 60))
+
+    here.restore(old.export_partition(0))
+
+    assert here.process(tiny.readings([0] * 60, times, tiny.wave(60), partitions=[5] * 60)).duplicates == 1
+    assert here.export_partition(5).values["streams"] == ["x"]
+    assert here.export_partition(0).values["streams"] == ["y"]

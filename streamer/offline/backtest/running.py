@@ -19,7 +19,7 @@ from streamer.core.alerts import Alert
 from streamer.core.events import Event
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
-from streamer.core.retrospective import DELAY
+from streamer.core.retrospective import delay_in_scores
 from streamer.offline.backtest.evaluation import Timeline
 from streamer.offline.progress import progress
 
@@ -92,13 +92,15 @@ def run(
             if watch is not None:
                 watch(given, score)
             advance(len(readings))
-    settled = _at_its_reading(settled, score, data)
+    settled = _at_its_reading(settled, score, data, delay_in_scores(settings.window.stride))
     return Backtest(score, error, settled, filled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
 
 
-def _at_its_reading(settled: Float32, score: Float32, data: DataSet) -> Float32:
-    """Settled scores, each moved from the reading that settled it to its own, `DELAY` scores before."""
-    scored = Timeline.of(data.stream, data.time_ns, ~np.isnan(score)).rows
+def _at_its_reading(settled: Float32, score: Float32, data: DataSet, delay: int) -> Float32:
+    """Settled scores, each moved from the reading that settled it to its own, `delay` scores before."""
+    timeline = Timeline.of(data.stream, data.time_ns, ~np.isnan(score))
+    own, settling = timeline.rows[:-delay], timeline.rows[delay:]
+    same = timeline.stream[:-delay] == timeline.stream[delay:]
     moved = np.full_like(settled, np.nan)
-    moved[scored[:-DELAY]] = settled[scored[DELAY:]]  # NaN where that is another stream's
+    moved[own[same]] = settled[settling[same]]
     return moved
