@@ -163,6 +163,8 @@ def test_promote_and_rollback_move_the_current_bundle(
     assert run("models", "promote", second, "--config", config) == 0
     assert registry.current() == second
     assert capsys.readouterr().out == f"current: {first}\ncurrent: {second}\n"
+    assert run("models", "promote", "--config", config, first) == 0
+    assert registry.current() == first
 
 
 def test_the_list_shows_what_is_current_what_was_and_what_never_was(

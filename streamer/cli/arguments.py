@@ -42,7 +42,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     given = sys.argv[1:] if arguments is None else arguments
     if given and given[0].partition("=")[0] == "--config":
         parser.error("options come after the command: streamer COMMAND --config FILE")
-    options = parser.parse_args(arguments)
+    options, left = parser.parse_known_args(arguments)
+    if left and options.command == "models" and options.version is None and not left[0].startswith("-"):
+        # argparse takes a version only right after the action; people write it after --config, too.
+        options.version, left = left[0], left[1:]
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
     _check_together(options)
     return options
 
