@@ -59,7 +59,7 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "beyond double": (text().replace(b'"load": 1.0', b'"load": 1e400'), "schema"),
     "beyond float": (text(load=1e39), "not_finite"),
     "a stream name with a line break": (text(stream="machine-1\nERROR all is lost"), "bad_stream"),
-    "a stream name too long": (text(stream="m" * 129), "bad_stream"),
+    "a stream name too long": (text(stream="m" * 257), "bad_stream"),
     "no stream name": (text(stream=""), "bad_stream"),
     "far future": (text(timestamp="2150-01-01T00:00:00Z"), "future"),
     "no such day": (text(timestamp="2025-02-30T00:00:00Z"), "bad_timestamp"),

@@ -46,7 +46,7 @@ def test_missing_values_are_filled_and_the_faults_still_told_of(world: World, ne
     assert {alert["stream"] for alert in told} >= {"machine-1", "machine-2", "machine-5"}
     for alert in told:
         assert 0 < alert["filled"] < 0.5
-        assert f"({alert['filled']:.0%} of the window was missing and filled in)" in alert["summary"]
+        assert f"({alert['filled']:.0%} of the window's values were missing and filled in)" in alert["summary"]
 
 
 def test_refused_as_before_where_nobody_asked(world: World, new_site: NewSite) -> None:

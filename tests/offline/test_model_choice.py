@@ -104,7 +104,7 @@ def test_the_command_line_takes_a_version_or_the_current_one(
     ("model", "words"),
     [
         ("backbone: conv, layers: 4", "backbone conv halves the patches of a window in every layer"),
-        ("regulariser: sparse-kl, latent: 1", "with latent 1 most windows would have no unit"),
+        ("regulariser: sparse-kl, latent: 1", "with latent 1 most windows would have no active unit"),
         ("strength: 0.1", "strength has no effect with regulariser plain; got 0.1"),
         (
             "regulariser: sparse, target_activation: 0.1",
