@@ -128,10 +128,18 @@ def fit_lines(
     Returns:
         Lines `(1 + streams,)`; the first is for streams that training never saw. And figures for
         the fit report, JSON values.
+
+    Raises:
+        PolicyError: No stream has as many windows as the policy looks at.
     """
     (n, m), stride = policy.rule(), policy.stride
     run = -(-window // stride)  # windows that overlap exceed together: one fault is one cluster
     every = Openings.of(evidence.values, evidence.counts, evidence.held_out, n=n, m=m, stride=stride)
+    if not len(every.values):
+        raise PolicyError(
+            f"open_within {policy.open_within} needs {m} scored windows of a stream to calibrate the alert line; this "
+            f"bundle keeps at most {-(-int(evidence.counts.max(initial=0)) // stride)}: lower it, or train on more"
+        )
     new = evidence.stand_in_counts
     unseen = Openings.of(evidence.stand_in_values, new, new, n=n, m=m, stride=stride)
     held_out = every.only_held_out()

@@ -110,6 +110,9 @@ class Openings:
         if not len(self.values):
             return _NO_TAIL
         threshold = float(np.quantile(self.values, _THRESHOLD_QUANTILE))
+        if threshold >= self.values.max() > self.values.min():
+            # Wide n of m on short histories: the statistic stays at its highest value for longer than the tail.
+            threshold = float(self.values[self.values < threshold].max())
         peaks, _ = self.clusters(threshold, run)
         return _fit(threshold, np.sort(peaks - threshold), len(self.values), self.phases)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -27,6 +26,7 @@ from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Ordering
+from streamer.core.outcome import Outcome, Scores
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
 from streamer.core.scoring import Scored, Scorer
@@ -34,62 +34,6 @@ from streamer.core.silence import SilenceWatch
 from streamer.errors import ConfigError, StateError
 
 Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """One row for every admitted reading of a batch; NaN where no window closed."""
-
-    score: Float32  # (n,) 1.0 is the alert line, higher is more anomalous
-    error: Float32  # (n,) reconstruction error of the window, 1.0 is typical of the stream
-    filled: Float32  # (n,) part of the window that was missing and filled in
-    settled: Float32  # (n,) settled score of an earlier reading of the stream (`retrospective`)
-    failures: int  # windows whose score was not finite; they count as not scored
-    sparse: int  # windows not scored because too much of them was missing
-
-    @classmethod
-    def join(cls, parts: Sequence[Scores]) -> Scores:
-        """Scores of consecutive batches as those of one."""
-        columns = ("score", "error", "filled", "settled")
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
-        return cls(**joined, failures=sum(p.failures for p in parts), sparse=sum(p.sparse for p in parts))
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one batch of readings led to; columns have one row per admitted reading."""
-
-    readings: Readings
-    scores: Scores
-    alerts: list[alerts.Alert]
-    events: list[Event]  # one for each alert
-    triggers: list[tuple[int, int]]  # partition and offset of the record behind each alert
-    duplicates: int
-    late: int
-    resets: int  # windows reset because of a gap
-    expired: int  # streams forgotten after their time to live
-
-    @classmethod
-    def join(cls, parts: Sequence[Outcome]) -> Outcome:
-        """The outcome of consecutive batches as that of one; there is at least one."""
-        if len(parts) == 1:
-            return parts[0]
-        before = np.cumsum([0, *(len(part.readings) for part in parts)]).tolist()
-        return cls(
-            readings=Readings.concatenate([part.readings for part in parts]),
-            scores=Scores.join([part.scores for part in parts]),
-            alerts=[alert for part in parts for alert in part.alerts],
-            events=[
-                dataclasses.replace(event, row=event.row + first)
-                for part, first in zip(parts, before, strict=False)
-                for event in part.events
-            ],
-            triggers=[trigger for part in parts for trigger in part.triggers],
-            duplicates=sum(part.duplicates for part in parts),
-            late=sum(part.late for part in parts),
-            resets=sum(part.resets for part in parts),
-            expired=sum(part.expired for part in parts),
-        )
 
 
 class Pipeline:

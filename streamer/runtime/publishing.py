@@ -14,7 +14,8 @@ import numpy as np
 from streamer.connectors.kafka import RecordBatch
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.events import OPEN, RESOLVE
-from streamer.core.pipeline import Outcome, Pipeline
+from streamer.core.outcome import Outcome
+from streamer.core.pipeline import Pipeline
 from streamer.formats.rejects import STREAM_LIMIT, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from models.detector import Detector
 from streamer.connectors.files import DataSet
-from streamer.core.pipeline import Outcome, Pipeline
+from streamer.core.outcome import Outcome
+from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.offline import backtest
 from tests import tiny

@@ -20,7 +20,8 @@ from models.network.architecture import Architecture
 from models.scaling import RobustScaler
 from streamer.core.keyed_state import ExportedState
 from streamer.core.options import PipelineOptions
-from streamer.core.pipeline import Outcome, Pipeline, canary, fitted
+from streamer.core.outcome import Outcome
+from streamer.core.pipeline import Pipeline, canary, fitted
 from streamer.core.readings import Readings
 from streamer.errors import ConfigError, StateError
 from tests import tiny

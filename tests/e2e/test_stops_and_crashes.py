@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from streamer.connectors.files import DataSet
-from streamer.core.pipeline import Outcome, Pipeline
+from streamer.core.outcome import Outcome
+from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.runtime.snapshots import open_store
 from tests.e2e.conftest import NewSite, World

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from models.detector import Detector
 from streamer.core.alerts import Alert
 from streamer.core.events import incident_id
-from streamer.core.pipeline import Outcome, Pipeline
+from streamer.core.outcome import Outcome
+from streamer.core.pipeline import Pipeline
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Position
 from streamer.runtime.publishing import ALERTS_LOGGED, Publisher

@@ -7,6 +7,7 @@ is learned.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections import Counter
@@ -28,6 +29,8 @@ from streamer.formats.json_objects import JsonDecoder
 from streamer.formats.rejects import SCHEMA, Reject
 
 log = logging.getLogger(__name__)
+
+_MOST_NAMES = 10_000_000
 
 ShowProgress = Callable[[str, float], AbstractContextManager[Callable[[float], None]]]
 _ABSENT = re.compile(r"missing required field|got `null`")
@@ -100,7 +103,8 @@ class TopicReader:
         self._ends = {partition: end if exact else first for partition, (first, end) in ranges.items()}
         total = sum(max(0, end - first) for first, end in ranges.values())
         streams = KeyedState()
-        decoder = JsonDecoder.of(records, streams)
+        # The limit is on streams held at once; over a long range, names come and go.
+        decoder = JsonDecoder(dataclasses.replace(records.json_options(), max_streams=_MOST_NAMES), streams)
         taken = seen = 0
         with self._show_progress("reading the topic", total) as advance:
             for batch in reader.read(ranges):

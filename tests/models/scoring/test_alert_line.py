@@ -141,3 +141,24 @@ def test_a_short_fault_far_above_the_line_opens_an_incident_at_any_stride(tiny_d
             above = some.score(scored, np.ones(len(scored), np.int64))[0] >= 1
             opens = [above[max(0, i - m + 1) : i + 1].sum() >= n for i in range(len(above))]
             assert any(opens), f"stride {stride}, phase {phase}"
+
+
+def evidence_of(windows: int, streams: int = 2) -> CalibrationEvidence:
+    rng = np.random.default_rng(3)
+    values = rng.gumbel(size=windows * streams).astype(np.float32)
+    counts = np.full(streams, windows)
+    return CalibrationEvidence(values, counts, np.maximum(1, counts // 6), values[:windows], counts[:1])
+
+
+def test_an_n_of_m_wider_than_the_history_is_refused() -> None:
+    with pytest.raises(PolicyError, match=r"open_within 64 needs 64 scored windows .* keeps at most 55: lower it"):
+        fit_lines(evidence_of(55), AlertPolicy(open_after=30, open_within=64), window=16, interval_s=60)
+
+
+def test_the_budget_counts_however_wide_n_of_m_is() -> None:
+    lines = [
+        fit_lines(evidence_of(585), AlertPolicy(budget, 3, 64), window=16, interval_s=60)[0][1]
+        for budget in (0.001, 1.0, 500.0)
+    ]
+
+    assert lines[0] > lines[1] > lines[2]
