@@ -23,7 +23,7 @@ from models.network.autoencoder import Autoencoder
 from models.network.latents import LATENTS
 from models.scaling import RobustScaler
 from models.scoring import adaptation, attribution, errors, evidence, imputation
-from models.scoring.alert_line import AlertPolicy, CalibrationEvidence, fit_lines
+from models.scoring.alert_line import AlertPolicy, CalibrationEvidence, fit_lines, require_windows
 from models.scoring.baseline import Baseline
 from models.scoring.errors import Scales
 
@@ -80,7 +80,7 @@ class Detector:
         Ten thousand streams take about a second.
 
         Raises:
-            PolicyError: The detector does not hold what the line was computed from.
+            PolicyError: The detector does not hold what the line was computed from, or too little of it.
         """
         if policy == self.policy:
             return self
@@ -90,6 +90,7 @@ class Detector:
                 f"the settings want {', '.join(policy.differences(self.policy))}: "
                 "change them back, or run `streamer retrain`"
             )
+        require_windows(self.calibration, policy)
         window, interval_s = self.architecture.window, self.interval_s
         line, report = fit_lines(self.calibration, policy, window=window, interval_s=interval_s)
         return dataclasses.replace(self, line=line, policy=policy, report={**self.report, **report})

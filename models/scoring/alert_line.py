@@ -128,18 +128,10 @@ def fit_lines(
     Returns:
         Lines `(1 + streams,)`; the first is for streams that training never saw. And figures for
         the fit report, JSON values.
-
-    Raises:
-        PolicyError: No stream has as many windows as the policy looks at.
     """
     (n, m), stride = policy.rule(), policy.stride
     run = -(-window // stride)  # windows that overlap exceed together: one fault is one cluster
     every = Openings.of(evidence.values, evidence.counts, evidence.held_out, n=n, m=m, stride=stride)
-    if not len(every.values):
-        raise PolicyError(
-            f"open_within {policy.open_within} needs {m} scored windows of a stream to calibrate the alert line; this "
-            f"bundle keeps at most {-(-int(evidence.counts.max(initial=0)) // stride)}: lower it, or train on more"
-        )
     new = evidence.stand_in_counts
     unseen = Openings.of(evidence.stand_in_values, new, new, n=n, m=m, stride=stride)
     held_out = every.only_held_out()
@@ -153,6 +145,9 @@ def fit_lines(
         return round(len(held_out.clusters(above, run)[0]) / stride)
 
     fit, own_tail = every.fit(run), held_out.fit(run)
+    if not fit.clusters:
+        # Wide n of m on short histories: the statistic stays at its highest value for longer than the tail.
+        fit = every.fit(run, below_highest=True)
     if contradicts(crossed(line(fit)), allowed) and line(own_tail) > line(fit):
         fit = own_tail
     fleet = line(fit)
@@ -175,6 +170,21 @@ def fit_lines(
         "incidents_allowed_in_held_out": allowed,
     }
     return lines, report
+
+
+def require_windows(evidence: CalibrationEvidence, policy: AlertPolicy) -> None:
+    """Refuse a policy that looks at more windows than any stream has.
+
+    Raises:
+        PolicyError: Says how many there are.
+    """
+    _, m = policy.rule()
+    most = -(-int(evidence.counts.max(initial=0)) // policy.stride)
+    if most < m:
+        raise PolicyError(
+            f"open_within {policy.open_within} needs {m} scored windows of a stream to calibrate the alert line; this "
+            f"bundle keeps at most {most}: lower it, or train on more data"
+        )
 
 
 def alert_line(fit: TailFit, policy: AlertPolicy, *, interval_s: float) -> float:

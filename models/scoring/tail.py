@@ -105,13 +105,17 @@ class Openings:
         starts = np.flatnonzero(parted)
         return np.maximum.reduceat(self.values[where], starts), self.streams[where[starts]]
 
-    def fit(self, run: int) -> TailFit:
-        """One tail for all streams together."""
+    def fit(self, run: int, *, below_highest: bool = False) -> TailFit:
+        """One tail for all streams together.
+
+        Args:
+            run: Windows without an exceedance that part two clusters.
+            below_highest: The threshold is the second highest value where it would be the highest.
+        """
         if not len(self.values):
             return _NO_TAIL
         threshold = float(np.quantile(self.values, _THRESHOLD_QUANTILE))
-        if threshold >= self.values.max() > self.values.min():
-            # Wide n of m on short histories: the statistic stays at its highest value for longer than the tail.
+        if below_highest and threshold >= self.values.max() > self.values.min():
             threshold = float(self.values[self.values < threshold].max())
         peaks, _ = self.clusters(threshold, run)
         return _fit(threshold, np.sort(peaks - threshold), len(self.values), self.phases)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.detector import Detector
 from models.errors import PolicyError
-from models.scoring.alert_line import AlertPolicy, CalibrationEvidence, fit_lines
+from models.scoring.alert_line import AlertPolicy, CalibrationEvidence, fit_lines, require_windows
 from models.scoring.tail import Openings
 from tests import tiny
 
@@ -152,7 +152,7 @@ def evidence_of(windows: int, streams: int = 2) -> CalibrationEvidence:
 
 def test_an_n_of_m_wider_than_the_history_is_refused() -> None:
     with pytest.raises(PolicyError, match=r"open_within 64 needs 64 scored windows .* keeps at most 55: lower it"):
-        fit_lines(evidence_of(55), AlertPolicy(open_after=30, open_within=64), window=16, interval_s=60)
+        require_windows(evidence_of(55), AlertPolicy(open_after=30, open_within=64))
 
 
 def test_the_budget_counts_however_wide_n_of_m_is() -> None:
