@@ -207,6 +207,11 @@ def _look(path: Path) -> tuple[Series, str | None]:
 
 def _runs(todo: Sequence[tuple[int, Series]], base: Settings, jobs: int) -> Iterator[tuple[int, Series, Run | str]]:
     """Seed, series and what came of it, as they are done."""
+    if jobs == 1:  # here: another process would import everything once more
+        _start_worker()
+        for seed, series in todo:
+            yield seed, series, _work(series, seed, base)
+        return
     queue = iter(todo)
     # Spawned, not forked: torch has threads by now, and a fork would copy their locks.
     context = multiprocessing.get_context("spawn")

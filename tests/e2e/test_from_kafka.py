@@ -210,7 +210,7 @@ def test_a_topic_that_is_not_there_is_one_sentence(command: str, world: World, n
     site.save()
     arguments = {"retrain": ["--from-kafka"], "replay": ["--data", str(world.live_file)], "simulate": []}[command]
 
-    ran = streamer(command, site, *arguments)
+    ran = streamer(command, site, *arguments)  # which waits a minute at most
 
     topic = site.sections["kafka"]["topic"]
     reads = f"topic {topic}, to read from, does not exist; check kafka.topic and kafka.bootstrap_servers"
