@@ -282,9 +282,9 @@ def test_the_daemon_stops_within_its_grace(stack: Stack) -> None:
     stack.compose("stop", "streamer", timeout_s=60)
     stack.phase("daemon stopped")
 
+    # Docker kills what outlasts stop_grace_period, and the exit code then is 137.
     state = stack.inspect("streamer")["State"]
-    assert state["ExitCode"] == 0
-    assert stack.phases[-1][1] < 20
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
 
 
 def test_the_brokers_of_the_test_suite_start_through_testcontainers(
