@@ -18,7 +18,7 @@ from typing import NoReturn
 from streamer import __version__
 from streamer.cli.exit_codes import EXIT_USAGE
 from streamer.core.durations import parse_duration
-from streamer.errors import ConfigError
+from streamer.errors import UsageError
 
 DESCRIPTION = "Detects anomalies in Kafka time series and raises alerts."
 EPILOG = """\
@@ -36,7 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of one command; `command` is its name. Leaves with exit code 64 if they are wrong.
 
     Raises:
-        ConfigError: They are right one by one and do not go together.
+        UsageError: They are right one by one and do not go together.
     """
     parser = _parser()
     given = sys.argv[1:] if arguments is None else arguments
@@ -92,8 +92,14 @@ def _add_retrain(retrain: argparse.ArgumentParser) -> None:
     source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="train on CSV or Parquet files")
     source.add_argument("--from-kafka", action="store_true", help="train on the readings in the input topic")
     age = "an age such as 7d, 12h or 30m, or a time in ISO 8601"
-    retrain.add_argument("--since", metavar="WHEN", help=f"with --from-kafka: records from then on; {age}")
-    retrain.add_argument("--until", metavar="WHEN", help="with --from-kafka: records before then; as --since")
+    retrain.add_argument(
+        "--since",
+        metavar="WHEN",
+        help=f"with --from-kafka: records that arrived from then on, by the broker's clock; {age}",
+    )
+    retrain.add_argument(
+        "--until", metavar="WHEN", help="with --from-kafka: records that arrived before then; as --since"
+    )
     _add_where(retrain)
     retrain.add_argument("--no-promote", action="store_true", help="store the bundle without making it current")
     retrain.add_argument(
@@ -158,26 +164,26 @@ def _check_together(options: argparse.Namespace) -> None:
     if options.command == "retrain":
         for option in ("since", "until"):
             if getattr(options, option) is not None and not options.from_kafka:
-                raise ConfigError(f"--{option}: goes with --from-kafka; choose rows of files with --where")
+                raise UsageError(f"--{option}: goes with --from-kafka; choose rows of files with --where")
         if options.where and options.from_kafka:
-            raise ConfigError("--where: goes with --data; choose readings of the topic with --since")
+            raise UsageError("--where: goes with --data; choose readings of the topic with --since")
         _check_times(options)
     elif options.command == "simulate":
         if options.config is None and options.out is None:
-            raise ConfigError(
+            raise UsageError(
                 "simulate: wanted --config FILE to send readings to Kafka, or --out FILE to write them to a file; "
                 "got neither"
             )
     elif options.command == "models":
         if options.action == "promote" and options.version is None:
-            raise ConfigError("models promote: wanted a version; see `streamer models list`")
+            raise UsageError("models promote: wanted a version; see `streamer models list`")
         if options.action == "rollback" and options.version is not None:
-            raise ConfigError(
+            raise UsageError(
                 "models rollback: takes no version, it returns to the bundle that was current before; for a certain "
                 f"one: streamer models promote {options.version}"
             )
         if options.action == "list" and options.version is not None:
-            raise ConfigError("models list: takes no version; for one bundle: streamer models show VERSION")
+            raise UsageError("models list: takes no version; for one bundle: streamer models show VERSION")
 
 
 def _check_times(options: argparse.Namespace) -> None:
@@ -186,7 +192,7 @@ def _check_times(options: argparse.Namespace) -> None:
     since, until = options.since, options.until
     options.since, options.until = _moment("--since", since, now_s), _moment("--until", until, now_s)
     if None not in (options.since, options.until) and options.since >= options.until:
-        raise ConfigError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
+        raise UsageError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
 
 
 def _moment(option: str, text: str | None, now_s: float) -> float | None:
@@ -199,7 +205,7 @@ def _moment(option: str, text: str | None, now_s: float) -> float | None:
         try:
             moment = datetime.fromisoformat(text.strip())
         except ValueError:
-            raise ConfigError(f"{option}: {error}, or an ISO 8601 time such as 2026-01-31T08:00Z") from None
+            raise UsageError(f"{option}: {error}, or an ISO 8601 time such as 2026-01-31T08:00Z") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
