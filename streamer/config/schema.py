@@ -224,6 +224,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _can_be_built(self) -> Settings:
         self.time_options()
+        self.sessions.build()
         self.architecture()
         return self
 
@@ -270,6 +271,7 @@ class Settings(Section):
             features=self.features,
             fields=self.records.features,
             time=self.time_options(),
+            sessions=self.sessions.build(),
             window=window.length,
             patch=window.patch,
             budget_per_stream_per_week=alerting.budget_per_stream_per_week,
