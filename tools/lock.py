@@ -73,9 +73,10 @@ def main() -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(temp / "uv"), f"uv=={UV_VERSION}"]
         subprocess.run(pip, check=True)
         uv = temp / "uv" / "bin" / "uv"
-        full = compile_lock(uv, ["confluent", "sessions", "dev"], ROOT / "requirements.lock", temp / "full", upgrade=upgrade)
+        extras = ["confluent", "sessions"]
+        full = compile_lock(uv, [*extras, "dev"], ROOT / "requirements.lock", temp / "full", upgrade=upgrade)
         # The full resolution seeds this one, so that what is tested is what ships.
-        run = compile_lock(uv, ["confluent", "sessions"], temp / "full", temp / "run", upgrade=False)
+        run = compile_lock(uv, extras, temp / "full", temp / "run", upgrade=False)
 
     everything, cuda = split_lock(full)
     runtime, _ = split_lock(run)

@@ -94,7 +94,7 @@ class TimeConfig(Section):
 class SessionsConfig(Section):
     """Market hours: a closed market is neither silence nor a gap inside a window."""
 
-    calendar: str | None = None  # an exchange of exchange_calendars, such as XNYS; needs streamer[sessions]; none: always open
+    calendar: str | None = None  # such as XNYS; of exchange_calendars, needs streamer[sessions]; none: always open
     outside: Literal["drop", "keep"] = "drop"  # readings outside of the sessions
 
     def build(self) -> Sessions | None:

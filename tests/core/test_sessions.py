@@ -21,10 +21,10 @@ def test_hours_agree_with_counting_moment_by_moment(moments: list[int]) -> None:
     assert MARKET.is_open(times).tolist() == [at in OPEN for at in moments]
     assert MARKET.session_of(times).tolist() == [(CLOSED if at not in OPEN else int(at >= 30)) for at in moments]
     assert MARKET.market_ns(times).tolist() == [sum(one < at for one in OPEN) for at in moments]
+    nan = np.nan
     phases = [(sum(s <= one < at for one in OPEN) / n) for at in moments for s, n in [(10, 8) if at < 30 else (30, 4)]]
-    assert np.array_equal(
-        MARKET.phase(times), [p if at in OPEN else np.nan for p, at in zip(phases, moments, strict=True)], equal_nan=True
-    )
+    expected = [p if at in OPEN else nan for p, at in zip(phases, moments, strict=True)]
+    assert np.array_equal(MARKET.phase(times), expected, equal_nan=True)
 
 
 @given(st.integers(-5, 50), st.integers(-5, 50))
