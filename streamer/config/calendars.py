@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from streamer.core.grouping import Ints
 from streamer.core.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ def _widest(calendar: ExchangeCalendar) -> ExchangeCalendar:
         return calendar  # its holidays are written down for the years by default alone
 
 
-def _ns(moments: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return moments.dt.as_unit("ns").to_numpy("datetime64[ns]").astype(np.int64)
+def _ns(moments: pd.Series) -> Ints:
+    return np.asarray(moments.dt.as_unit("ns").to_numpy("datetime64[ns]").astype(np.int64))
