@@ -2,6 +2,7 @@
 
 schema    every setting, its default and its bounds
 records   the section on messages
+schema_registry  the section on where schemas of messages are
 event_time  the sections on time and market hours
 section   what the sections of the settings have in common
 loading   YAML file, environment and secret files, merged
@@ -22,6 +23,7 @@ from streamer.config.schema import (
     StateConfig,
     WindowConfig,
 )
+from streamer.config.schema_registry import SchemaRegistryConfig
 
 __all__ = [
     "ENV_PREFIX",
@@ -32,6 +34,7 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",
+    "SchemaRegistryConfig",
     "SessionsConfig",
     "Settings",
     "StateConfig",
