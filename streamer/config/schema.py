@@ -21,6 +21,7 @@ from pydantic import (
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.section import Positive, Section
 from streamer.core.event_time.options import TimeOptions
@@ -214,6 +215,7 @@ class Settings(Section):
     records: RecordsConfig
     time: TimeConfig = TimeConfig()
     sessions: SessionsConfig = SessionsConfig()
+    files: FilesConfig = FilesConfig()
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
