@@ -1,12 +1,16 @@
 """Settings: read once, frozen, handed in.
 
 schema    every setting, its default and its bounds
+records   the section on messages
+event_time  the sections on time and market hours
 section   what the sections of the settings have in common
 loading   YAML file, environment and secret files, merged
 wording   what is wrong with a setting, said to its author
 """
 
+from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.loading import ENV_PREFIX, load
+from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
     SECRET_KEYS,
     AlertingConfig,
@@ -14,7 +18,6 @@ from streamer.config.schema import (
     KafkaConfig,
     LogConfig,
     ModelConfig,
-    RecordsConfig,
     Settings,
     StateConfig,
     WindowConfig,
@@ -29,8 +32,10 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",
+    "SessionsConfig",
     "Settings",
     "StateConfig",
+    "TimeConfig",
     "WindowConfig",
     "load",
 ]

@@ -19,6 +19,7 @@ from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
+_LISTS = {("records", "features"), ("records", "zero_is_missing"), ("records", "columns"), ("time", "context")}
 
 
 def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
@@ -108,7 +109,7 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
                 why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
                 raise ConfigError(f"{section}.{key}: wanted the name of a readable file in {name}; {why}") from None
         value: Any = text
-        if (section, key) == ("records", "features"):
+        if (section, key) in _LISTS:
             value = [part.strip() for part in text.split(",")]
         elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
             value = None

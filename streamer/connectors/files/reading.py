@@ -42,7 +42,7 @@ def load(
     Raises:
         DataError: Says which file, what was wanted and what came.
     """
-    if labels is not None and labels in (records.timestamp, records.stream, *records.features):
+    if labels is not None and labels in (records.timestamp, records.stream_column, *records.features):
         raise DataError(
             f"--labels: wanted a column of its own; {labels!r} is in records of the configuration: a model that is "
             "given the answer proves nothing"
@@ -120,11 +120,11 @@ def _piece(file: File, frame: pd.DataFrame, wanted: Wanted, names: dict[str, int
         values = frame[list(records.features)].to_numpy(np.float64)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: wanted numbers in {list(records.features)}; {error}") from None
-    if records.stream in frame.columns:
-        streams = frame[records.stream]
+    if records.stream_column in frame.columns:
+        streams = frame[records.stream_column]
         if streams.isna().any():
             missing = int(streams.isna().sum())
-            raise DataError(f"{path}: wanted a stream in every row of {records.stream!r}; {missing} have none")
+            raise DataError(f"{path}: wanted a stream in every row of {records.stream_column!r}; {missing} have none")
         streams = streams.astype(str)
     else:
         streams = pd.Series([file.given.stem] * len(frame))

@@ -47,7 +47,7 @@ class Wanted:
     @property
     def as_text(self) -> set[str]:
         """Columns that are compared as text, whatever they hold."""
-        return {self.records.stream, *(column for column, _ in self.where)} - {self.records.timestamp}
+        return {self.records.stream_column, *(column for column, _ in self.where)} - {self.records.timestamp}
 
     def may_hold(self, file: File) -> bool:
         """Whether any row of a file can meet the conditions, as far as its folders tell."""
@@ -70,7 +70,7 @@ class Wanted:
             raise DataError(f"{file.path}: wanted columns {missing}; it has {list(found)}")
         if self.labels is not None and self.labels not in found:
             raise DataError(f"{file.path}: --labels: wanted a column {self.labels!r}; it has {list(found)}")
-        stream = [self.records.stream] if self.records.stream in found else []
+        stream = [self.records.stream_column] if self.records.stream_column in found else []
         labels = [] if self.labels is None else [self.labels]
         return list(dict.fromkeys([*needed, *stream, *(column for column, _ in self.where), *labels]))
 
