@@ -92,9 +92,12 @@ def field_of(name: str, values: Sequence[Any]) -> Field:
     kind = _kind(there)
     distinct = len(set(map(str, there)))
     if kind in NUMERIC:
-        comma = kind == NUMBER_IN_TEXT and sum(_has_comma(text) for text in there) > 0.5 * sum(
-            not str(text).lstrip("+-").isdigit() for text in there
-        ) > 0
+        comma = (
+            kind == NUMBER_IN_TEXT
+            and sum(_has_comma(text) for text in there)
+            > 0.5 * sum(not str(text).lstrip("+-").isdigit() for text in there)
+            > 0
+        )
         numbers = np.array([_number(value, comma) for value in values], np.float64)
         times, unit = _times_of_numbers(values, numbers, kind)
         return Field(name, kind, n, len(there), distinct, example, numbers, None, times, unit, comma)

@@ -57,6 +57,16 @@ def movement(times_ns: Ints, group: Ints) -> Movement:
     return Movement(len(steps), *(float(np.sum(some)) / n for some in (steps > 0, steps == 0, steps < 0)))
 
 
+def evenness(times_ns: Ints, group: Ints) -> float:
+    """Share of the steps within groups that are about as long as the usual one."""
+    now, before = consecutive(group)
+    steps = np.abs(times_ns[now] - times_ns[before]).astype(np.float64)
+    if len(steps) < 8:
+        return 0.0
+    usual = float(np.median(steps))
+    return float(((steps > 0.75 * usual) & (steps < 1.25 * usual)).mean())
+
+
 def roughness(columns: Sequence[NDArray[np.float64]], group: Ints) -> float:
     """How far values jump within groups, against what they differ by at random: 0 smooth, 1 no better than chance."""
     now, before = consecutive(group)
@@ -108,7 +118,14 @@ _LATE_QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 
 
 def timing(
-    times_ns: Ints, stream: Ints, names: Sequence[str], run: Ints, *, equal: Ints | None = None, taken_ms: Ints
+    times_ns: Ints,
+    stream: Ints,
+    names: Sequence[str],
+    run: Ints,
+    *,
+    taken_ms: Ints,
+    equal: Ints | None = None,
+    metric: Ints | None = None,
 ) -> Timing:
     """When the readings of streams come.
 
@@ -117,8 +134,9 @@ def timing(
         stream: Code of each reading's stream.
         names: Of the codes.
         run: Readings of one run came one after another.
-        equal: One code for all readings that are equal in every field; None: not looked at.
         taken_ms: When the broker took the message; -1: not known.
+        equal: One code for all readings that are equal in every field; None: not looked at.
+        metric: What each reading is of, where each is of one metric: intervals are those of a metric then.
     """
     known = times_ns != NO_TIME
     times_ns, stream, run, taken_ms = times_ns[known], stream[known], run[known], taken_ms[known]
@@ -128,6 +146,8 @@ def timing(
         return Timing(0, 0, (0, 0, 0), (), 0, 0, None)
     group = codes_of(stream, run)
     late, late_by = _late(times_ns, group)
+    if metric is not None:
+        group = codes_of(group, metric[known])
     order = np.lexsort((times_ns, group))
     inside = group[order[1:]] == group[order[:-1]]
     steps = np.diff(times_ns[order])

@@ -26,7 +26,7 @@ _SCHEMAS = 16  # ids among the messages tried; more are no schema ids
 _PARTS = re.compile(r"(?:[^\\\s,=]|\\.)+(?:,(?:[^\\\s,=]|\\.)+=(?:[^\\\s,]|\\.)+)*")
 _PAIR = re.compile(r'((?:[^\\\s,=]|\\.)+)=("(?:[^"\\]|\\.)*"|[^\s,]+)')
 _LINE = re.compile(rf"({_PARTS.pattern})\s+({_PAIR.pattern}(?:,{_PAIR.pattern})*)(?:\s+(-?\d+))?\s*$")
-_NAMES = {
+NAMES = {
     "json": "JSON",
     "msgpack": "MessagePack",
     "influx": "Influx line protocol",
@@ -61,7 +61,7 @@ class Recognised:
 
     @property
     def title(self) -> str:
-        return _NAMES.get(self.format, self.format)
+        return NAMES.get(self.format, self.format)
 
 
 def recognise(sample: Sample, from_registry: FromRegistry | None = None) -> Recognised:
@@ -99,7 +99,7 @@ def recognise(sample: Sample, from_registry: FromRegistry | None = None) -> Reco
             documents.append(found)
             rows.append(row)
         else:
-            failed.append((row, f"no {_NAMES[best]}: {found}"))
+            failed.append((row, f"no {NAMES[best]}: {found}"))
     delimiter = getattr(read, "delimiter", "")
     return Recognised(
         best,
@@ -107,7 +107,7 @@ def recognise(sample: Sample, from_registry: FromRegistry | None = None) -> Reco
         rows,
         failed,
         empty,
-        f"{share:.0%} of the messages tried can be read as {_NAMES[best]}",
+        f"{share:.0%} of the messages tried can be read as {NAMES[best]}",
         columns=getattr(read, "columns", ()),
         delimiter=delimiter,
         has_header=bool(sample.columns),

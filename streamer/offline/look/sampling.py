@@ -42,6 +42,7 @@ class Sample:
     partitions: int = 1
     columns: Sequence[str] = ()  # of a text file with a header
     documents: Sequence[Mapping[str, object]] | None = None  # of a file that is no text: rows instead of bytes
+    runs: Sequence[int] = ()  # of documents
     is_file: bool = False
 
 

@@ -26,17 +26,18 @@ class Rows:
     inside: frozenset[str] = frozenset()  # names of fields inside the array; others stand beside it
 
 
-def flatten(documents: Sequence[Any], readings: str | None = None) -> Rows:
+def flatten(documents: Sequence[Any], readings: str | None = None, *, found: bool = True) -> Rows:
     """Rows of documents.
 
     Args:
         documents: Dicts or lists.
-        readings: Path of the array of readings; None: found where most documents have one.
+        readings: Path of the array of readings; None: see `found`.
+        found: Without a path, look where most documents have one; else a document is a reading.
 
     >>> flatten([{"id": "a", "values": [{"t": 1}, {"t": 2}]}]).rows
     [{'t': 1, 'id': 'a'}, {'t': 2, 'id': 'a'}]
     """
-    path = readings or _array(documents)
+    path = readings or (_array(documents) if found else None)
     rows: list[Mapping[str, Any]] = []
     document: list[int] = []
     inside: set[str] = set()
