@@ -11,7 +11,7 @@ wording   what is wrong with a setting, said to its author
 
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
-from streamer.config.loading import ENV_PREFIX, load
+from streamer.config.loading import ENV_PREFIX, load, load_kafka
 from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
     SECRET_KEYS,
@@ -41,4 +41,5 @@ __all__ = [
     "TimeConfig",
     "WindowConfig",
     "load",
+    "load_kafka",
 ]
