@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from streamer.config.calendars import sessions
 from streamer.config.section import Duration, Section
 from streamer.core.event_time.options import TimeOptions, parse_feature
+from streamer.core.sessions import Sessions
 
 ContextName = Literal["time-of-day", "day-of-week", "session-phase"]
 
@@ -92,5 +94,13 @@ class TimeConfig(Section):
 class SessionsConfig(Section):
     """Market hours: a closed market is neither silence nor a gap inside a window."""
 
-    calendar: str | None = None  # an exchange of exchange_calendars, such as XNYS; none: always open
+    calendar: str | None = None  # such as XNYS; of exchange_calendars, needs streamer[sessions]; none: always open
     outside: Literal["drop", "keep"] = "drop"  # readings outside of the sessions
+
+    def build(self) -> Sessions | None:
+        """The sessions, from the first to the last year that is known of the exchange.
+
+        Raises:
+            ValueError: There is no such calendar, or the package is missing.
+        """
+        return None if self.calendar is None else sessions(self.calendar, keep_outside=self.outside == "keep")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from streamer.config.section import Duration, Positive, Section
-from streamer.formats.json_objects import JsonOptions
+from streamer.formats import FormatOptions
 
 Format = Literal["json", "csv", "tsv", "msgpack", "avro", "json-schema", "protobuf", "influx", "remote-write-json"]
 
@@ -75,15 +75,28 @@ class RecordsConfig(Section):
         """Where the stream's name is: one field, or several joined."""
         return "/".join(self.stream)
 
-    def json_options(self) -> JsonOptions:
-        """What the decoder of messages needs."""
-        return JsonOptions(
+    def format_options(self, *, exact: bool = False) -> FormatOptions:
+        """What the decoder of messages needs.
+
+        Args:
+            exact: Values as 64-bit floats.
+        """
+        return FormatOptions(
             features=self.features,
-            stream=self.stream_column,
+            stream=self.stream,
             timestamp=self.timestamp,
             timestamp_unit=self.timestamp_unit,
             missing=self.missing,
             max_record_bytes=self.max_record_bytes,
             max_streams=self.max_streams,
             max_future_ns=int(self.max_future_s * 1e9),
+            format=self.format,
+            readings=self.readings,
+            metric=self.metric,
+            value=self.value,
+            sequence=self.sequence,
+            zero_is_missing=self.zero_is_missing,
+            columns=self.columns or None,
+            delimiter=self.delimiter,
+            exact=exact,
         )

@@ -26,6 +26,7 @@ from streamer.config.section import Positive, Section
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
+from streamer.formats import FormatOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
@@ -224,6 +225,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _can_be_built(self) -> Settings:
         self.time_options()
+        self.sessions.build()
         self.architecture()
         return self
 
@@ -236,6 +238,10 @@ class Settings(Section):
     def context(self) -> tuple[str, ...]:
         """Calendar features: inputs of the model that are not scored."""
         return self.time.context
+
+    def format_options(self) -> FormatOptions:
+        """What the decoder of messages needs."""
+        return self.records.format_options(exact=self.time.active)
 
     def time_options(self) -> TimeOptions:
         """What becomes of readings between decoding and windows.
@@ -270,6 +276,7 @@ class Settings(Section):
             features=self.features,
             fields=self.records.features,
             time=self.time_options(),
+            sessions=self.sessions.build(),
             window=window.length,
             patch=window.patch,
             budget_per_stream_per_week=alerting.budget_per_stream_per_week,

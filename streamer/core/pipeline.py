@@ -20,7 +20,7 @@ from models.detector import Detector
 from models.errors import ModelError, PolicyError
 from streamer.core import alerts
 from streamer.core.event_time.station import EventTime
-from streamer.core.events import ANOMALY, RESOLVE, Event
+from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
 from streamer.core.expiry import NOTHING_EXPIRED, Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
@@ -246,12 +246,18 @@ class Pipeline:
         return alerts.build(
             event,
             topic=self.options.topic,
-            stream=self.keys.names[event.code],
+            stream=self._subject(event),
             attributions=attributions,
             model_version=self.scorer.version,
             dashboard_url=self.options.dashboard_url,
             filled=float(filled[event.row]) if scored and filled is not None else 0.0,
         )
+
+    def _subject(self, event: Event) -> str:
+        """Whom an incident is about: a stream, or a whole partition as the logs call it."""
+        if event.scope == STREAM:
+            return self.keys.names[event.code]
+        return f"{self.options.topic}[{event.details['partition']}]"
 
 
 def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detector:
