@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK
+from streamer.cli.looking import init, inspect
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -206,6 +207,8 @@ def _list_models(registry: Registry) -> None:
 
 COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "demo": demo,
+    "inspect": inspect,
+    "init": init,
     "run": run,
     "check": check,
     "retrain": retrain,

@@ -9,7 +9,7 @@ wording   what is wrong with a setting, said to its author
 """
 
 from streamer.config.event_time import SessionsConfig, TimeConfig
-from streamer.config.loading import ENV_PREFIX, load
+from streamer.config.loading import ENV_PREFIX, load, load_kafka
 from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
     SECRET_KEYS,
@@ -38,4 +38,5 @@ __all__ = [
     "TimeConfig",
     "WindowConfig",
     "load",
+    "load_kafka",
 ]

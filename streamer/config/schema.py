@@ -76,6 +76,11 @@ class KafkaConfig(Section):
     def dlq_topic(self) -> str:
         return self.dead_letter_topic or f"{self.topic}.dlq"
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether every bootstrap server is on this machine."""
+        return all(map(_is_loopback, self.bootstrap_servers.split(",")))
+
     @field_validator("bootstrap_servers")
     @classmethod
     def _with_ports(cls, servers: str) -> str:
