@@ -21,6 +21,7 @@ from pydantic import (
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.section import Positive, Section
 from streamer.core import calendar
@@ -76,6 +77,11 @@ class KafkaConfig(Section):
     @property
     def dlq_topic(self) -> str:
         return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether every bootstrap server is on this machine."""
+        return all(map(_is_loopback, self.bootstrap_servers.split(",")))
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -216,6 +222,7 @@ class Settings(Section):
     records: RecordsConfig
     time: TimeConfig = TimeConfig()
     sessions: SessionsConfig = SessionsConfig()
+    files: FilesConfig = FilesConfig()
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.columns import Arrays
 from streamer.core.grouping import Groups, Ints, group
-from streamer.core.keyed_state import Arrays, KeyedState
+from streamer.core.keyed_state import KeyedState
 
 Float32 = NDArray[np.float32]
 

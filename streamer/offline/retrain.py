@@ -255,7 +255,14 @@ def _learn(settings: Settings, store: TrainingStore, start: Detector | None, dev
 
 def _read(settings: Settings, paths: Sequence[Path], where: Sequence[str]) -> Iterator[DataSet]:
     with progress("reading, MB", datafiles.size_of(paths) / 1e6) as advance:
-        yield from datafiles.pieces(paths, settings.records, where, lambda size: advance(size / 1e6))
+        yield from datafiles.pieces(
+            paths,
+            settings.records,
+            where,
+            lambda size: advance(size / 1e6),
+            files=settings.files,
+            exact=settings.time.active,
+        )
 
 
 def _require_same(settings: Settings, start: Detector, version: str) -> None:
