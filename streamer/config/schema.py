@@ -21,9 +21,11 @@ from pydantic import (
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.section import Positive, Section
+from streamer.core import calendar
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
@@ -77,6 +79,11 @@ class KafkaConfig(Section):
     @property
     def dlq_topic(self) -> str:
         return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether every bootstrap server is on this machine."""
+        return all(map(_is_loopback, self.bootstrap_servers.split(",")))
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -218,6 +225,7 @@ class Settings(Section):
     schema_registry: SchemaRegistryConfig = SchemaRegistryConfig()
     time: TimeConfig = TimeConfig()
     sessions: SessionsConfig = SessionsConfig()
+    files: FilesConfig = FilesConfig()
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
@@ -242,6 +250,8 @@ class Settings(Section):
     def _can_be_built(self) -> Settings:
         self.time_options()
         self.sessions.build()
+        if "session-phase" in self.context and self.sessions.calendar is None:
+            raise ValueError("time.context: session-phase needs the sessions of an exchange; set sessions.calendar")
         self.architecture()
         return self
 
@@ -275,6 +285,7 @@ class Settings(Section):
         """
         return Architecture(
             features=len(self.features),
+            context=calendar.width(self.context),
             window=self.window.length,
             patch=self.window.patch,
             hidden=self.model.hidden,
@@ -293,6 +304,7 @@ class Settings(Section):
             fields=self.records.features,
             time=self.time_options(),
             sessions=self.sessions.build(),
+            context=calendar.described(self.context, self.sessions.calendar),
             window=window.length,
             patch=window.patch,
             budget_per_stream_per_week=alerting.budget_per_stream_per_week,
