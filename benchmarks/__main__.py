@@ -28,8 +28,9 @@ import torch
 
 from benchmarks import training, workloads
 from models.detector import BATCH, Detector
+from streamer.connectors.kafka import RecordBatch
 from streamer.core.pipeline import Pipeline
-from streamer.formats.json_objects import JsonDecoder
+from streamer.formats import decoder_of
 
 AIMS = {
     "model / matmul": 0.70,
@@ -66,21 +67,21 @@ def measure(rounds: int) -> tuple[dict[str, float], dict[str, float]]:
     detector = workloads.detector()
     settings = workloads.settings()
     pipeline = Pipeline(settings.pipeline_options(), detector, "benchmark")
-    decoder = JsonDecoder.of(settings.records, pipeline.keys)
+    decoder = decoder_of(settings.format_options(), pipeline.keys)
     # At full load polls are full: `max_poll_records`, here some readings of every stream.
     a_poll = settings.kafka.max_poll_records // workloads.STREAMS
     readings_a_poll = a_poll * workloads.STREAMS
     steps = workloads.messages(workloads.WINDOW + (rounds + 1) * a_poll)
-    offsets, now = np.arange(readings_a_poll), np.full(readings_a_poll, 1 << 62)
+    offsets, stamps = np.arange(readings_a_poll), np.full(readings_a_poll, -1)
 
     def take_in(first: int) -> np.ndarray:
         messages = [message for step in steps[first : first + a_poll] for message in step]
         n = len(messages)
         began = time.perf_counter()
-        readings, rejects = decoder.decode(messages, [None] * n, partition=0, offsets=offsets[:n], now_ns=now[:n])
-        scores = pipeline.process(readings).scores.score
+        decoded = decoder.decode(RecordBatch("readings", 0, offsets[:n], stamps[:n], [None] * n, messages, [[]] * n))
+        scores = pipeline.process(decoded.readings).scores.score
         taken.append((time.perf_counter() - began) / n)
-        assert not rejects
+        assert not decoded.rejects
         return scores
 
     taken: list[float] = []

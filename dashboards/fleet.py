@@ -239,8 +239,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Records by outcome",
-                "consumed = windowed + duplicate + late + dead-lettered + rejected + replayed. The line is consumed; "
-                "the stack should reach it.",
+                "consumed + unpacked = windowed + duplicate + late + dead-lettered + rejected + replayed + ignored. "
+                "The line is consumed + unpacked; the stack should reach it.",
                 [
                     (f"sum(rate(streamer_records_windowed_total{{{JOB}}}[$__rate_interval]))", "windowed"),
                     (f"sum(rate(streamer_records_duplicate_total{{{JOB}}}[$__rate_interval]))", "duplicate"),
@@ -248,7 +248,12 @@ def build() -> dict[str, Any]:
                     (f"sum(rate(streamer_records_dead_lettered_total{{{JOB}}}[$__rate_interval]))", "dead-lettered"),
                     (f"sum(rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval]))", "rejected"),
                     (f"sum(rate(streamer_records_replayed_total{{{JOB}}}[$__rate_interval]))", "replayed"),
-                    (f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))", "consumed"),
+                    (f"sum(rate(streamer_records_ignored_total{{{JOB}}}[$__rate_interval]))", "ignored"),
+                    (
+                        f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))"
+                        f" + sum(rate(streamer_records_unpacked_total{{{JOB}}}[$__rate_interval]))",
+                        "consumed",
+                    ),
                 ],
                 unit="cps",
                 stacked=True,

@@ -2,6 +2,7 @@
 
     StreamerError
       ConfigError       stop: a setting is wrong (exit 78)
+      UsageError        stop: the command line is wrong (exit 64)
       BrokerError       stop or retry: the broker refuses or is away (exit 69)
         CommitFailed    the group moved on: rejoin, do not count the offset
         DeliveryFailed  a produced message was not acknowledged: do not commit
@@ -19,6 +20,10 @@ class StreamerError(Exception):
 
 class ConfigError(StreamerError):
     """A setting is missing or wrong; names the key, what was wanted and what came."""
+
+
+class UsageError(StreamerError):
+    """Options are right one by one and do not go together, or one holds what it cannot."""
 
 
 class BrokerError(StreamerError):

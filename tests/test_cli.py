@@ -192,7 +192,7 @@ def test_the_list_shows_what_is_current_what_was_and_what_never_was(
     assert [line.split("  ")[-1] for line in lines] == [*ends, "never promoted"]
 
 
-@pytest.mark.parametrize("arguments", [["promote"], ["promote", "../../etc"], ["rollback"], ["show"], ["show", "x"]])
+@pytest.mark.parametrize("arguments", [["promote", "../../etc"], ["rollback"], ["show"], ["show", "x"]])
 def test_a_bundle_that_is_not_there_exits_78(
     capsys: pytest.CaptureFixture[str], config: str, arguments: list[str]
 ) -> None:
@@ -202,7 +202,7 @@ def test_a_bundle_that_is_not_there_exits_78(
 
 
 def test_a_wrong_duration_is_refused(capsys: pytest.CaptureFixture[str], config: str) -> None:
-    assert run("retrain", "--config", config, "--from-kafka", "--since", "1w") == 78
+    assert run("retrain", "--config", config, "--from-kafka", "--since", "1w") == 64
 
     error = capsys.readouterr().err
     assert "wanted a duration such as 7d, 12h, 30m or 45s; got '1w'" in error
@@ -215,7 +215,7 @@ def test_a_wrong_duration_is_refused(capsys: pytest.CaptureFixture[str], config:
 def test_a_range_that_ends_before_it_begins_is_refused(
     capsys: pytest.CaptureFixture[str], config: str, since: str, until: str
 ) -> None:
-    assert run("retrain", "--config", config, "--from-kafka", "--since", since, "--until", until) == 78
+    assert run("retrain", "--config", config, "--from-kafka", "--since", since, "--until", until) == 64
 
     assert f"--since: wanted a time before --until; got --since {since} and --until {until}" in capsys.readouterr().err
 
@@ -224,7 +224,7 @@ def test_a_range_that_ends_before_it_begins_is_refused(
 def test_times_of_records_go_with_a_topic_not_with_files(
     capsys: pytest.CaptureFixture[str], config: str, option: str
 ) -> None:
-    assert run("retrain", "--config", config, "--data", "x", option, "1d") == 78
+    assert run("retrain", "--config", config, "--data", "x", option, "1d") == 64
 
     assert f"{option}: goes with --from-kafka" in capsys.readouterr().err
 
@@ -253,10 +253,10 @@ def test_a_broker_that_is_away_exits_69_and_says_so_in_one_sentence(
         (["models", "list", "v1", "--config", "x"], "for one bundle: streamer models show VERSION"),
     ],
 )
-def test_options_that_do_not_go_together_exit_78_before_anything_is_read(
+def test_options_that_do_not_go_together_exit_64_before_anything_is_read(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert run(*arguments) == 78
+    assert run(*arguments) == 64
 
     error = capsys.readouterr().err
     assert error.startswith("streamer: ")
@@ -327,3 +327,9 @@ def test_help_lists_the_commands_and_ends_with_examples(capsys: pytest.CaptureFi
     for command in ("demo", "run", "check", "retrain", "backtest", "replay", "simulate", "models"):
         assert f"\n    {command}" in text
     assert "streamer backtest --config streamer.yaml" in text
+
+
+def test_help_says_that_since_and_until_are_times_of_arrival(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("retrain", "--help") == 0
+
+    assert "records that arrived from then on, by the broker's clock" in " ".join(capsys.readouterr().out.split())

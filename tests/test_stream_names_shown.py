@@ -19,11 +19,12 @@ from streamer.core import alerts
 from streamer.core.events import ANOMALY, OPEN, Event
 from streamer.core.keyed_state import KeyedState
 from streamer.core.stream_names import valid_stream_name
-from streamer.formats.json_objects import JsonDecoder
+from streamer.formats import decoder_of
 from streamer.observability.logs import JsonFormatter
 from streamer.observability.metrics import Metrics
 from streamer.offline import backtest, replay
 from tests import tiny
+from tests.messages import batch
 from tests.observability.test_metrics import scrape, series, view
 
 NAMES = [
@@ -104,11 +105,9 @@ def test_a_name_survives_being_sent_and_read(name: str, stream: str) -> None:
     )
     streams = KeyedState()
 
-    _, rejects = JsonDecoder.of(settings.records, streams).decode(
-        [value], [key], partition=0, offsets=np.zeros(1, np.int64), now_ns=np.full(1, 2**62)
-    )
+    decoded = decoder_of(settings.format_options(), streams).decode(batch([value], [key]))
 
-    assert rejects == []
+    assert decoded.rejects == []
     assert streams.names == [name]
 
 

@@ -64,6 +64,8 @@ def _default(field: FieldInfo) -> str:
         return "none"
     if any(getattr(part, "func", None) is seconds for part in field.metadata):
         return f"`{duration_text(field.default)}`"
+    if isinstance(field.default, tuple):
+        return f"`{', '.join(field.default)}`" if field.default else "none"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
     return f"`{field.default}`"

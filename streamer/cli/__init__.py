@@ -23,7 +23,7 @@ from streamer.cli.exit_codes import (
     EXIT_OK,
     EXIT_USAGE,
 )
-from streamer.errors import BrokerError, ConfigError, DataError, StreamerError
+from streamer.errors import BrokerError, ConfigError, DataError, StreamerError, UsageError
 
 __all__ = ["EXIT_BROKER", "EXIT_CONFIG", "EXIT_DATA", "EXIT_INTERNAL", "EXIT_OK", "EXIT_USAGE", "main"]
 
@@ -49,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _code_of(error: Exception) -> int:
     from models.errors import ArtifactError, ModelError
 
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
     if isinstance(error, (ConfigError, ArtifactError)):
         return EXIT_CONFIG
     if isinstance(error, (DataError, ModelError)):

@@ -18,12 +18,14 @@ from typing import NoReturn
 from streamer import __version__
 from streamer.cli.exit_codes import EXIT_USAGE
 from streamer.core.durations import parse_duration
-from streamer.errors import ConfigError
+from streamer.errors import UsageError
 
 DESCRIPTION = "Detects anomalies in Kafka time series and raises alerts."
 EPILOG = """\
 examples:
   streamer demo
+  streamer inspect  --topic readings
+  streamer init     --topic readings --out streamer.yaml
   streamer check    --config streamer.yaml
   streamer retrain  --config streamer.yaml --data history.parquet
   streamer backtest --config streamer.yaml --data last-month.csv --out backtest/ --labels fault
@@ -36,7 +38,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of one command; `command` is its name. Leaves with exit code 64 if they are wrong.
 
     Raises:
-        ConfigError: They are right one by one and do not go together.
+        UsageError: They are right one by one and do not go together.
     """
     parser = _parser()
     given = sys.argv[1:] if arguments is None else arguments
@@ -69,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         return one
 
     _add_demo(add("demo", "try everything: embedded broker, simulated machines with faults, live alerts", config=False))
+    _add_inspect(
+        add("inspect", "show what the messages of a topic, or files, look like, and what settings fit", config=False)
+    )
+    _add_init(add("init", "write settings that fit a topic or files", config=False))
     add("run", "run the daemon")
     add("check", "check settings, bundle, broker, topics and permissions, without changing anything")
     _add_retrain(add("retrain", "train a model, make it current and print its version"))
@@ -79,6 +85,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
     return parser
+
+
+def _add_inspect(inspect: argparse.ArgumentParser) -> None:
+    _add_source(inspect)
+    inspect.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_init(init: argparse.ArgumentParser) -> None:
+    _add_source(init)
+    init.add_argument(
+        "--out", type=Path, default=Path("streamer.yaml"), metavar="FILE", help="to write (default streamer.yaml)"
+    )
+    init.add_argument("--yes", action="store_true", help="overwrite the file")
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """What to look at, and what to decide otherwise than found."""
+    parser.add_argument("--topic", metavar="T", help="input topic; messages from several places of it are read")
+    parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="look at files instead")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML; its section kafka is used")
+    parser.add_argument("--bootstrap-servers", metavar="LIST", help="host:port list (default: kafka.bootstrap_servers)")
+    parser.add_argument(
+        "--messages", type=_sample, default=3000, metavar="N", help="about how many to look at (default 3000)"
+    )
+    decide = parser.add_argument_group("decide instead of finding out")
+    decide.add_argument("--stream", type=_names, metavar="FIELD", help='that names the stream; "@key": the message key')
+    decide.add_argument("--timestamp", metavar="FIELD", help='with the event time; or "@kafka", "@header:NAME"')
+    decide.add_argument("--timestamp-unit", choices=["iso8601", "s", "ms", "us", "ns"], help="of the event time")
+    decide.add_argument("--features", type=_names, metavar="LIST", help="fields or metrics, joined by commas")
+    decide.add_argument("--metric", metavar="FIELD", help="that names the metric, if each message has one")
+    decide.add_argument("--value", metavar="FIELD", help="with the value of the metric")
+    decide.add_argument("--readings", metavar="FIELD", help='an array of readings; "@root": the message is one')
+    decide.add_argument("--grid", type=_duration, metavar="TIME", help="interval to work on, such as 10s; 0s: none")
+    decide.add_argument("--lateness", type=_duration, metavar="TIME", help="how long to wait for late readings")
+    decide.add_argument(
+        "--preset", choices=["sensor", "sensor-long", "ticks-trades", "ticks-quotes"], help="kind of data"
+    )
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
@@ -92,8 +135,14 @@ def _add_retrain(retrain: argparse.ArgumentParser) -> None:
     source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="train on CSV or Parquet files")
     source.add_argument("--from-kafka", action="store_true", help="train on the readings in the input topic")
     age = "an age such as 7d, 12h or 30m, or a time in ISO 8601"
-    retrain.add_argument("--since", metavar="WHEN", help=f"with --from-kafka: records from then on; {age}")
-    retrain.add_argument("--until", metavar="WHEN", help="with --from-kafka: records before then; as --since")
+    retrain.add_argument(
+        "--since",
+        metavar="WHEN",
+        help=f"with --from-kafka: records that arrived from then on, by the broker's clock; {age}",
+    )
+    retrain.add_argument(
+        "--until", metavar="WHEN", help="with --from-kafka: records that arrived before then; as --since"
+    )
     _add_where(retrain)
     retrain.add_argument("--no-promote", action="store_true", help="store the bundle without making it current")
     retrain.add_argument(
@@ -158,26 +207,31 @@ def _check_together(options: argparse.Namespace) -> None:
     if options.command == "retrain":
         for option in ("since", "until"):
             if getattr(options, option) is not None and not options.from_kafka:
-                raise ConfigError(f"--{option}: goes with --from-kafka; choose rows of files with --where")
+                raise UsageError(f"--{option}: goes with --from-kafka; choose rows of files with --where")
         if options.where and options.from_kafka:
-            raise ConfigError("--where: goes with --data; choose readings of the topic with --since")
+            raise UsageError("--where: goes with --data; choose readings of the topic with --since")
         _check_times(options)
+    elif options.command in ("inspect", "init"):
+        if options.command == "inspect" and options.topic is not None and options.data:
+            raise UsageError("inspect: wanted --topic or --data; got both")
+        if options.topic is None and not options.data and options.config is None:
+            raise UsageError(f"{options.command}: wanted --topic T, --data FILE, or --config FILE with kafka.topic")
     elif options.command == "simulate":
         if options.config is None and options.out is None:
-            raise ConfigError(
+            raise UsageError(
                 "simulate: wanted --config FILE to send readings to Kafka, or --out FILE to write them to a file; "
                 "got neither"
             )
     elif options.command == "models":
         if options.action == "promote" and options.version is None:
-            raise ConfigError("models promote: wanted a version; see `streamer models list`")
+            raise UsageError("models promote: wanted a version; see `streamer models list`")
         if options.action == "rollback" and options.version is not None:
-            raise ConfigError(
+            raise UsageError(
                 "models rollback: takes no version, it returns to the bundle that was current before; for a certain "
                 f"one: streamer models promote {options.version}"
             )
         if options.action == "list" and options.version is not None:
-            raise ConfigError("models list: takes no version; for one bundle: streamer models show VERSION")
+            raise UsageError("models list: takes no version; for one bundle: streamer models show VERSION")
 
 
 def _check_times(options: argparse.Namespace) -> None:
@@ -186,7 +240,7 @@ def _check_times(options: argparse.Namespace) -> None:
     since, until = options.since, options.until
     options.since, options.until = _moment("--since", since, now_s), _moment("--until", until, now_s)
     if None not in (options.since, options.until) and options.since >= options.until:
-        raise ConfigError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
+        raise UsageError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
 
 
 def _moment(option: str, text: str | None, now_s: float) -> float | None:
@@ -199,7 +253,7 @@ def _moment(option: str, text: str | None, now_s: float) -> float | None:
         try:
             moment = datetime.fromisoformat(text.strip())
         except ValueError:
-            raise ConfigError(f"{option}: {error}, or an ISO 8601 time such as 2026-01-31T08:00Z") from None
+            raise UsageError(f"{option}: {error}, or an ISO 8601 time such as 2026-01-31T08:00Z") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -230,6 +284,22 @@ def _positive(text: str) -> float:
 
 def _count(text: str) -> int:
     return int(_number("a whole number from 1 to 100000", int, lambda value: 1 <= value <= 100_000, text))
+
+
+def _sample(text: str) -> int:
+    wanted = "a whole number from 10 to 100000"
+    return int(_number(wanted, int, lambda value: 10 <= value <= 100_000, text))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _hours(text: str) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK
+from streamer.cli.looking import init, inspect
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -101,7 +102,14 @@ def backtest(options: Namespace) -> int:
     from streamer.offline import backtest as backtesting
 
     torch.set_num_threads(settings.model.threads)
-    data = datafiles.load(options.data, settings.records, options.where, options.labels)
+    data = datafiles.load(
+        options.data,
+        settings.records,
+        options.where,
+        options.labels,
+        files=settings.files,
+        exact=settings.time.active,
+    )
     detector, manifest = Registry(settings.model.directory).load(options.model)
     figures = backtesting.carry_out(
         settings,
@@ -129,7 +137,7 @@ def replay(options: Namespace) -> int:
     from streamer.offline import replay as replaying
 
     require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
-    data = datafiles.load(options.data, settings.records, options.where)
+    data = datafiles.load(options.data, settings.records, options.where, files=settings.files, as_sent=True)
     producer = connect_producer(settings.kafka)
     try:
         sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())
@@ -206,6 +214,8 @@ def _list_models(registry: Registry) -> None:
 
 COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "demo": demo,
+    "inspect": inspect,
+    "init": init,
     "run": run,
     "check": check,
     "retrain": retrain,

@@ -1,12 +1,18 @@
 """Settings: read once, frozen, handed in.
 
 schema    every setting, its default and its bounds
+records   the section on messages
+event_time  the sections on time and market hours
+files     the section on data files
 section   what the sections of the settings have in common
 loading   YAML file, environment and secret files, merged
 wording   what is wrong with a setting, said to its author
 """
 
-from streamer.config.loading import ENV_PREFIX, load
+from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
+from streamer.config.loading import ENV_PREFIX, load, load_kafka
+from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
     SECRET_KEYS,
     AlertingConfig,
@@ -14,7 +20,6 @@ from streamer.config.schema import (
     KafkaConfig,
     LogConfig,
     ModelConfig,
-    RecordsConfig,
     Settings,
     StateConfig,
     WindowConfig,
@@ -24,13 +29,17 @@ __all__ = [
     "ENV_PREFIX",
     "SECRET_KEYS",
     "AlertingConfig",
+    "FilesConfig",
     "HttpConfig",
     "KafkaConfig",
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",
+    "SessionsConfig",
     "Settings",
     "StateConfig",
+    "TimeConfig",
     "WindowConfig",
     "load",
+    "load_kafka",
 ]

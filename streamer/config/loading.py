@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from streamer.config.schema import SECRET_KEYS, Settings
+from streamer.config.schema import SECRET_KEYS, KafkaConfig, Settings
 from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
+_LISTS = {("records", "features"), ("records", "zero_is_missing"), ("records", "columns"), ("time", "context")}
 
 
 def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
@@ -34,6 +35,41 @@ def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
             in the file. One line for each fault: key, wanted, got, where from.
     """
     environ = dict(os.environ) if environ is None else environ
+    from_file = _without_secrets(path)
+    from_env, sources = _read_environment(environ)
+    merged = _merge(from_file, from_env)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(explain_all(error.errors(), path, sources)) from None
+    return _resolve_paths(settings, path.parent if path else Path())
+
+
+def load_kafka(path: Path | None, environ: dict[str, str] | None = None, **given: Any) -> KafkaConfig:
+    """The section `kafka` alone, where the others are yet to be found out.
+
+    Args:
+        path: YAML file, whose other sections are not looked at; or None.
+        environ: Environment; `os.environ` when None.
+        given: What the command line says, stronger than both.
+
+    Raises:
+        ConfigError: As `load`.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    from_env, sources = _read_environment(environ)
+    merged = _merge(_without_secrets(path), {"kafka": from_env.get("kafka", {})})
+    kafka = _merge(merged.get("kafka") or {}, {key: value for key, value in given.items() if value is not None})
+    whole = {"kafka": kafka, "records": {"features": ["any"]}}
+    try:
+        settings = Settings.model_validate(whole)
+    except ValidationError as error:
+        raise ConfigError(explain_all(error.errors(), path, sources)) from None
+    return _resolve_paths(settings, path.parent if path else Path()).kafka
+
+
+def _without_secrets(path: Path | None) -> dict[str, Any]:
+    """What the file says; a secret in it is refused."""
     from_file = _read_yaml(path) if path else {}
     for section, key in SECRET_KEYS:
         if isinstance(from_file.get(section), dict) and key in from_file[section]:
@@ -42,13 +78,7 @@ def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
                 f"{section}.{key}: secrets do not belong in {path}; set {variable}_FILE to a file that holds it, "
                 f"or {variable}"
             )
-    from_env, sources = _read_environment(environ)
-    merged = _merge(from_file, from_env)
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError(explain_all(error.errors(), path, sources)) from None
-    return _resolve_paths(settings, path.parent if path else Path())
+    return from_file
 
 
 class _Loader(yaml.SafeLoader):
@@ -108,7 +138,7 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
                 why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
                 raise ConfigError(f"{section}.{key}: wanted the name of a readable file in {name}; {why}") from None
         value: Any = text
-        if (section, key) == ("records", "features"):
+        if (section, key) in _LISTS:
             value = [part.strip() for part in text.split(",")]
         elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
             value = None

@@ -20,10 +20,15 @@ from pydantic import (
 )
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
-from streamer.config.section import Duration, Positive, Section
+from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
+from streamer.config.records import RecordsConfig
+from streamer.config.section import Positive, Section
+from streamer.core import calendar
+from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
-from streamer.formats.json_objects import JsonOptions
+from streamer.formats import FormatOptions
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
 
@@ -73,6 +78,11 @@ class KafkaConfig(Section):
     def dlq_topic(self) -> str:
         return self.dead_letter_topic or f"{self.topic}.dlq"
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether every bootstrap server is on this machine."""
+        return all(map(_is_loopback, self.bootstrap_servers.split(",")))
+
     @field_validator("bootstrap_servers")
     @classmethod
     def _with_ports(cls, servers: str) -> str:
@@ -104,54 +114,6 @@ class KafkaConfig(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"topic, alerts_topic, dead_letter_topic and scores_topic must differ; got {names}")
         return self
-
-
-class RecordsConfig(Section):
-    """Format of one message: a JSON object, one reading of one stream."""
-
-    stream: str = "stream"  # field with the stream's name; "@key" uses the message key
-    timestamp: str = "timestamp"  # field with the event time
-    timestamp_unit: Literal["iso8601", "s", "ms", "us", "ns"] = "iso8601"  # numbers are Unix time
-    features: Annotated[tuple[str, ...], Field(min_length=1, max_length=1024)]  # dots address nested fields
-    missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
-    max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead-lettered
-    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of more are rejected
-    stream_ttl: Duration = 604_800.0  # event time without readings, then a stream is forgotten: 7d, 12h; 0: never
-    max_future_s: Positive = 3600.0  # a reading further ahead of the broker's clock is dead-lettered
-
-    @field_validator("features")
-    @classmethod
-    def _distinct(cls, features: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(features)) < len(features):
-            raise ValueError(f"feature names must differ; got {list(features)}")
-        return features
-
-    @model_validator(mode="after")
-    def _apart(self) -> RecordsConfig:
-        names = [self.timestamp, *self.features] + ([] if self.stream == "@key" else [self.stream])
-        for name in names:
-            if not all(name.split(".")):
-                raise ValueError(f"wanted names of fields, or several joined by single dots (a.b); got {name!r}")
-        for i, name in enumerate(names):
-            for other in names[:i] + names[i + 1 :]:
-                if name == other or other.startswith(name + "."):
-                    raise ValueError(
-                        f"stream, timestamp and features must be different fields; got {name!r} and {other!r}"
-                    )
-        return self
-
-    def json_options(self) -> JsonOptions:
-        """What the decoder of messages needs."""
-        return JsonOptions(
-            features=self.features,
-            stream=self.stream,
-            timestamp=self.timestamp,
-            timestamp_unit=self.timestamp_unit,
-            missing=self.missing,
-            max_record_bytes=self.max_record_bytes,
-            max_streams=self.max_streams,
-            max_future_ns=int(self.max_future_s * 1e9),
-        )
 
 
 class WindowConfig(Section):
@@ -258,6 +220,9 @@ class Settings(Section):
 
     kafka: KafkaConfig = KafkaConfig()
     records: RecordsConfig
+    time: TimeConfig = TimeConfig()
+    sessions: SessionsConfig = SessionsConfig()
+    files: FilesConfig = FilesConfig()
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
@@ -267,8 +232,34 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Settings:
+        self.time_options()
+        self.sessions.build()
+        if "session-phase" in self.context and self.sessions.calendar is None:
+            raise ValueError("time.context: session-phase needs the sessions of an exchange; set sessions.calendar")
         self.architecture()
         return self
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the model sees: `time.features` if there are any, else the fields of the records."""
+        return tuple(self.time.features or ()) or self.records.features
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Calendar features: inputs of the model that are not scored."""
+        return self.time.context
+
+    def format_options(self) -> FormatOptions:
+        """What the decoder of messages needs."""
+        return self.records.format_options(exact=self.time.active)
+
+    def time_options(self) -> TimeOptions:
+        """What becomes of readings between decoding and windows.
+
+        Raises:
+            ValueError: `time` asks for fields that the records do not have.
+        """
+        return self.time.options(self.records.features, self.records.zero_is_missing)
 
     def architecture(self) -> Architecture:
         """The network that window, features and model describe.
@@ -277,7 +268,8 @@ class Settings(Section):
             ShapeError: They do not fit together; a `ValueError`, so pydantic reports it.
         """
         return Architecture(
-            features=len(self.records.features),
+            features=len(self.features),
+            context=calendar.width(self.context),
             window=self.window.length,
             patch=self.window.patch,
             hidden=self.model.hidden,
@@ -292,7 +284,11 @@ class Settings(Section):
         window, alerting = self.window, self.alerting
         return PipelineOptions(
             topic=self.kafka.topic,
-            features=self.records.features,
+            features=self.features,
+            fields=self.records.features,
+            time=self.time_options(),
+            sessions=self.sessions.build(),
+            context=calendar.described(self.context, self.sessions.calendar),
             window=window.length,
             patch=window.patch,
             budget_per_stream_per_week=alerting.budget_per_stream_per_week,

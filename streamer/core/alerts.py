@@ -14,7 +14,36 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.events import OPEN, RESOLVE, SILENCE, Event, alert_id, incident_id, severity
+from streamer.core.events import (
+    ANOMALY,
+    CORRECTED,
+    CROSSED_BOOK,
+    EXPIRED,
+    LOCKED_BOOK,
+    OPEN,
+    POWER_OF_TEN,
+    RESOLVE,
+    SEQUENCE_GAP,
+    SILENCE,
+    STALE_QUOTE,
+    STREAM,
+    TOPIC,
+    Detail,
+    Event,
+    alert_id,
+    incident_id,
+    severity,
+)
+
+# Kinds that have no score: a book that makes no sense or a slip of the comma misleads whoever trades on it.
+_SEVERITY = {
+    SILENCE: "warning",
+    CROSSED_BOOK: "critical",
+    LOCKED_BOOK: "warning",
+    POWER_OF_TEN: "critical",
+    STALE_QUOTE: "warning",
+    SEQUENCE_GAP: "warning",
+}
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -32,9 +61,9 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     alert_id: str
     incident_id: str
     event: str  # open | update | resolve
-    kind: str  # anomaly | silence
+    kind: str  # anomaly | silence | crossed_book | locked_book | power_of_ten | stale_quote | sequence_gap
     severity: str  # info | warning | critical
-    stream: str
+    stream: str  # or topic[partition], or the topic, as scope says
     onset: str
     time: str
     score: float
@@ -44,6 +73,9 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     summary: str
     dashboard: str | None
     filled: float = 0.0  # fraction of the window's values that were missing and filled in
+    scope: str = STREAM  # stream | partition | topic
+    reason: str | None = None  # on resolve: quiet | expired | corrected
+    details: dict[str, Detail] = {}  # figures of a rule or of a silence: bid, ask, streams
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
@@ -76,7 +108,7 @@ def build(
         incident_id=incident,
         event=event.event,
         kind=event.kind,
-        severity="warning" if event.kind == SILENCE else severity(event.peak),
+        severity=severity(event.peak) if event.kind == ANOMALY else _SEVERITY[event.kind],
         stream=stream,
         onset=iso(event.onset_ns),
         time=iso(event.at_ns),
@@ -87,6 +119,9 @@ def build(
         summary=_summary(event, stream, attributions, filled),
         dashboard=_link(dashboard_url, stream, event) if dashboard_url else None,
         filled=round(filled, 4),
+        scope=event.scope,
+        reason=event.why,
+        details=dict(event.details),
     )
 
 
@@ -137,17 +172,17 @@ def duration(ns: int) -> str:
 def _summary(event: Event, stream: str, attributions: Sequence[Attribution], filled: float) -> str:
     """What the operator reads first: which stream, since when, how far above the line, which feature."""
     lasted, since = duration(event.at_ns - event.onset_ns), _say(event.onset_ns)
-    if event.expired and event.kind == SILENCE:
-        return f"{stream} has sent nothing since {since} and is no longer monitored; incident closed."
-    if event.expired:
+    if event.kind == SILENCE:
+        return _silence(event, stream, lasted, since)
+    if event.kind != ANOMALY:
+        return _rule(event, stream, lasted, since)
+    if event.reason == EXPIRED:
         return (
             f"{stream} has stopped sending and is no longer monitored; incident closed, "
             f"anomalous since {since}, {_peak(event.peak)}."
         )
-    if event.kind == SILENCE:
-        if event.event == RESOLVE:
-            return f"{stream} is sending again after {lasted} of silence."
-        return f"{stream} has been silent since {since} while other streams keep sending."
+    if event.reason == CORRECTED:
+        return f"{stream}: late readings have corrected the scores since {since}; incident withdrawn."
     if event.event == RESOLVE:
         return f"{stream} is back to normal after {lasted}; {_peak(event.peak)}."
     state = "has been anomalous" if event.event == OPEN else "is worsening; anomalous"
@@ -158,6 +193,68 @@ def _summary(event: Event, stream: str, attributions: Sequence[Attribution], fil
     if filled:
         text += f" ({max(filled, 0.01):.0%} of the window's values were missing and filled in)"
     return text + "."
+
+
+def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
+    details = event.details
+    if event.scope == TOPIC:
+        if event.event == RESOLVE:
+            return f"Records of {stream} are coming again after {lasted}."
+        return f"Nothing has come from the whole of {stream} since {since}."
+    if event.scope != STREAM and "streams" not in details:
+        if event.event == RESOLVE:
+            return f"Readings of {stream} are coming again after {lasted} without any."
+        return f"{stream} brought no reading at all from {since} on, while the market was open."
+    if event.scope != STREAM:
+        if event.reason == EXPIRED:
+            return f"The streams of {stream} that fell silent at {since} are no longer monitored; incident closed."
+        if event.event == RESOLVE:
+            return (
+                f"Most of the {details['streams']} streams of {stream} that had fallen silent are sending again after "
+                f"{lasted}; {details['missing']} are not."
+            )
+        return (
+            f"{details['streams']} of {details['active']} streams of {stream} fell silent together at {since}: "
+            f"{details['names']}."
+        )
+    if event.reason == EXPIRED:
+        return f"{stream} has sent nothing since {since} and is no longer monitored; incident closed."
+    if event.event == RESOLVE:
+        return f"{stream} is sending again after {lasted} of silence."
+    return f"{stream} has been silent since {since} while other streams keep sending."
+
+
+def _rule(event: Event, stream: str, lasted: str, since: str) -> str:
+    """A fault that needs no model, and the figures that show it."""
+    says = {name: f"{value:.10g}" if isinstance(value, float) else str(value) for name, value in event.details.items()}
+    if event.reason == EXPIRED:
+        return f"{stream} has stopped sending and is no longer monitored; {_RULE_NAMES[event.kind]} incident closed."
+    if event.event == RESOLVE:
+        over = "no further numbers are missing" if event.kind == SEQUENCE_GAP else f"{_RULE_NAMES[event.kind]} is over"
+        return f"{stream}: {over} after {lasted}."
+    if event.kind in (CROSSED_BOOK, LOCKED_BOOK):
+        word, relation = ("crossed", "above") if event.kind == CROSSED_BOOK else ("locked", "equal to")
+        return f"{stream}: the book has been {word} since {since}: bid {says['bid']} is {relation} ask {says['ask']}."
+    if event.kind == POWER_OF_TEN:
+        return (
+            f"{stream}: {says['field']} {says['observed']} is {says['factor']} times its recent level "
+            f"{says['level']}, since {since}: a slip of the decimal point?"
+        )
+    if event.kind == STALE_QUOTE:
+        return f"{stream}: the quote has not changed since {since} while others of its partition move."
+    return (
+        f"{stream}: {says['missing']} sequence numbers are missing before {says['number']}; "
+        f"wanted {says['wanted']} next, since {since}."
+    )
+
+
+_RULE_NAMES = {
+    CROSSED_BOOK: "the crossed book",
+    LOCKED_BOOK: "the locked book",
+    POWER_OF_TEN: "the slip of the decimal point",
+    STALE_QUOTE: "the stale quote",
+    SEQUENCE_GAP: "the sequence gap",
+}
 
 
 def _peak(peak: float) -> str:

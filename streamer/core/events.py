@@ -1,15 +1,22 @@
 """Events of an incident, their ids and severity.
 
-Produced by `incidents` and `silence`, worded by `alerts`. Pure; no state, no arrays.
+Produced by `incidents`, `silence` and `rules`, worded by `alerts`. Pure; no state, no arrays.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 ANOMALY, SILENCE = "anomaly", "silence"
+CROSSED_BOOK, LOCKED_BOOK, POWER_OF_TEN = "crossed_book", "locked_book", "power_of_ten"
+STALE_QUOTE, SEQUENCE_GAP = "stale_quote", "sequence_gap"
+RULE_KINDS = (CROSSED_BOOK, LOCKED_BOOK, POWER_OF_TEN, STALE_QUOTE, SEQUENCE_GAP)
+KINDS = (ANOMALY, SILENCE, *RULE_KINDS)
 OPEN, UPDATE, RESOLVE = "open", "update", "resolve"
+QUIET, EXPIRED, CORRECTED = "quiet", "expired", "corrected"  # why an incident resolves
+STREAM, PARTITION, TOPIC = "stream", "partition", "topic"  # what an incident is about
 
 WARNING_FROM, CRITICAL_FROM = 1.5, 3.0  # peak score
 
@@ -29,16 +36,26 @@ def alert_id(incident: str, event: str, at_ns: int) -> str:
     return hashlib.sha256("\0".join((incident, event, str(at_ns))).encode()).hexdigest()[:32]
 
 
+Detail = float | int | str
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to one incident."""
 
     event: str  # OPEN, UPDATE or RESOLVE
-    kind: str  # ANOMALY or SILENCE
-    code: int  # stream
+    kind: str  # one of KINDS
+    code: int  # stream; NO_STREAM where the incident is of a whole partition
     onset_ns: int  # first anomalous reading; last reading before a silence
     at_ns: int  # event time of the reading that triggered it
     score: float  # of that reading; 0 for silence
     peak: float  # highest score of the incident so far
     row: int  # the reading of the batch that triggered it
-    expired: bool = False  # resolved because the stream exceeded its time to live
+    reason: str = ""  # resolved because: QUIET (what was wrong is over), EXPIRED (time to live), CORRECTED (late data)
+    scope: str = STREAM  # or PARTITION
+    details: Mapping[str, Detail] = field(default_factory=dict)  # figures that the alert tells, by name
+
+    @property
+    def why(self) -> str | None:
+        """Why it resolved; None while it is open."""
+        return (self.reason or QUIET) if self.event == RESOLVE else None

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.events import ANOMALY, OPEN, RESOLVE, UPDATE, Event
+from streamer.core.columns import Arrays
+from streamer.core.events import ANOMALY, EXPIRED, OPEN, RESOLVE, UPDATE, Event
 from streamer.core.grouping import Ints, group
-from streamer.core.keyed_state import Arrays, KeyedState
+from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
 
 
@@ -162,7 +163,7 @@ class Incidents:
         self._state.reach(codes)
         t = self._columns
         return [
-            Event(RESOLVE, ANOMALY, code, int(t["onset_ns"][code]), at, 0.0, float(t["peak"][code]), row, expired=True)
+            Event(RESOLVE, ANOMALY, code, int(t["onset_ns"][code]), at, 0.0, float(t["peak"][code]), row, EXPIRED)
             for code, row, at in zip(codes.tolist(), rows.tolist(), times_ns.tolist(), strict=True)
             if t["open"][code]
         ]

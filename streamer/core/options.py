@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from models.scoring.alert_line import AlertPolicy
+from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
+from streamer.core.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,10 @@ class PipelineOptions:
     features: tuple[str, ...]
     window: int  # readings
     patch: int  # readings
+    fields: tuple[str, ...] = ()  # features of the readings as sent; `features` are those the model sees
+    time: TimeOptions = field(default_factory=TimeOptions)
+    sessions: Sessions | None = None  # market hours; None: always open
+    context: tuple[str, ...] = ()  # calendar inputs that follow the features, as `calendar.described` names them
     budget_per_stream_per_week: float = 1.0  # false incidents that the alert line allows
     stride: int = 1  # readings between two windows of a stream
     max_gap_ns: int | None = None  # a longer step resets a stream's window; None: never

@@ -21,12 +21,19 @@ class Readings:
 
     stream: NDArray[np.int64]  # (n,) code, an index into the decoder's `names`
     time_ns: NDArray[np.int64]  # (n,) event time, ns since 1970 UTC
-    values: NDArray[np.float32]  # (n, features) raw units
+    values: NDArray[np.floating[Any]]  # (n, features) raw units; 64 bits as sent where bars are made of them, else 32
     partition: NDArray[np.int64]  # (n,)
     offset: NDArray[np.int64]  # (n,)
+    sequence: NDArray[np.int64] | None = None  # (n,) the sender's sequence numbers
 
     def __len__(self) -> int:
         return len(self.stream)
+
+    @classmethod
+    def empty(cls, features: int) -> Readings:
+        """No readings."""
+        none = np.empty(0, np.int64)
+        return cls(none, none, np.empty((0, features), np.float32), none, none)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Readings]) -> Readings:
@@ -34,12 +41,19 @@ class Readings:
         if len(parts) == 1:
             return parts[0]
         columns = ("stream", "time_ns", "values", "partition", "offset")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+        sequences = [part.sequence for part in parts if part.sequence is not None]
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        return cls(**joined, sequence=np.concatenate(sequences) if len(sequences) == len(parts) else None)
 
     def take(self, where: NDArray[Any] | slice) -> Readings:
         """The rows an index array or mask names."""
         return Readings(
-            self.stream[where], self.time_ns[where], self.values[where], self.partition[where], self.offset[where]
+            self.stream[where],
+            self.time_ns[where],
+            self.values[where],
+            self.partition[where],
+            self.offset[where],
+            None if self.sequence is None else self.sequence[where],
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.events import OPEN, RESOLVE, SILENCE, Event
+from streamer.core.events import EXPIRED, OPEN, RESOLVE, SILENCE, Event
 from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
@@ -69,7 +69,7 @@ class SilenceWatch:
         """Resolve the silences of streams that are no longer tracked; see `Incidents.close`."""
         since_ns = self._columns["since_ns"]
         return [
-            Event(RESOLVE, SILENCE, code, int(since_ns[code]), at, 0.0, 0.0, row, expired=True)
+            Event(RESOLVE, SILENCE, code, int(since_ns[code]), at, 0.0, 0.0, row, EXPIRED)
             for code, row, at in zip(codes.tolist(), rows.tolist(), times_ns.tolist(), strict=True)
             if since_ns[code] != NEVER
         ]

@@ -7,6 +7,7 @@ alert ids, which are made of times, are the same. Not inside: where the times co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 NS_PER_UNIT = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 LATEST_NS = 7_258_118_400_000_000_000  # 2200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK_WORDS = frozenset({"now", "today"})
 
 Times = tuple[NDArray[np.int64], NDArray[np.bool_]]
@@ -68,6 +70,36 @@ def times_of_floats(numbers: NDArray[np.float64], unit: str) -> Times:
     per = NS_PER_UNIT[unit]
     bad = ~((numbers >= 0) & (numbers < LATEST_NS / per))
     return np.round(np.where(bad, 0.0, numbers) * (per / 1000.0)).astype(np.int64) * 1000, bad
+
+
+def times_of_anything(raw: Sequence[Any], unit: str) -> Times:
+    """Times of values of any kind: a `datetime` is a time by itself, text and numbers are read in `unit`.
+
+    What is neither, or not what the unit says, is no time.
+    """
+    kinds = set(map(type, raw))
+    if kinds <= ({str} if unit == "iso8601" else {int, float}) and not (unit == "ns" and float in kinds):
+        return times_of(raw, unit)
+    times, bad = np.zeros(len(raw), np.int64), np.ones(len(raw), bool)
+    own = [i for i, value in enumerate(raw) if isinstance(value, datetime)]
+    if own:
+        times[own], bad[own] = times_of_datetimes([raw[i] for i in own])
+    wanted: tuple[type, ...] = (str,) if unit == "iso8601" else (int,) if unit == "ns" else (int, float)
+    rest = [i for i, value in enumerate(raw) if type(value) in wanted]
+    if rest:
+        times[rest], bad[rest] = times_of([raw[i] for i in rest], unit)
+    return times, bad
+
+
+def times_of_datetimes(raw: Sequence[datetime]) -> Times:
+    """Times of `datetime` objects; those without a zone are UTC.
+
+    >>> times_of_datetimes([datetime(1970, 1, 1, 0, 0, 0, 5), datetime(1969, 1, 1)])
+    (array([5000,    0]), array([False,  True]))
+    """
+    since = [(stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)) - _EPOCH for stamp in raw]
+    numbers = [(gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds for gone in since]
+    return times_of_integers(np.array(numbers, np.int64), "us")
 
 
 def _one_by_one(raw: Sequence[Any], unit: str) -> Times:

@@ -77,6 +77,12 @@ class Metrics:
             "records_replayed_total",
             "Records reprocessed to rebuild state; nothing is published for them, and no other counter includes them.",
         )
+        self.records_unpacked = counter(
+            "records_unpacked_total", "Readings beyond the first one of records that hold several."
+        )
+        self.records_ignored = counter(
+            "records_ignored_total", "Readings with nothing that is configured: other metrics, or no value at all."
+        )
         self.filled_values = counter("filled_values_total", "Missing values of readings, filled in for scoring.")
         self.windows_sparse = counter("windows_sparse_total", "Windows not scored because too many values are missing.")
         self.windows_scored = counter("windows_scored_total", "Windows scored.")

@@ -43,8 +43,8 @@ def encode(data: DataSet, settings: Settings) -> list[tuple[bytes, bytes]]:
     for code, stamp, row in zip(data.stream.tolist(), stamps, data.values.tolist(), strict=True):
         name = data.names[code]
         message: dict[str, Any] = {}
-        if records.stream != "@key":
-            _put(message, records.stream, name)
+        if records.stream_column != "@key":
+            _put(message, records.stream_column, name)
         _put(message, records.timestamp, stamp)
         for feature, value in zip(records.features, row, strict=True):
             # NaN becomes null. So would infinity, but that is a fault, not a gap: it goes as what no reader takes.

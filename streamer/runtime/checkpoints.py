@@ -134,6 +134,8 @@ class Checkpoints:
         for partition in partitions:
             self._positions[partition].saved_offset = self._positions[partition].next_offset
             self._positions[partition].committed = offsets[partition]
+            if self._store is not None:
+                self._store.acknowledge(partition, self._positions[partition].next_offset)
         self._metrics.commits.inc(len(partitions))
         self._metrics.last_commit.set(self._clock())
         return True

@@ -16,7 +16,7 @@ from streamer.connectors.kafka import connect_consumer, connect_producer
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError
-from streamer.formats.json_objects import JsonDecoder
+from streamer.formats import decoder_of
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.intake import Intake
@@ -109,7 +109,7 @@ class Connection:
         self.intake = Intake(
             self.positions,
             pipeline=pipeline,
-            decoder=JsonDecoder.of(settings.records, pipeline.keys),
+            decoder=decoder_of(settings.format_options(), pipeline.keys),
             publisher=publisher,
             metrics=metrics,
             clock=clock,

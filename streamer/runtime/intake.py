@@ -12,8 +12,7 @@ import numpy as np
 from streamer.connectors.kafka import RecordBatch
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
-from streamer.formats.json_objects import JsonDecoder
-from streamer.formats.rejects import Reject
+from streamer.formats import Decoded, Decoder
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
@@ -36,7 +35,7 @@ class Intake:
         positions: Positions,
         *,
         pipeline: Pipeline,
-        decoder: JsonDecoder,
+        decoder: Decoder,
         publisher: Publisher,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -47,23 +46,21 @@ class Intake:
     def take_in(self, polled: Sequence[RecordBatch]) -> None:
         """Deal with one poll."""
         self._pipeline.sweep()
+        held = [batch for batch in polled if batch.partition in self._positions]  # others were revoked meanwhile
+        # All of the poll before any of it is processed: a schema that cannot be had now must leave no half behind.
+        decoded = [self._decode(batch, self._positions[batch.partition].publish_from) for batch in held]
         live: list[Readings] = []
-        for batch in polled:
-            position = self._positions.get(batch.partition)
-            if position is None:
-                continue  # revoked while the poll was under way
+        for batch, (silent, replayed, found) in zip(held, decoded, strict=True):
             self._metrics.records_consumed.inc(len(batch))
-            silent = int(np.searchsorted(batch.offsets, position.publish_from))
-            if silent:
+            if replayed is not None:
                 self._metrics.records_replayed.inc(silent)
-                readings, _ = self._decode(batch.rows(slice(0, silent)))
-                self._pipeline.process(readings)
-            if silent < len(batch):
-                loud = batch.rows(slice(silent, None))
-                readings, rejects = self._decode(loud)
-                self._publisher.dead_letter(loud, rejects)
-                live.append(readings)
-            position.next_offset = int(batch.offsets[-1]) + 1
+                self._pipeline.process(replayed.readings)
+            if found is not None:
+                self._publisher.dead_letter(batch.rows(slice(silent, None)) if silent else batch, found.rejects)
+                self._metrics.records_unpacked.inc(found.extra)
+                self._metrics.records_ignored.inc(found.ignored)
+                live.append(found.readings)
+            self._positions[batch.partition].next_offset = int(batch.offsets[-1]) + 1
         if live:
             self._publisher.publish(self._pipeline.process(Readings.concatenate(live)))
             newest_ms = max(int(batch.timestamps_ms[-1]) for batch in polled)
@@ -71,7 +68,11 @@ class Intake:
                 self._metrics.event_to_score.observe(max(0.0, self._clock() - newest_ms / 1000))
         self._metrics.last_record.set(self._clock())
 
-    def _decode(self, batch: RecordBatch) -> tuple[Readings, list[Reject]]:
-        return self._decoder.decode(
-            batch.values, batch.keys, partition=batch.partition, offsets=batch.offsets, now_ns=batch.taken_ns()
+    def _decode(self, batch: RecordBatch, publish_from: int) -> tuple[int, Decoded | None, Decoded | None]:
+        """How many records come before `publish_from`, what they hold, and what the rest holds."""
+        silent = int(np.searchsorted(batch.offsets, publish_from))
+        replayed = self._decoder.decode(batch.rows(slice(0, silent))) if silent else None
+        found = (
+            self._decoder.decode(batch.rows(slice(silent, None)) if silent else batch) if silent < len(batch) else None
         )
+        return silent, replayed, found

@@ -216,9 +216,11 @@ def _why_not(snapshot: Snapshot, committed: int | None, first: int, end: int, re
     if not first <= snapshot.offset <= end:
         return f"its offset {snapshot.offset} is outside the log, {first}..{end}"
     then, now = snapshot.committed, -1 if committed is None else committed
-    if (then is None and -1 < now < snapshot.offset) or (then is not None and now < then):
+    moved_since = now < snapshot.offset and (snapshot.acknowledged or (then is None and now > -1))
+    if moved_since or (then is not None and now < then):
         # Moved back by a person, or the topic is another one under the same name.
-        return f"the group's offset was {-1 if then is None else then} when it was written and is {committed} now"
+        was = snapshot.offset if snapshot.acknowledged else -1 if then is None else then
+        return f"the group's offset was {was} when it was written and is {committed} now"
     behind = (committed or 0) - snapshot.offset
     if behind > replay_records:
         # Another replica had the partition for long; to read all that again takes longer than to warm up.

@@ -2,6 +2,7 @@
 
     <directory>/<topic>-<partition>.snapshot          newest
     <directory>/<topic>-<partition>.snapshot.1        the one before
+    <directory>/<topic>-<partition>.committed         offset of the newest snapshot whose commit was acknowledged
 
 A file is safetensors (columns) with a JSON header (offset, stream names, digest of the
 settings that shape the state). No pickle. Not inside: what is in a snapshot (`core.keyed_state`), when to write
@@ -10,6 +11,7 @@ one (`checkpoints`), how a file is written whole (`models.store.files`).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import zlib
@@ -39,6 +41,7 @@ class Snapshot:
     offset: int
     state: ExportedState  # of the partition's streams
     committed: int | None = None  # the group's offset when this was written
+    acknowledged: bool = False  # the commit that follows a snapshot was seen to succeed
 
 
 def shape_of(settings: Settings) -> str:
@@ -96,6 +99,15 @@ class SnapshotStore:
         except OSError as error:
             raise StateError(f"{path}: could not write a snapshot; {error.strerror}") from None
 
+    def acknowledge(self, partition: int, offset: int) -> None:
+        """Note that the commit after the snapshot at `offset` succeeded.
+
+        Without the note a group moved back by hand looks like a crash between snapshot and commit. It is not worth an
+        fsync, nor a failed checkpoint: where it is lost, the crash is assumed.
+        """
+        with contextlib.suppress(OSError):
+            self._acknowledged(partition).write_text(str(offset))
+
     def remove_stale(self) -> list[Path]:
         """Remove the unfinished files of processes that are gone; those of living replicas stay."""
         return remove_stale(self.directory, untouched_s=UNTOUCHED_S)
@@ -115,6 +127,15 @@ class SnapshotStore:
 
     def _path(self, partition: int) -> Path:
         return self.directory / f"{self.topic}-{partition}.snapshot"
+
+    def _acknowledged(self, partition: int) -> Path:
+        return self.directory / f"{self.topic}-{partition}.committed"
+
+    def _is_acknowledged(self, partition: int, offset: int) -> bool:
+        try:
+            return self._acknowledged(partition).read_bytes() == str(offset).encode()
+        except OSError:
+            return False
 
     def _read(self, path: Path, partition: int) -> Snapshot:
         content = path.read_bytes()
@@ -144,6 +165,10 @@ class SnapshotStore:
             columns = load_columns(body)
         except (safetensors.SafetensorError, ValueError) as error:
             raise StateError(f"{path}: {error}") from None
-        committed = meta.get("committed")
-        state = ExportedState(columns, meta["values"])
-        return Snapshot(int(meta["offset"]), state, None if committed is None else int(committed))
+        committed, offset = meta.get("committed"), int(meta["offset"])
+        return Snapshot(
+            offset,
+            ExportedState(columns, meta["values"]),
+            None if committed is None else int(committed),
+            self._is_acknowledged(partition, offset),
+        )

@@ -69,7 +69,7 @@ def test_an_alert_is_summarised_in_one_sentence(event: str, kind: str, sentence:
     ],
 )
 def test_an_incident_of_a_stream_past_its_time_to_live_is_not_called_back_to_normal(kind: str, sentence: str) -> None:
-    event = Event(RESOLVE, kind, 0, ONSET, ONSET + 7 * 24 * 60 * MINUTE, 0.0, 2.0, 0, expired=True)
+    event = Event(RESOLVE, kind, 0, ONSET, ONSET + 7 * 24 * 60 * MINUTE, 0.0, 2.0, 0, "expired")
 
     alert = alerts.build(
         event, topic="readings", stream="pump-1", attributions=[], model_version="v", dashboard_url=None

@@ -337,7 +337,7 @@ def test_a_stream_gone_for_its_time_to_live_is_forgotten_and_its_incidents_resol
         ("a", "silence", "resolve"),
     ]
     gone_ns = tiny.START_NS + (LENGTH - 1 + 7 * 24 + 1) * 60 * MINUTE_NS  # the first reading beyond seven days
-    assert {event.at_ns for event in outcome.events if event.expired} == {gone_ns}
+    assert {event.at_ns for event in outcome.events if event.reason == "expired"} == {gone_ns}
     assert outcome.expired == 1
     made.sweep()
     assert made.keys.codes == {"b": b}

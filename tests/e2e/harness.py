@@ -332,8 +332,9 @@ class Scrape(dict[str, float]):
 
     def accounted(self) -> float:
         """Records whose fate is known; equals `streamer_records_consumed_total`."""
-        fates = ("windowed", "duplicate", "late", "dead_lettered", "rejected", "replayed")
-        return sum(self.total(f"streamer_records_{fate}_total") for fate in fates)
+        fates = ("windowed", "duplicate", "late", "dead_lettered", "rejected", "replayed", "ignored")
+        found = sum(self.total(f"streamer_records_{fate}_total") for fate in fates)
+        return found - self.total("streamer_records_unpacked_total")
 
 
 class _Running:

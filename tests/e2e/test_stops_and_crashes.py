@@ -87,6 +87,7 @@ def test_what_a_crash_between_two_steps_leaves_behind_is_made_good(world: World,
         assert snapshot is not None
         assert snapshot.committed is not None
         site.commit({0: snapshot.committed})
+        newest.with_suffix(".committed").unlink()
     elif lost == "newest snapshot":
         newest.write_bytes(newest.read_bytes()[:-1])
     else:
@@ -123,7 +124,9 @@ def test_a_group_moved_back_by_hand_reads_and_tells_again(world: World, new_site
     site = new_site()
     if site.broker.kind == "embedded":
         pytest.skip("the embedded broker takes commits from members of the group alone")
-    with DaemonThread(site):
+    with DaemonThread(site) as daemon:
+        # The newest snapshot may then be written while the group stands where it will be moved back to.
+        wait_until(lambda: daemon.metrics()["streamer_commits_total"] == 1, "the commit of where it began")
         site.send(world.live)
         site.wait_until_done()
     told = site.alerts()

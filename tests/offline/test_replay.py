@@ -14,9 +14,10 @@ from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import Headers
 from streamer.core.keyed_state import KeyedState
 from streamer.errors import DeliveryFailed
-from streamer.formats.json_objects import JsonDecoder
+from streamer.formats import decoder_of
 from streamer.offline import replay
 from tests import tiny
+from tests.messages import batch
 
 UNITS = ["iso8601", "s", "ms", "us", "ns"]
 
@@ -60,16 +61,10 @@ def round_trip(some: DataSet, records: RecordsConfig) -> DataSet:
     settings = tiny.settings(records=records.model_dump())
     messages = replay.encode(some, settings)
     streams = KeyedState(some.names)
-    decoder = JsonDecoder.of(records, streams)
-    n = len(messages)
-    readings, rejects = decoder.decode(
-        [value for _, value in messages],
-        [key for key, _ in messages],
-        partition=0,
-        offsets=np.arange(n),
-        now_ns=np.full(n, 2**62),
-    )
-    assert rejects == []
+    decoder = decoder_of(records.format_options(), streams)
+    decoded = decoder.decode(batch([value for _, value in messages], [key for key, _ in messages]))
+    readings = decoded.readings
+    assert decoded.rejects == []
     return DataSet(streams.names, readings.stream, readings.time_ns, readings.values.astype(np.float64))
 
 
@@ -116,18 +111,12 @@ def test_the_key_is_the_stream_and_a_hole_is_null() -> None:
 def test_a_hole_is_filled_and_infinity_is_refused() -> None:
     settings = tiny.settings(records={"missing": "fill"})
     some = data([0, 1000, 2000], [(1.5, np.nan), (np.inf, 1), (-np.inf, np.nan)])
-    decoder = JsonDecoder.of(settings.records, KeyedState(some.names))
+    decoder = decoder_of(settings.format_options(), KeyedState(some.names))
 
-    readings, rejects = decoder.decode(
-        [value for _, value in replay.encode(some, settings)],
-        [None] * 3,
-        partition=0,
-        offsets=np.arange(3),
-        now_ns=np.full(3, 2**62),
-    )
+    decoded = decoder.decode(batch([value for _, value in replay.encode(some, settings)]))
 
-    assert np.array_equal(readings.values, [[1.5, np.nan]], equal_nan=True)
-    assert [(reject.row, reject.reason) for reject in rejects] == [(1, "schema"), (2, "schema")]
+    assert np.array_equal(decoded.readings.values, [[1.5, np.nan]], equal_nan=True)
+    assert [(reject.row, reject.reason) for reject in decoded.rejects] == [(1, "schema"), (2, "schema")]
 
 
 def test_everything_is_sent_and_acknowledged_though_the_producer_fills_up() -> None:

@@ -77,14 +77,16 @@ def partitions_of(
     )
 
 
-def saved(store: SnapshotStore, detector: Detector, partitions: Sequence[int], *, offset: int = 40) -> None:
+def saved(
+    store: SnapshotStore, detector: Detector, partitions: Sequence[int], *, offset: int = 40, committed: int = 40
+) -> None:
     """Snapshots of partitions with one stream each, written with `VERSION`."""
     pipeline = Pipeline(tiny.settings().pipeline_options(), detector, VERSION)
     for partition in partitions:
         code = pipeline.keys.add(f"s{partition}")
         times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(offset)]
         pipeline.process(tiny.readings([code] * offset, times, tiny.wave(offset), partitions=[partition] * offset))
-        store.write(partition, Snapshot(offset, pipeline.export_partition(partition), committed=offset))
+        store.write(partition, Snapshot(offset, pipeline.export_partition(partition), committed=committed))
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -116,6 +118,22 @@ def test_a_bundle_in_use_is_not_loaded_again(tiny_detector: Detector, tmp_path: 
     assert bundles.loaded == []
     assert offsets.sought == {0: 40}
     assert np.array_equal(pipeline.keys.held(), [0])
+
+
+@pytest.mark.parametrize(("acknowledged", "begin"), [(True, 0), (False, 40)])
+def test_a_group_back_where_its_newest_snapshot_found_it_was_moved_unless_the_commit_never_came(
+    tiny_detector: Detector, tmp_path: Path, acknowledged: bool, begin: int
+) -> None:
+    store = SnapshotStore(tmp_path, "readings", "s1")
+    saved(store, tiny_detector, [0], committed=0)
+    if acknowledged:
+        store.acknowledge(0, 40)
+    pipeline, positions = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION), Positions()
+
+    partitions_of(pipeline, store, Bundles({}), Offsets({0: 0}), positions).assigned([0])
+
+    # Moved back by hand, all is read and told again; after a crash before the commit nothing is told twice.
+    assert (positions[0].next_offset, positions[0].publish_from) == (begin, begin)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from streamer.connectors.kafka import connect_range_reader
 from streamer.connectors.kafka.interface import RangeReader, RecordBatch
 from streamer.core.keyed_state import KeyedState
 from streamer.errors import DataError
-from streamer.formats.json_objects import JsonDecoder
+from streamer.formats import decoder_of
 from streamer.formats.rejects import SCHEMA, Reject
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _MOST_NAMES = 10_000_000
 
 ShowProgress = Callable[[str, float], AbstractContextManager[Callable[[float], None]]]
-_ABSENT = re.compile(r"missing required field|got `null`")
+_ABSENT = re.compile(r"is missing|got null")
 _SAMPLE = 120  # characters
 
 
@@ -91,7 +91,6 @@ class TopicReader:
             reader.close()
 
     def _read(self, reader: RangeReader) -> Iterator[DataSet]:
-        records = self._settings.records
         bounds = reader.bounds()
         ranges = _ranges(reader, bounds, self._time_range)
         exact = ranges is not None
@@ -104,20 +103,15 @@ class TopicReader:
         total = sum(max(0, end - first) for first, end in ranges.values())
         streams = KeyedState()
         # The limit is on streams held at once; over a long range, names come and go.
-        decoder = JsonDecoder(dataclasses.replace(records.json_options(), max_streams=_MOST_NAMES), streams)
+        decoder = decoder_of(dataclasses.replace(self._settings.format_options(), max_streams=_MOST_NAMES), streams)
         taken = seen = 0
         with self._show_progress("reading the topic", total) as advance:
             for batch in reader.read(ranges):
                 advance(len(batch))
                 batch = _within(batch, self._time_range)
-                readings, rejects = decoder.decode(
-                    batch.values,
-                    batch.keys,
-                    partition=batch.partition,
-                    offsets=batch.offsets,
-                    now_ns=batch.taken_ns(),
-                )
-                self._rejects.add(batch, rejects)
+                decoded = decoder.decode(batch)
+                readings = decoded.readings
+                self._rejects.add(batch, decoded.rejects)
                 if not exact and len(batch):
                     self._ends[batch.partition] = int(batch.offsets[-1]) + 1
                 seen += len(batch)

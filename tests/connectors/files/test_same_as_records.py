@@ -17,8 +17,9 @@ from streamer.connectors import files as datafiles
 from streamer.connectors.files import DataSet
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import Readings
-from streamer.formats.json_objects import JsonDecoder
+from streamer.formats import decoder_of
 from streamer.offline.replay import encode
+from tests.messages import batch
 
 MIDNIGHT_NS = 1_704_067_200_000_000_000
 SECONDS = st.floats(1.6e9, 1.8e9) | st.integers(1_600_000_000, 1_800_000_000).map(float)
@@ -30,12 +31,9 @@ def settings(unit: str) -> Settings:
 
 def live(records: RecordsConfig, messages: Sequence[bytes]) -> Readings:
     """What the daemon reads."""
-    n = len(messages)
-    readings, rejects = JsonDecoder.of(records, KeyedState()).decode(
-        messages, [None] * n, partition=0, offsets=np.arange(n), now_ns=np.full(n, 2**62)
-    )
-    assert not rejects
-    return readings
+    decoded = decoder_of(records.format_options(), KeyedState()).decode(batch(messages))
+    assert not decoded.rejects
+    return decoded.readings
 
 
 @hypothesis.given(st.lists(SECONDS, min_size=1, max_size=8))

@@ -1,0 +1,125 @@
+"""A sample of messages -> a `Look`: its format, its fields, what is what, and when readings come.
+
+Pure apart from the registry that `from_registry` may ask. Not inside: where messages come from (`sampling`), what is
+printed (`report`), what a configuration makes of them (`examining`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import DataError
+from streamer.offline.look.choosing import KAFKA, KEY, Chosen, Wanted, choose
+from streamer.offline.look.features import Features, choose_features
+from streamer.offline.look.fields import NO_TIME, Field, field_of, profile
+from streamer.offline.look.movement import Timing, codes_of, timing
+from streamer.offline.look.recognising import FromRegistry, Recognised, recognise
+from streamer.offline.look.sampling import Message, Sample
+from streamer.offline.look.shapes import Rows, flatten
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a sample looks like."""
+
+    sample: Sample
+    recognised: Recognised
+    rows: Rows
+    fields: Mapping[str, Field]
+    pseudo: Mapping[str, Field]  # key, broker's time, headers
+    chosen: Chosen
+    features: Features
+    timing: Timing
+    run: Ints  # of each row
+
+
+def look(
+    sample: Sample,
+    wanted: Wanted | None = None,
+    *,
+    readings: str | None = None,
+    from_registry: FromRegistry | None = None,
+) -> Look:
+    """What the messages of a sample look like.
+
+    Args:
+        sample: The messages.
+        wanted: What the user has decided.
+        readings: Path of the array of readings in a message; None: found.
+        from_registry: Decodes messages by their schema.
+
+    Raises:
+        DataError: There is nothing that could be recognised.
+    """
+    wanted = wanted or Wanted()
+    recognised = recognise(sample, from_registry)
+    if not recognised.documents:
+        first = recognised.failed[0][1] if recognised.failed else "no message"
+        why = recognised.why or f"they are no JSON, MessagePack, Influx line protocol, CSV or TSV; one begins {first}"
+        raise DataError(f"{sample.origin}: the messages cannot be read: {why}")
+    rows = flatten(recognised.documents, readings)
+    if not rows.rows:
+        raise DataError(
+            f"{sample.origin}: wanted readings in {rows.readings!r}; it is empty in every message looked at"
+        )
+    message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
+    fields = profile(rows.rows)
+    messages = sample.messages
+    if messages:
+        run = np.array([messages[i].run for i in message], np.int64)
+        taken_ms = np.array([messages[i].taken_ms for i in message], np.int64)
+        pseudo = {} if sample.is_file else _pseudo([messages[i] for i in message])
+    else:
+        run = np.asarray(sample.runs or np.zeros(len(sample.documents or ())), np.int64)[message]
+        taken_ms, pseudo = np.full(len(message), -1, np.int64), {}
+    chosen = choose(fields, run, wanted, pseudo)
+    features = choose_features(fields, chosen, run, wanted)
+    every = {**fields, **pseudo}
+    times = every[chosen.timestamp].times_ns if chosen.timestamp in every else None
+    if times is None:
+        times = np.full(len(message), NO_TIME)
+    equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows])
+    metric = None if chosen.metric is None else fields[chosen.metric.name].texts
+    when = timing(
+        times,
+        chosen.group,
+        chosen.names,
+        run,
+        taken_ms=taken_ms,
+        equal=equal,
+        metric=None if metric is None else codes_of(metric),
+    )
+    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run)
+
+
+def _pseudo(messages: Sequence[Message]) -> dict[str, Field]:
+    """What stands beside the values: the key, the broker's time, headers."""
+    found = {KEY: field_of(KEY, [_text(message.key) for message in messages])}
+    taken = [message.taken_ms if message.taken_ms > 0 else None for message in messages]
+    found[KAFKA] = field_of(KAFKA, taken)
+    names = dict.fromkeys(name for message in messages[:200] for name, _ in message.headers)
+    for name in list(names)[:20]:
+        values = [_header(message, name) for message in messages]
+        found[f"@header:{name}"] = field_of(f"@header:{name}", values)
+    return {name: field for name, field in found.items() if field.present}
+
+
+def _header(message: Message, name: str) -> Any:
+    for header, value in message.headers:
+        if header == name:
+            return _text(value)
+    return None
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None

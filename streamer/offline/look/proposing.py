@@ -1,0 +1,232 @@
+"""A `Look` -> the settings that fit it, each with what was seen.
+
+Not inside: how they are written (`writing`). The presets under `examples/` are made the same way by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamer.core.durations import duration_text
+from streamer.offline.look.features import QUOTES, SENSOR_LONG, TRADES
+from streamer.offline.look.looking import Look
+
+_NICE_S = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
+    14400, 21600, 43200, 86400,
+)  # fmt: skip
+_TICK_GRIDS_S = (10, 30, 60, 300, 900)
+_PER_BAR = 2.0  # ticks of a stream in a bar, at least
+_LATEST_S = 3600.0  # lateness that is proposed at most
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key, and what was seen that makes it so."""
+
+    key: str
+    value: Any
+    seen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What the user has decided about time; None: found."""
+
+    grid_s: float | None = None
+    lateness_s: float | None = None
+    preset: str | None = None
+
+
+Proposal = Mapping[str, Sequence[Setting]]
+"""Settings by section, in the order in which they are written."""
+
+
+def propose(seen: Look, decided: Decided | None = None) -> Proposal:
+    """The settings that fit what was seen."""
+    decided = decided or Decided()
+    kind = decided.preset or seen.features.kind
+    grid_s, grid_why = _grid(seen, kind, decided)
+    return {
+        "records": _records(seen, bars=bool(grid_s)),
+        "time": _time(seen, kind, grid_s, grid_why, decided),
+        "window": _window(seen, grid_s),
+    }
+
+
+def plain(proposal: Proposal) -> dict[str, dict[str, Any]]:
+    """The settings without what was seen."""
+    return {name: {one.key: one.value for one in settings} for name, settings in proposal.items() if settings}
+
+
+def _records(seen: Look, *, bars: bool) -> list[Setting]:
+    chosen, features, recognised = seen.chosen, seen.features, seen.recognised
+    found = [Setting("format", _format(seen), recognised.why)]
+    if recognised.columns and not recognised.has_header:
+        found.append(Setting("columns", list(recognised.columns), "made-up names: there is no header"))
+    if recognised.delimiter not in ("", ",") and recognised.format == "csv":
+        found.append(Setting("delimiter", recognised.delimiter))
+    if seen.rows.readings is not None:
+        found.append(Setting("readings", seen.rows.readings, _several(seen)))
+    if chosen.stream:
+        names = f"{seen.timing.streams} seen, such as {', '.join(name for name, _ in seen.timing.largest[:3])}"
+        stream = chosen.stream[0] if len(chosen.stream) == 1 else list(chosen.stream)
+        found.append(Setting("stream", stream, f"{names}; {chosen.stream_why}"))
+    if chosen.timestamp is not None:
+        found.append(Setting("timestamp", chosen.timestamp, chosen.timestamp_why))
+        found.append(Setting("timestamp_unit", chosen.timestamp_unit, _example(seen)))
+    if chosen.metric is not None and chosen.value is not None:
+        found.append(Setting("metric", chosen.metric.name, chosen.metric.why))
+        found.append(Setting("value", chosen.value.name, chosen.value.why))
+    if features.sequence is not None and features.kind in (TRADES, QUOTES):
+        found.append(Setting("sequence", features.sequence.name, features.sequence.why))
+    found.append(Setting("features", [feature.name for feature in features.taken]))
+    zero = [feature.name for feature in features.taken if feature.zero_is_missing]
+    if zero:
+        found.append(Setting("zero_is_missing", zero, "0 far from all other values"))
+    if chosen.metric is None and (zero or any(feature.coverage < 0.999 for feature in features.taken)):
+        least = min(features.taken, key=lambda feature: feature.coverage)
+        why = (
+            f"{least.name} is in {least.coverage:.1%} of readings" if least.coverage < 0.999 else "see zero_is_missing"
+        )
+        found.append(Setting("missing", "fill", why))
+    return found
+
+
+def _format(seen: Look) -> str:
+    return "json" if seen.recognised.format == "parquet" else seen.recognised.format
+
+
+def _several(seen: Look) -> str:
+    return f"{len(seen.rows.rows) / max(1, len(seen.recognised.documents)):.3g} readings in a message"
+
+
+def _example(seen: Look) -> str:
+    field = {**seen.fields, **seen.pseudo}.get(str(seen.chosen.timestamp))
+    return "" if field is None else f"such as {field.example}"
+
+
+def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided) -> list[Setting]:
+    lateness, why = _lateness(seen, decided)
+    found = [Setting("lateness", duration_text(lateness), why)]
+    if not grid_s:
+        return found
+    found.append(Setting("grid", duration_text(grid_s), grid_why))
+    features = _expressions(seen, kind)
+    if features:
+        found.append(Setting("features", features))
+    else:
+        found.append(Setting("aggregate", "mean", "of the readings in one step"))
+    return found
+
+
+def _expressions(seen: Look, kind: str) -> dict[str, str]:
+    """`time.features`: of ticks as their preset has them; of sensors only if there are counters."""
+    roles = seen.features.roles or {}
+    if kind == TRADES and "price" in roles:
+        price, size = roles["price"], roles["size"]
+        return {
+            "return": f"last({price}) | log_return",
+            "range": f"range({price})",
+            "volume": f"sum({size}) | log1p",
+            "trades": "count | log1p",
+        }
+    if kind == QUOTES and "bid" in roles:
+        bid, ask = roles["bid"], roles["ask"]
+        found = {"return": f"mid({bid}, {ask}) | log_return", "spread": f"spread({bid}, {ask})"}
+        if "bid_size" in roles and "ask_size" in roles:
+            found["imbalance"] = f"imbalance({roles['bid_size']}, {roles['ask_size']})"
+        return found | {"quotes": "count | log1p"}
+    if any(feature.counter for feature in seen.features.taken):
+        return {
+            feature.name: f"last({feature.name}) | rate" if feature.counter else f"mean({feature.name})"
+            for feature in seen.features.taken
+        }
+    return {}
+
+
+def _grid(seen: Look, kind: str, decided: Decided) -> tuple[float, str]:
+    """Seconds of a step of the grid, and why; 0 for none."""
+    timing = seen.timing
+    if decided.grid_s is not None:
+        return decided.grid_s, "as you said"
+    usual = timing.interval_s
+    if usual is None:
+        return 0.0, ""
+    if kind in (TRADES, QUOTES):
+        span_s = max(1e-9, (timing.last_ns - timing.first_ns) / 1e9)
+        # Of a sample from several places, the span is that of all places, the readings only those looked at.
+        share = min(1.0, len(seen.sample.messages or seen.rows.rows) / max(1, seen.sample.total))
+        a_second = timing.per_stream[1] / share / span_s
+        grid = next((grid for grid in _TICK_GRIDS_S if a_second * grid >= _PER_BAR), _TICK_GRIDS_S[-1])
+        return float(grid), f"ticks come when they come: about {a_second * grid:.3g} of a stream in a bar"
+    if kind == SENSOR_LONG:
+        return nice(usual), f"each metric of a stream comes every {say(usual)}, with times of its own"
+    if not timing.regular:
+        low, high = dict(timing.interval_quantiles_s)[0.1], dict(timing.interval_quantiles_s)[0.9]
+        return nice(usual), f"irregular: usually {say(usual)}, from {say(low)} to {say(high)} (10 % to 90 %)"
+    if timing.same_time > 0.01:
+        return nice(usual), f"{timing.same_time:.1%} of readings have the time of another one of their stream"
+    if any(feature.counter for feature in seen.features.taken):
+        return nice(usual), "the rate of a counter is that of a step"
+    return 0.0, ""
+
+
+def nice(seconds: float) -> float:
+    """The usual interval nearest to a measured one; the measured one where none is near.
+
+    >>> nice(59.7), nice(7.0)
+    (60, 7.0)
+    """
+    best = min(_NICE_S, key=lambda one: abs(math.log(one / seconds)))
+    return best if abs(math.log(best / seconds)) < 0.12 else max(0.001, round(seconds, 3))
+
+
+def _lateness(seen: Look, decided: Decided) -> tuple[float, str]:
+    timing = seen.timing
+    if decided.lateness_s is not None:
+        return decided.lateness_s, "as you said"
+    if not timing.late:
+        return 0.0, f"none of {timing.readings} readings was older than its stream's newest"
+    worst, most = timing.lateness_s(1.0), timing.lateness_s(0.99)
+    seen_late = f"{timing.late:.1%} of readings are late, half of them by {say(timing.lateness_s(0.5))}"
+    if worst > _LATEST_S:
+        held = next((q for q in (0.999, 0.99, 0.9, 0.5) if timing.lateness_s(q) <= _LATEST_S), None)
+        if held is None:
+            return 0.0, f"{seen_late}, more than it pays to wait for: they are left out"
+        return _above(timing.lateness_s(held)), f"{seen_late}, the latest by {say(worst)}: those are left out"
+    return _above(1.2 * worst), f"{seen_late}, 99 % by at most {say(most)}, the latest by {say(worst)}"
+
+
+def _above(seconds: float) -> float:
+    return next((one for one in _NICE_S if one >= seconds), math.ceil(seconds))
+
+
+def _window(seen: Look, grid_s: float) -> list[Setting]:
+    """Shorter windows where there is little to train on."""
+    timing = seen.timing
+    step = grid_s or timing.interval_s or 0.0
+    steps = (timing.last_ns - timing.first_ns) / 1e9 / step if step else float(timing.per_stream[1])
+    unit = f"steps of {say(grid_s)}" if grid_s else "readings"
+    for length, patch, least in ((64, 8, 500), (32, 4, 200)):
+        if steps >= least:
+            return [
+                Setting("length", length, f"{unit}; about {steps:.0f} of each stream seen"),
+                Setting("patch", patch),
+            ]
+    return [
+        Setting("length", 16, f"{unit}; only about {steps:.0f} of each stream seen: take 64 when there are more"),
+        Setting("patch", 4),
+    ]
+
+
+def say(seconds: float) -> str:
+    """A measured duration, to three figures.
+
+    >>> say(59.98765), say(0.01234), say(5400)
+    ('60s', '0.0123s', '90m')
+    """
+    return duration_text(float(f"{seconds:.3g}")) if seconds >= 0.0001 else f"{seconds:.3g}s"

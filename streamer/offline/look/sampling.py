@@ -1,0 +1,114 @@
+"""Some messages from several places of a topic, or of files: enough to see what they look like.
+
+A topic is read by offset, outside any group, and nothing is committed. Messages of one run stood one after another:
+only within a run does their order say anything. Not inside: what the messages mean (`recognising`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import connect_range_reader
+from streamer.connectors.kafka.interface import RangeReader, RecordBatch
+
+USUAL = 3000  # messages of one look
+_LEAST = 50  # messages of one run
+_PLACES = 3  # the first, those in the middle, the newest
+_PARTITIONS = 24  # looked at, of a topic that has more
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, and where it stood."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    taken_ms: int = -1  # when the broker took it; -1: not known
+    partition: int = 0
+    offset: int = 0
+    run: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Messages in the order of their runs."""
+
+    origin: str  # "topic readings"
+    messages: Sequence[Message]
+    total: int  # messages there are, as far as offsets tell
+    partitions: int = 1
+    columns: Sequence[str] = ()  # of a text file with a header
+    documents: Sequence[Mapping[str, object]] | None = None  # of a file that is no text: rows instead of bytes
+    runs: Sequence[int] = ()  # of documents
+    is_file: bool = False
+
+
+def sample_topic(
+    config: KafkaConfig, wanted: int = USUAL, bounds: Mapping[int, tuple[int, int]] | None = None
+) -> Sample:
+    """Messages from the beginning, the middle and the end of every partition.
+
+    Args:
+        config: Connection and topic.
+        wanted: About how many.
+        bounds: Offsets to stay within; None: all there are.
+
+    Raises:
+        BrokerError: The topic is not there, or cannot be read.
+    """
+    reader = connect_range_reader(config)
+    try:
+        found = dict(bounds) if bounds is not None else reader.bounds()
+        held = {partition: (first, end) for partition, (first, end) in found.items() if end > first}
+        messages = list(_read(reader, places(held, wanted)))
+    finally:
+        reader.close()
+    total = sum(end - first for first, end in held.values())
+    return Sample(f"topic {config.topic}", messages, total, len(found))
+
+
+def places(held: Mapping[int, tuple[int, int]], wanted: int) -> list[dict[int, tuple[int, int]]]:
+    """Which offsets to read: a list of ranges by partition, read one after another.
+
+    >>> places({0: (0, 100)}, 3000)
+    [{0: (0, 100)}]
+    >>> places({0: (0, 10_000)}, 300)
+    [{0: (0, 100)}, {0: (4950, 5050)}, {0: (9900, 10000)}]
+    """
+    if sum(end - first for first, end in held.values()) <= wanted:
+        return [dict(held)] if held else []
+    chosen = sorted(held)
+    if len(chosen) > _PARTITIONS:
+        chosen = [chosen[round(i * (len(chosen) - 1) / (_PARTITIONS - 1))] for i in range(_PARTITIONS)]
+    size = max(_LEAST, wanted // (_PLACES * len(chosen)))
+    runs: list[dict[int, tuple[int, int]]] = [{} for _ in range(_PLACES)]
+    for partition in chosen:
+        first, end = held[partition]
+        if end - first <= _PLACES * size:
+            runs[0][partition] = (first, end)
+            continue
+        for place, run in enumerate(runs):
+            begin = first + (end - first - size) * place // (_PLACES - 1)
+            run[partition] = (begin, begin + size)
+    return [run for run in runs if run]
+
+
+def _read(reader: RangeReader, runs: Sequence[Mapping[int, tuple[int, int]]]) -> Iterator[Message]:
+    number = 0
+    for ranges in runs:
+        batches: dict[int, list[RecordBatch]] = {}
+        for batch in reader.read(ranges):
+            batches.setdefault(batch.partition, []).append(batch)
+        for partition in sorted(batches):
+            for batch in batches[partition]:
+                yield from _messages(batch, number)
+            number += 1
+
+
+def _messages(batch: RecordBatch, run: int) -> Iterator[Message]:
+    columns = (batch.values, batch.keys, batch.headers, batch.timestamps_ms.tolist(), batch.offsets.tolist())
+    for value, key, headers, taken_ms, offset in zip(*columns, strict=True):
+        yield Message(value, key, headers, taken_ms, batch.partition, offset, run)

@@ -1,0 +1,160 @@
+"""A proposal as a commented YAML file that the other commands take as it stands.
+
+Not inside: what is proposed (`proposing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streamer.config import KafkaConfig, Settings
+from streamer.errors import DataError, UsageError
+from streamer.offline.look.features import Features
+from streamer.offline.look.looking import Look
+from streamer.offline.look.proposing import Proposal, Setting, plain
+
+_WIDTH = 118
+_SECRET = ("sasl_password", "ssl_key_password")
+
+
+def document(seen: Look, proposal: Proposal, kafka: KafkaConfig, *, asked: str) -> str:
+    """The text of the file.
+
+    Args:
+        seen: What the settings come from.
+        proposal: The settings.
+        kafka: Connection and topic.
+        asked: The command line, for the first comment.
+
+    Raises:
+        DataError: There is no feature, or nothing that names the stream or the time; says what to do.
+    """
+    check_complete(seen)
+    timing, features = seen.timing, seen.features
+    lines = [
+        f"# Made by `{asked}` from {len(seen.rows.rows)} readings of {seen.sample.origin}"
+        + (f" ({seen.sample.total} messages)." if seen.sample.total > len(seen.sample.messages) else "."),
+        f"# {seen.recognised.title}, {features.kind}: {features.kind_why}.",
+        f"# Change what you know better; `streamer check` says whether it still fits. {timing.streams} stream(s) seen.",
+        "",
+        *_section("kafka", _kafka(kafka)),
+        *_section("records", proposal["records"]),
+        *_left_out(features),
+        *_section("time", proposal["time"]),
+        *_section("window", proposal["window"]),
+        *_section("model", [Setting("directory", "bundles", "beside this file")]),
+        *_section("state", [Setting("directory", "state", "snapshots, from which a restart resumes")]),
+    ]
+    text = "\n".join(lines) + "\n"
+    Settings.model_validate(plain(proposal))  # a fault here is ours
+    return text
+
+
+def check_complete(seen: Look) -> None:
+    """Refuse to write what cannot work.
+
+    Raises:
+        DataError: Says which field is missing, and which option names it.
+    """
+    names = ", ".join(list(seen.fields)[:20]) or "none"
+    if not seen.features.taken:
+        why = "; ".join(f"{each.name} ({each.why})" for each in list(seen.features.left)[:10])
+        raise DataError(f"{seen.sample.origin}: no field is a feature: {why or names}; name them with --features")
+    if seen.chosen.timestamp is None:
+        raise DataError(
+            f"{seen.sample.origin}: {seen.chosen.timestamp_why}; fields are {names}: name one with --timestamp"
+        )
+    if not seen.chosen.stream and not seen.sample.is_file:
+        raise DataError(
+            f"{seen.sample.origin}: {seen.chosen.stream_why}, and no message has a key; fields are {names}: name one "
+            "with --stream"
+        )
+
+
+def save(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write the file.
+
+    Raises:
+        UsageError: It exists and may not be overwritten.
+        DataError: It cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"--out: {path} exists; overwrite it with --yes, or name another file")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"--out: wanted a file that can be written; {path}: {error.strerror}") from None
+
+
+def _kafka(kafka: KafkaConfig) -> list[Setting]:
+    """Connection and topics; what was given goes in, secrets never."""
+    topic = kafka.topic
+    given = {name for name in kafka.model_fields_set if name not in _SECRET}
+    found = [
+        Setting("bootstrap_servers", kafka.bootstrap_servers),
+        Setting("topic", topic),
+        Setting("group", kafka.group if "group" in given else f"streamer.{topic}"[:249], "the same for all replicas"),
+        Setting(
+            "alerts_topic",
+            kafka.alerts_topic if "alerts_topic" in given else f"{topic}.alerts"[:249],
+            f"and {kafka.dlq_topic} for records that are refused",
+        ),
+    ]
+    if kafka.on_loopback:
+        found.append(Setting("create_topics", True, "a broker on loopback: `run` creates its topics"))
+    done = {setting.key for setting in found}
+    for name in sorted(given - done):
+        value = getattr(kafka, name)
+        found.append(Setting(name, str(value) if isinstance(value, Path) else value))
+    return found
+
+
+def _left_out(features: Features) -> list[str]:
+    if not features.left:
+        return [""]
+    lines = ["  # Not taken, and why:"]
+    lines += [_cut(f"  #   {each.name}: {each.why}") for each in features.left[:40]]
+    if len(features.left) > 40:
+        lines.append(f"  #   and {len(features.left) - 40} more")
+    return [*lines, ""]
+
+
+def _section(name: str, settings: Sequence[Setting]) -> list[str]:
+    lines = [f"{name}:"]
+    for setting in settings:
+        lines += _setting(setting)
+    return lines if name == "records" else [*lines, ""]
+
+
+def _setting(setting: Setting) -> list[str]:
+    if isinstance(setting.value, dict):
+        head = f"  {setting.key}:" + (f" # {setting.seen}" if setting.seen else "")
+        return [_cut(head), *(f"    {_scalar(key)}: {_scalar(value)}" for key, value in setting.value.items())]
+    line = f"  {setting.key}: {_value(setting.value)}"
+    if len(line) > _WIDTH and isinstance(setting.value, list):
+        return [f"  {setting.key}:", *(f"    - {_scalar(one)}" for one in setting.value)]
+    if not setting.seen:
+        return [line]
+    if len(line) + len(setting.seen) + 3 <= _WIDTH:
+        return [f"{line} # {setting.seen}"]
+    return [_cut(f"  # {setting.seen}"), line]
+
+
+def _value(value: Any) -> str:
+    return f"[{', '.join(map(_scalar, value))}]" if isinstance(value, list) else _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """One value on one line, quoted only where YAML needs it."""
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    return text[1:-1]
+
+
+def _cut(line: str) -> str:
+    """A comment on one line, whatever the data holds."""
+    clean = "".join(char if char.isprintable() else "?" for char in line)
+    return clean if len(clean) <= _WIDTH else clean[: _WIDTH - 3] + "..."

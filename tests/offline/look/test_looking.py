@@ -1,0 +1,257 @@
+"""Which format, shape, stream, time and features are found in topics as people have them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import struct
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from streamer.errors import DataError
+from streamer.offline.look.choosing import Wanted
+from streamer.offline.look.looking import Look, look
+from streamer.offline.look.sampling import Sample
+from tests.offline.look import topics
+
+
+def found(seen: Look) -> tuple[Any, ...]:
+    """Kind, stream, time, unit and features."""
+    chosen, features = seen.chosen, seen.features
+    names = [feature.name for feature in features.taken]
+    return features.kind, chosen.stream, chosen.timestamp, chosen.timestamp_unit, names
+
+
+def left_out(seen: Look) -> dict[str, str]:
+    return {each.name: each.why for each in seen.features.left}
+
+
+def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> list[bytes]:
+    lines = []
+    for row in rows:
+        out = io.StringIO()
+        csv.writer(out, delimiter=delimiter, lineterminator="").writerow(row.values())
+        lines.append(out.getvalue().encode())
+    return lines
+
+
+def influx(row: dict[str, Any]) -> bytes:
+    stamp = row["ts"] * 1_000_000
+    return f"readings,host={row['device']},rack=r1 {row['metric']}={row['value']},up=1i {stamp}".encode()
+
+
+@pytest.mark.parametrize(
+    ("encode", "format_"),
+    [
+        (lambda one: json.dumps(one).encode(), "json"),
+        (msgspec.msgpack.encode, "msgpack"),
+        (lambda one: b"\0" + struct.pack(">I", 42) + json.dumps(one).encode(), "json-schema"),
+    ],
+)
+def test_the_same_readings_are_found_in_every_format(encode: Any, format_: str) -> None:
+    seen = look(topics.sample(topics.machines(), encode=encode))
+
+    assert seen.recognised.format == format_
+    assert found(seen) == ("sensor", ("device",), "ts", "iso8601", ["temperature", "vibration"])
+
+
+@pytest.mark.parametrize(("delimiter", "format_"), [(",", "csv"), (";", "csv"), ("\t", "tsv")])
+def test_rows_of_text_are_cut_at_their_delimiter(delimiter: str, format_: str) -> None:
+    rows = topics.machines()
+    whole = topics.sample(as_csv(rows, delimiter))
+
+    seen = look(Sample(whole.origin, whole.messages, whole.total, columns=list(rows[0])))
+
+    assert (seen.recognised.format, seen.recognised.delimiter) == (format_, delimiter)
+    assert found(seen)[1:] == (("device",), "ts", "iso8601", ["temperature", "vibration"])
+
+
+def test_decimal_commas_and_german_names_are_read_as_numbers() -> None:
+    rows = [
+        {"Maschine": row["device"], "Zeit": row["ts"], "Druck": str(row["temperature"]).replace(".", ",")}
+        for row in topics.machines()
+    ]
+    whole = topics.sample(as_csv(rows, ";"))
+
+    seen = look(Sample(whole.origin, whole.messages, whole.total, columns=list(rows[0])))
+
+    assert found(seen)[1:] == (("Maschine",), "Zeit", "iso8601", ["Druck"])
+    assert seen.fields["Druck"].comma
+    assert seen.fields["Druck"].range == pytest.approx((37.5, 52.3), abs=0.2)
+
+
+def test_influx_lines_are_recognised() -> None:
+    seen = look(topics.sample([influx(row) for row in topics.long_metrics()]))
+
+    assert seen.recognised.format == "influx"
+    assert (seen.chosen.stream, seen.chosen.timestamp, seen.chosen.timestamp_unit) == (("host",), "timestamp", "ns")
+
+
+def test_what_only_a_registry_can_read_says_so() -> None:
+    values = [b"\0" + struct.pack(">I", 7) + bytes([6, 65, 66, 67, i % 250]) for i in range(50)]
+
+    with pytest.raises(DataError, match="schema id 7: Avro or Protobuf; name the schema registry"):
+        look(topics.sample(values))
+
+
+def test_what_is_no_message_of_any_kind_is_shown() -> None:
+    with pytest.raises(DataError, match=r"cannot be read: they are no JSON, .* one begins "):
+        look(topics.sample([b"\xff\xfe\x01 noise %d" % i for i in range(30)]))
+
+
+def test_one_metric_per_message_is_the_long_shape() -> None:
+    seen = look(topics.sample(topics.long_metrics()))
+
+    assert found(seen) == ("sensor-long", ("device",), "ts", "ms", ["temperature", "vibration", "pressure"])
+    assert seen.chosen.metric is not None
+    assert (seen.chosen.metric.name, seen.timing.interval_s) == ("metric", 60.0)
+
+
+def test_one_value_of_each_sensor_is_not_long_but_a_stream_of_one_feature() -> None:
+    rows = [{"sensor": row["device"], "ts": row["ts"], "value": row["temperature"]} for row in topics.machines()]
+
+    assert found(look(topics.sample(rows))) == ("sensor", ("sensor",), "ts", "iso8601", ["value"])
+
+
+def test_an_array_of_readings_in_one_message_is_unfolded() -> None:
+    rows = topics.machines(streams=2)
+    messages = [
+        {
+            "gerät": {"name": f"press-{m}"},
+            "werte": [{"zeit": row["ts"], "wärme": row["temperature"]} for row in rows[m::2][i : i + 10]],
+        }
+        for i in range(0, 150, 10)
+        for m in range(2)
+    ]
+
+    seen = look(topics.sample(messages))
+
+    assert seen.rows.readings == "werte"
+    assert found(seen) == ("sensor", ("gerät.name",), "zeit", "iso8601", ["wärme"])
+    assert seen.timing.readings == 300
+
+
+def test_a_message_that_is_an_array_is_unfolded() -> None:
+    rows = topics.machines()
+
+    seen = look(topics.sample([rows[i : i + 3] for i in range(0, len(rows), 3)]))
+
+    assert seen.rows.readings == "@root"
+    assert found(seen)[1] == ("device",)
+
+
+def test_trades_are_recognised_by_price_and_size() -> None:
+    seen = look(topics.sample(topics.trades()))
+
+    assert found(seen) == ("ticks-trades", ("symbol",), "timestamp", "ms", ["price", "size"])
+    assert seen.timing.same_time > 0.1
+    assert "exchange" in left_out(seen)
+
+
+def test_quotes_are_recognised_and_a_side_of_0_is_a_side_that_is_missing() -> None:
+    seen = look(topics.sample(topics.quotes()))
+
+    assert found(seen)[0] == "ticks-quotes"
+    assert [feature.name for feature in seen.features.taken if feature.zero_is_missing] == ["bid", "ask"]
+
+
+def test_a_topic_that_no_preset_foresaw_is_understood() -> None:
+    seen = look(topics.odd())
+
+    assert seen.recognised.format == "msgpack"
+    assert found(seen)[1:4] == (("anlage.kennung",), "@header:gemessen", "us")
+    assert [(each.name, each.counter) for each in seen.features.taken] == [
+        ("messwerte.öltemperatur", False),
+        ("messwerte.druck", False),
+        ("zähler", True),
+    ]
+
+
+def test_values_decide_where_names_say_nothing() -> None:
+    rows = [
+        {"a": row["device"], "b": int(topics.START_S + 60 * (i // 3)), "c": row["temperature"]}
+        for i, row in enumerate(topics.machines())
+    ]
+
+    assert found(look(topics.sample(rows))) == ("sensor", ("a",), "b", "s", ["c"])
+
+
+def test_the_message_key_names_the_stream_where_no_field_does() -> None:
+    rows = topics.machines()
+    bare = [{name: value for name, value in row.items() if name != "device"} for row in rows]
+
+    seen = look(topics.sample(bare, key=[row["device"].encode() for row in rows]))
+
+    assert seen.chosen.stream == ("@key",)
+
+
+def test_the_time_of_the_event_is_taken_not_that_of_its_arrival() -> None:
+    rows = [{**row, "received_at": row["ts"], "when": row["ts"]} for row in topics.machines()]
+    for row in rows:
+        del row["ts"]
+
+    seen = look(topics.sample(rows))
+
+    assert seen.chosen.timestamp == "when"
+    assert left_out(seen)["received_at"].startswith("another time")
+
+
+def test_the_brokers_time_is_taken_where_messages_have_none() -> None:
+    rows = [{"device": row["device"], "temperature": row["temperature"]} for row in topics.machines()]
+
+    assert look(topics.sample(rows)).chosen.timestamp == "@kafka"
+
+
+def test_constants_identifiers_sequence_numbers_and_text_are_no_features() -> None:
+    rows = [
+        {**row, "seq": i // 3, "firmware": 7, "id": 90_000 + i, "state": "ok", "armed": True}
+        for i, row in enumerate(topics.machines())
+    ]
+
+    seen = look(topics.sample(rows))
+
+    assert found(seen)[4] == ["temperature", "vibration"]
+    assert seen.features.sequence is not None
+    assert seen.features.sequence.name == "seq"
+    assert {"seq", "firmware", "id", "state", "armed", "unit"} == left_out(seen).keys()
+
+
+def test_streams_are_told_apart_by_two_fields_where_one_does_not() -> None:
+    rows = [
+        {"site": f"s{m // 2}", "device": f"d{m % 2}", "ts": topics.iso(60 * i), "load": 10 * m + topics.wave(60, m)[i]}
+        for i in range(60)
+        for m in range(4)
+    ]
+
+    assert set(look(topics.sample(rows)).chosen.stream) == {"site", "device"}
+
+
+def test_lateness_duplicates_and_equal_times_are_measured() -> None:
+    rows = topics.machines(rows=200, streams=2)
+    order = np.arange(len(rows)).astype(float)
+    late = np.random.default_rng(3).random(len(rows)) < 0.08
+    order[late] += 8  # four readings of its stream later
+    shuffled = [rows[i] for i in np.argsort(order, kind="stable")] + rows[-20:]
+
+    timing = look(topics.sample(shuffled)).timing
+
+    assert timing.late == pytest.approx(0.12, abs=0.05)
+    assert 120 <= timing.lateness_s(1.0) <= 600
+    assert timing.duplicates == pytest.approx(20 / len(shuffled))
+
+
+def test_what_the_user_decides_is_taken() -> None:
+    wanted = Wanted(stream=("unit",), timestamp="ts", features=("vibration",))
+
+    assert found(look(topics.sample(topics.machines()), wanted)) == (
+        "sensor", ("unit",), "ts", "iso8601", ["vibration"],
+    )  # fmt: skip
+
+
+def test_a_topic_of_nothing_but_tombstones_says_so() -> None:
+    with pytest.raises(DataError, match="holds no message with a value among the 3 looked at"):
+        look(topics.sample([b"", b"", b""]))
