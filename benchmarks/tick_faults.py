@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ class Feed:
 
     symbol: str
     time_ns: Ints
-    columns: dict[str, NDArray[np.generic]]
+    columns: dict[str, NDArray[Any]]
 
     @property
     def is_quotes(self) -> bool:
@@ -179,7 +180,7 @@ def _frozen(feed: Feed) -> tuple[str, ...]:
     return ("bid", "bid_size", "ask", "ask_size") if feed.is_quotes else ("price",)
 
 
-def _sides(column: NDArray[np.generic], feed: Feed) -> Floats:
+def _sides(column: NDArray[Any], feed: Feed) -> Floats:
     """A column as last seen: a quote of one side leaves the other as it was."""
     values = pd.Series(np.asarray(column, np.float64))
     carried: Floats = (values.where(values > 0).ffill().fillna(0) if feed.is_quotes else values).to_numpy()
@@ -207,7 +208,7 @@ def _place(
 ) -> int | None:
     """A time with rows enough and not too many, apart from all others."""
     for _ in range(400):
-        opens, closes = sessions[rng.integers(len(sessions))]
+        opens, closes = sessions[int(rng.integers(len(sessions)))]
         opens, closes = max(opens, int(feed.time_ns[0])), min(closes, int(feed.time_ns[-1]))
         first, last = opens + LEAD_NS, closes - TAIL_NS - length
         if last <= first:
@@ -228,7 +229,7 @@ def _span(feed: Feed, begin: int, end: int) -> Ints:
     return np.flatnonzero((feed.time_ns >= begin) & (feed.time_ns < end))
 
 
-def _changed(feed: Feed, **columns: NDArray[np.generic]) -> Feed:
+def _changed(feed: Feed, **columns: NDArray[Any]) -> Feed:
     return Feed(feed.symbol, feed.time_ns, {**feed.columns, **columns})
 
 
