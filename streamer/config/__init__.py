@@ -2,13 +2,16 @@
 
 schema    every setting, its default and its bounds
 records   the section on messages
+schema_registry  the section on where schemas of messages are
 event_time  the sections on time and market hours
+files     the section on data files
 section   what the sections of the settings have in common
 loading   YAML file, environment and secret files, merged
 wording   what is wrong with a setting, said to its author
 """
 
 from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
 from streamer.config.loading import ENV_PREFIX, load, load_kafka
 from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
@@ -22,16 +25,19 @@ from streamer.config.schema import (
     StateConfig,
     WindowConfig,
 )
+from streamer.config.schema_registry import SchemaRegistryConfig
 
 __all__ = [
     "ENV_PREFIX",
     "SECRET_KEYS",
     "AlertingConfig",
+    "FilesConfig",
     "HttpConfig",
     "KafkaConfig",
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",
+    "SchemaRegistryConfig",
     "SessionsConfig",
     "Settings",
     "StateConfig",

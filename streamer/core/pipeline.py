@@ -269,6 +269,7 @@ def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detect
     made_for = detector.architecture
     for key, wanted, got in (
         ("records.features", list(options.features), list(detector.features)),
+        ("time.context", list(options.context), list(detector.context)),
         ("window.length", options.window, made_for.window),
         ("window.patch", options.patch, made_for.patch),
     ):
@@ -290,7 +291,7 @@ def canary(detector: Detector) -> None:
     """
     a = detector.architecture
     try:
-        score, _ = detector.score(np.zeros((2, a.window, a.features), np.float32), np.zeros(2, np.int64))
+        score, _ = detector.score(np.zeros((2, a.window, a.width), np.float32), np.zeros(2, np.int64))
     except (RuntimeError, ValueError, IndexError) as error:
         raise ModelError(f"a window of zeros cannot be scored: {error}") from error
     if not (np.isfinite(score).all() and (score >= 0).all()):
