@@ -183,8 +183,7 @@ def _frozen(feed: Feed) -> tuple[str, ...]:
 def _sides(column: NDArray[Any], feed: Feed) -> Floats:
     """A column as last seen: a quote of one side leaves the other as it was."""
     values = pd.Series(np.asarray(column, np.float64))
-    carried: Floats = (values.where(values > 0).ffill().fillna(0) if feed.is_quotes else values).to_numpy()
-    return carried
+    return np.asarray(values.where(values > 0).ffill().fillna(0) if feed.is_quotes else values)
 
 
 def _changes(feed: Feed, kind: str) -> int:
