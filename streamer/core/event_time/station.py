@@ -11,12 +11,14 @@ does not depend on how the readings were cut into batches. Not inside: windows, 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core import calendar
 from streamer.core.event_time.aggregates import Bars, aggregate
 from streamer.core.event_time.gaps import Filled, Gaps
 from streamer.core.event_time.held import Held, Rows
@@ -33,7 +35,7 @@ Bools = NDArray[np.bool_]
 _SCALE = 1_000_000  # volumes are added as whole millionths, so that no order of additions matters
 
 
-class Sessions(Protocol):
+class Sessions(calendar.Sessions, Protocol):
     """Market hours."""
 
     def session_of(self, time_ns: Ints) -> Ints:
@@ -94,7 +96,7 @@ class EventTime:
 
     @property
     def width(self) -> int:
-        """Values of a reading of the model."""
+        """Features of a reading of the model; its context comes on top."""
         return len(self.options.features) or len(self.options.fields)
 
     @property
@@ -123,15 +125,18 @@ class EventTime:
             if len(outside):
                 inside = np.flatnonzero(~closed)
                 admitted, in_order = self._take(readings.take(inside))
-                return admitted.among(inside, len(outside)), in_order_among(in_order, inside)
-        return self._take(readings)
+                admitted = self._beside(admitted.among(inside, len(outside)))
+                return admitted, in_order_among(in_order, inside)
+        admitted, in_order = self._take(readings)
+        return self._beside(admitted), in_order
 
     def release(self, codes: Ints, partition: int) -> tuple[Admitted, InOrder | None]:
         """Release all that some streams of a partition have sent, as nothing more is expected of them for now."""
         if self.held is None:
             return _nothing(Readings.empty(len(self.options.fields))), None
         rows = self.held.release(codes, self._lateness.release_all(codes), len(self._state.names))
-        return self._released(rows, np.zeros(len(rows), np.int64), np.array([partition]))
+        admitted, in_order = self._released(rows, np.zeros(len(rows), np.int64), np.array([partition]))
+        return self._beside(admitted), in_order
 
     def holders(self, partition: int) -> Ints:
         """Streams of a partition that have readings held back."""
@@ -139,6 +144,9 @@ class EventTime:
             return np.empty(0, np.int64)
         self._state.reach(np.empty(0, np.int64))
         return np.flatnonzero(self._lateness.holding() & (self._state.partition == partition))
+
+    def _beside(self, admitted: Admitted) -> Admitted:
+        return with_context(admitted, self.options.context, self._sessions)
 
     def _take(self, readings: Readings) -> tuple[Admitted, InOrder | None]:
         if self.options.zero_is_missing and len(readings):
@@ -288,6 +296,16 @@ class EventTime:
             narrow = values[order].astype(np.float32)
         readings = Readings(code[order], time_ns[order], narrow, owner, offset[order])
         return Admitted(readings, trigger[order], fresh[order], 0, 0, carried=carried[order])
+
+
+def with_context(admitted: Admitted, names: tuple[str, ...], sessions: Sessions | None) -> Admitted:
+    """The same, calendar features after the values of each reading."""
+    if not names:
+        return admitted
+    kept = admitted.readings
+    beside = calendar.columns(names, kept.time_ns, sessions)
+    values = np.concatenate([kept.values, beside], 1, dtype=np.float32, casting="same_kind")
+    return dataclasses.replace(admitted, readings=dataclasses.replace(kept, values=values))
 
 
 def _nothing(readings: Readings) -> Admitted:
