@@ -11,7 +11,6 @@ does not depend on how the readings were cut into batches. Not inside: windows, 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,7 +147,9 @@ class EventTime:
         return np.flatnonzero(self._lateness.holding() & (self._state.partition == partition))
 
     def _beside(self, admitted: Admitted) -> Admitted:
-        return with_context(admitted, self.options.context, self._sessions)
+        """The same with calendar features, if any are wanted."""
+        names, times_ns = self.options.context, admitted.readings.time_ns
+        return admitted.with_columns(calendar.columns(names, times_ns, self._sessions)) if names else admitted
 
     def _take(self, readings: Readings) -> tuple[Admitted, InOrder | None]:
         if self.options.zero_is_missing and len(readings):
@@ -303,16 +304,6 @@ class EventTime:
             narrow = values[order].astype(np.float32)
         readings = Readings(code[order], time_ns[order], narrow, owner, offset[order])
         return Admitted(readings, trigger[order], fresh[order], 0, 0, carried=carried[order])
-
-
-def with_context(admitted: Admitted, names: tuple[str, ...], sessions: Sessions | None) -> Admitted:
-    """The same, calendar features after the values of each reading."""
-    if not names:
-        return admitted
-    kept = admitted.readings
-    beside = calendar.columns(names, kept.time_ns, sessions)
-    values = np.concatenate([kept.values, beside], 1, dtype=np.float32, casting="same_kind")
-    return dataclasses.replace(admitted, readings=dataclasses.replace(kept, values=values))
 
 
 def _nothing(readings: Readings) -> Admitted:
