@@ -56,7 +56,14 @@ class Pipeline:
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
-        self.event_time = EventTime(self.keys, options.time, options.max_gap_ns)
+        market = options.sessions
+        self.event_time = EventTime(
+            self.keys,
+            options.time,
+            options.max_gap_ns,
+            sessions=market,
+            drop_outside=market is not None and not market.keep_outside,
+        )
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)
@@ -269,6 +276,7 @@ def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detect
     made_for = detector.architecture
     for key, wanted, got in (
         ("records.features", list(options.features), list(detector.features)),
+        ("time.context", list(options.context), list(detector.context)),
         ("window.length", options.window, made_for.window),
         ("window.patch", options.patch, made_for.patch),
     ):
@@ -290,7 +298,7 @@ def canary(detector: Detector) -> None:
     """
     a = detector.architecture
     try:
-        score, _ = detector.score(np.zeros((2, a.window, a.features), np.float32), np.zeros(2, np.int64))
+        score, _ = detector.score(np.zeros((2, a.window, a.width), np.float32), np.zeros(2, np.int64))
     except (RuntimeError, ValueError, IndexError) as error:
         raise ModelError(f"a window of zeros cannot be scored: {error}") from error
     if not (np.isfinite(score).all() and (score >= 0).all()):
