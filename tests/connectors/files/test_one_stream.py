@@ -16,7 +16,7 @@ from streamer.connectors import files as datafiles
 from streamer.connectors.files import reading
 from streamer.errors import DataError
 
-RECORDS = RecordsConfig(features=("a",), stream="machine")
+RECORDS = RecordsConfig(features=("a",), stream=("machine",))
 MIDNIGHT_NS = 1_704_067_200_000_000_000
 
 
@@ -97,7 +97,7 @@ def test_readings_that_are_late_now_and_then_are_no_mixture(tmp_path: Path) -> N
     arrival = times + np.where(rng.random(1000) < 0.08, 150.0, 0.0)
     order = np.argsort(arrival, kind="stable")
 
-    data = datafiles.load([write(tmp_path / "late.csv", times[order])], RECORDS)
+    data = datafiles.load([write(tmp_path / "late.csv", times[order].tolist())], RECORDS)
 
     assert data.values[:, 0].tolist() == list(range(1000))  # as they stand in the file
     assert (np.diff(data.time_ns) < 0).sum() > 50
@@ -121,7 +121,7 @@ def test_equal_times_with_sequence_numbers_are_one_stream(tmp_path: Path) -> Non
 
 def test_metrics_of_one_time_are_one_stream(tmp_path: Path) -> None:
     path = write(tmp_path / "pump.csv", [time for time in minutes(60) for _ in "xy"], metric=["heat", "speed"] * 60)
-    records = RecordsConfig(features=("heat", "speed"), metric="metric", value="a", stream="machine")
+    records = RecordsConfig(features=("heat", "speed"), metric="metric", value="a", stream=("machine",))
 
     assert datafiles.load([path], records).names == ["pump"]
 
