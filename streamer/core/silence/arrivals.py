@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from streamer.core.columns import Columns
+from streamer.core.events import OPEN, PARTITION, RESOLVE, SILENCE, STREAM, Detail, Event
 from streamer.core.grouping import Groups, Ints, group
-from streamer.core.keyed_state import KeyedState
+from streamer.core.keyed_state import NO_STREAM, KeyedState
 from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
 from streamer.core.silence.clocks import PartitionClocks, power_below
@@ -40,6 +41,37 @@ class Arrivals:
     pauses: Ints  # places in `groups.order` of readings that end a pause of the whole partition
     slow: Bools  # (groups,) more than half of the limit passed before one of its readings
     others: Ints  # streams of the partition that are not in the batch
+
+    def event(self, event: str, code: int, since_ns: int, place: int) -> Event:
+        """A stream's silence, shown by the reading at `place`."""
+        return Event(event, SILENCE, code, since_ns, int(self.times_ns[place]), 0.0, 0.0, int(self.rows[place]))
+
+    def pauses_told(self) -> list[Event]:
+        """Pauses of the whole partition in market hours, told when they end; of one stream where it is alone."""
+        events = []
+        firsts = self.groups.order[self.groups.begin[~self.known]]
+        for i in self.pauses.tolist():
+            place = int(self.groups.order[i])
+            onset, at = int(self.clocks.line_ns[place]), int(self.times_ns[place])
+            pause: dict[str, Detail] = {"partition": self.partition, "pause_s": int(self.clocks.steps_ns[place]) / 1e9}
+            alone = len(self.others) + int(self.known.sum()) + int((firsts < place).sum()) == 1
+            code, scope = (int(self.groups.codes[self._member(i)]), STREAM) if alone else (NO_STREAM, PARTITION)
+            events += [
+                Event(event, SILENCE, code, onset, at, 0.0, 0.0, int(self.rows[place]), scope=scope, details=pause)
+                for event in (OPEN, RESOLVE)
+            ]
+        return events
+
+    def newest_before(self, i: int, last_ns: Ints) -> tuple[int, int]:
+        """The stream of a place in `groups.order`, and the newest event time it had sent before."""
+        g = self._member(i)
+        code = int(self.groups.codes[g])
+        before = self.times_ns[self.groups.order[self.groups.begin[g] : i]]
+        first = int(last_ns[code]) if self.known[g] else NEVER
+        return code, max(first, int(before.max(initial=NEVER)))
+
+    def _member(self, i: int) -> int:
+        return int(np.searchsorted(self.groups.begin, i, side="right")) - 1
 
 
 class Measure:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.events import EXPIRED, OPEN, PARTITION, QUIET, RESOLVE, SILENCE, STREAM, Detail, Event
-from streamer.core.grouping import Groups, Ints
+from streamer.core.events import EXPIRED, OPEN, PARTITION, QUIET, RESOLVE, SILENCE, Detail, Event
+from streamer.core.grouping import Ints
 from streamer.core.keyed_state import NO_STREAM, KeyedState
 from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
@@ -163,7 +163,7 @@ class SilenceWatch:
         if self.after_ns is None:
             self._remember(batch)
             return []
-        events = self._pauses(batch)
+        events = batch.pauses_told()
         storm = self._storms.get(partition)
         was_silent = t["since_ns"][groups.codes] != NEVER
         for g in np.flatnonzero(was_silent).tolist():
@@ -173,7 +173,7 @@ class SilenceWatch:
                 if owner is not None:
                     owner[2] += 1
             else:
-                events.append(self._event(RESOLVE, batch, code, int(t["since_ns"][code]), place))
+                events.append(batch.event(RESOLVE, code, int(t["since_ns"][code]), place))
         for i, power, limit in zip(
             batch.back.tolist(), batch.back_power.tolist(), batch.back_since.tolist(), strict=True
         ):
@@ -181,9 +181,9 @@ class SilenceWatch:
                 storm[1], storm[2] = storm[1] + 1, storm[2] + 1
                 continue
             place = int(groups.order[i])
-            code, since = self._newest_before(batch, i)
-            events.append(self._event(OPEN, batch, code, since, batch.clocks.first_after(power, limit)))
-            events.append(self._event(RESOLVE, batch, code, since, place))
+            code, since = batch.newest_before(i, t["last_ns"])
+            events.append(batch.event(OPEN, code, since, batch.clocks.first_after(power, limit)))
+            events.append(batch.event(RESOLVE, code, since, place))
         self._remember(batch)
         return events + self._gone(batch)
 
@@ -235,7 +235,7 @@ class SilenceWatch:
             at, row = int(batch.times_ns[-1]), int(batch.rows[-1])
             return [Event(OPEN, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, scope=PARTITION, details=told)]
         self._fall_silent(codes[gone], in_storm=False)
-        return [self._event(OPEN, batch, code, int(t["last_ns"][code]), place) for code, place in places.items()]
+        return [batch.event(OPEN, code, int(t["last_ns"][code]), place) for code, place in places.items()]
 
     def _fall_silent(self, codes: Ints, *, in_storm: bool) -> None:
         t = self._columns
@@ -245,40 +245,6 @@ class SilenceWatch:
         onset, streams, *_ = self._storms.pop(partition)
         told: dict[str, Detail] = {"partition": partition, "streams": streams, "missing": missing}
         return Event(RESOLVE, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, reason, scope=PARTITION, details=told)
-
-    def _pauses(self, batch: Arrivals) -> list[Event]:
-        """Pauses of the whole partition in market hours, told when they end."""
-        events, groups = [], batch.groups
-        firsts = groups.order[groups.begin[~batch.known]]
-        for i in batch.pauses.tolist():
-            place = int(groups.order[i])
-            onset, at = int(batch.clocks.line_ns[place]), int(batch.times_ns[place])
-            pause: dict[str, Detail] = {
-                "partition": batch.partition,
-                "pause_s": int(batch.clocks.steps_ns[place]) / 1e9,
-            }
-            alone = len(batch.others) + int(batch.known.sum()) + int((firsts < place).sum()) == 1
-            code, scope = (self._code(groups, i), STREAM) if alone else (NO_STREAM, PARTITION)
-            events += [
-                Event(event, SILENCE, code, onset, at, 0.0, 0.0, int(batch.rows[place]), scope=scope, details=pause)
-                for event in (OPEN, RESOLVE)
-            ]
-        return events
-
-    def _event(self, event: str, batch: Arrivals, code: int, since_ns: int, place: int) -> Event:
-        return Event(event, SILENCE, code, since_ns, int(batch.times_ns[place]), 0.0, 0.0, int(batch.rows[place]))
-
-    def _newest_before(self, batch: Arrivals, i: int) -> tuple[int, int]:
-        """The stream of a reading, and the newest event time it had sent before."""
-        groups = batch.groups
-        g = int(np.searchsorted(groups.begin, i, side="right")) - 1
-        code = int(groups.codes[g])
-        before = batch.times_ns[groups.order[groups.begin[g] : i]]
-        first = int(self._columns["last_ns"][code]) if batch.known[g] else NEVER
-        return code, max(first, int(before.max(initial=NEVER)))
-
-    def _code(self, groups: Groups, i: int) -> int:
-        return int(groups.codes[np.searchsorted(groups.begin, i, side="right") - 1])
 
     def _in_order(self, event: Event) -> tuple[int, int, str]:
         """Of one reading: what ends before what begins, then by name, as codes differ between processes."""
