@@ -69,6 +69,7 @@ class Detector:
     report: dict[str, Any] = field(default_factory=dict)  # how the fit went; JSON values only
     policy: AlertPolicy = field(default_factory=AlertPolicy)  # what the line allows
     calibration: CalibrationEvidence | None = None  # what the line is computed from; None: an old bundle has none
+    context: tuple[str, ...] = ()  # what is given beside the features: read by the network, not scored
 
     @property
     def architecture(self) -> Architecture:
@@ -101,8 +102,12 @@ class Detector:
         return np.fromiter((known.get(name, FLEET) for name in names), np.int64, len(names))
 
     def prepare(self, values: Float32, rows: Rows) -> Float32:
-        """Model units of readings `(n, features)` in raw units."""
+        """Model units of readings `(n, features + context)` in raw units; the context stays as it is."""
         return self.scaler.transform(values, rows)
+
+    def measured(self, windows: Float32) -> Float32:
+        """Windows, or readings, without their context: a view of the features."""
+        return windows[..., : len(self.features)]
 
     @cached_property
     def scales(self) -> Scales:
@@ -113,7 +118,7 @@ class Detector:
         """Windows whose missing values, NaN, are filled from forecast and reconstruction.
 
         Args:
-            windows: From `prepare`, `(n, window, features)`.
+            windows: From `prepare`, `(n, window, features + context)`.
 
         Returns:
             Same shape; the same bits whatever the batch.
@@ -122,10 +127,12 @@ class Detector:
         with torch.inference_mode():
             for i in range(0, len(windows), BATCH):
                 given = _padded(windows[i : i + BATCH])
-                absent, whole = torch.from_numpy(np.isnan(given)), torch.from_numpy(imputation.interpolate(given))
+                absent = torch.from_numpy(np.isnan(self.measured(given)))
+                whole = torch.from_numpy(imputation.interpolate(given))
+                own = whole[:, :, : absent.shape[2]]
                 for number in range(imputation.PASSES):
                     made = self.network.reconstruct_and_forecast(whole)
-                    whole = imputation.refill(whole, absent, *made, number)
+                    own.copy_(imputation.refill(own, absent, *made, number))
                 filled[i : i + BATCH] = whole.numpy()[: len(windows) - i]
         return filled
 
@@ -133,7 +140,7 @@ class Detector:
         """First half of a score: what depends on nothing but the window.
 
         Args:
-            windows: From `prepare`, `(n, window, features)`.
+            windows: From `prepare`, `(n, window, features + context)`.
             rows: Table row of each window's stream, `(n,)`.
             has_missing: NaN is a missing value: filled for the network, and itself without error (`imputation`).
 
@@ -162,7 +169,8 @@ class Detector:
         return log_errors, error
 
     def _errors(self, given: Tensor, reconstruction: Tensor, forecast: Tensor | None) -> Tensor:
-        return errors.pooled_errors(given, reconstruction, forecast, self.scales, self.architecture.patch)
+        own = given[:, :, : self.architecture.features]
+        return errors.pooled_errors(own, reconstruction, forecast, self.scales, self.architecture.patch)
 
     def _evidence(self, log_errors: Float32, rows: Rows, drift: Float32 | None = None) -> tuple[Float32, Float32]:
         """Exceedance of each window `(n, S, F)` and its evidence `(n, CHANNELS)`."""
@@ -198,7 +206,7 @@ class Detector:
         """Score windows that stand alone: each as the first of its stream, no drift known.
 
         Args:
-            windows: From `prepare`, `(n, window, features)`.
+            windows: From `prepare`, `(n, window, features + context)`.
             rows: Table row of each window's stream, `(n,)`.
 
         Returns:
@@ -217,7 +225,7 @@ class Detector:
         return self.judge(log_errors, rows, np.arange(n), *fresh).score, error
 
     def explain(self, window: Float32, row: int, shares: Float32 | None = None) -> Explanation:
-        """Observed against expected of one window `(window, features)` from `prepare`.
+        """Observed against expected of one window `(window, features + context)` from `prepare`.
 
         Args:
             window: Which; NaN is a missing value.
@@ -233,7 +241,9 @@ class Detector:
             log_errors, _ = self.measure(window[None], at, has_missing=has_missing)
             shares = self._shares(log_errors, *self._evidence(log_errors, at))[0]
         rows = np.full(len(window), row)
-        return Explanation(self.scaler.inverse(window, rows), self.scaler.inverse(expected, rows), shares)
+        return Explanation(
+            self.scaler.inverse(self.measured(window), rows), self.scaler.inverse(expected, rows), shares
+        )
 
     def _shares(self, log_errors: Float32, beyond: Float32, found: Float32) -> Float32:
         """Share of each feature; none for one of which the window holds nothing."""
@@ -246,7 +256,7 @@ class Detector:
         """The latent of each window: where it lies among all others, for plots and nearest neighbours.
 
         Args:
-            windows: From `prepare`, `(n, window, features)`.
+            windows: From `prepare`, `(n, window, features + context)`.
 
         Returns:
             `(n, latent)`; the mean where the latent has a distribution. Equal within 1e-6
@@ -265,19 +275,20 @@ class Detector:
                 latents[i : i + BATCH] = self.network.encode(torch.from_numpy(_padded(some))).numpy()[: len(some)]
         return latents
 
-    def generate(self, n: int, seed: int, row: int = FLEET) -> Float32:
+    def generate(self, n: int, seed: int, row: int = FLEET, context: Float32 | None = None) -> Float32:
         """Windows that training says could have been: decoded draws from the prior of the latent.
 
         Args:
             n: How many.
             seed: Same seed, same windows.
             row: Table row of the stream whose units they are in.
+            context: What they are drawn for, `(window, context)`, if the network has a context.
 
         Returns:
             Raw units, `(n, window, features)`.
 
         Raises:
-            ShapeError: The regulariser gives the latent no distribution to draw from.
+            ShapeError: The regulariser gives the latent no distribution to draw from, or the context has another shape.
         """
         a = self.architecture
         if not LATENTS[a.regulariser].prior:
@@ -286,9 +297,14 @@ class Detector:
                 f"windows can be drawn from a model with regulariser {able}; this one has {a.regulariser!r}, "
                 "which knows of no distribution of its latents: retrain with another"
             )
+        given = np.zeros((a.window, 0), np.float32) if context is None else context
+        if given.shape != (a.window, a.context):
+            raise ShapeError(f"the context of windows to be drawn must be {(a.window, a.context)}; got {given.shape}")
+        beside = np.concatenate([np.zeros((a.window, a.features), np.float32), given], 1, dtype=np.float32)
         with torch.inference_mode():
             latents = torch.randn(n, a.latent, generator=torch.Generator().manual_seed(seed))
-            inputs = self.network.decode(latents).reshape(-1, a.features).numpy()
+            windows = self.network.decode(latents, torch.from_numpy(beside).expand(n, -1, -1))
+            inputs = windows.reshape(-1, a.features).numpy()
         return self.scaler.inverse(inputs, np.full(len(inputs), row)).reshape(n, a.window, a.features)
 
 
@@ -298,8 +314,9 @@ def _errors_with_missing(detector: Detector, windows: Float32, rows: Rows) -> tu
     Each pass of the network judges one fill and makes the next; the lowest errors count. Windows far
     enough below the line leave, the others go on.
     """
-    patch = detector.architecture.patch
-    absent, filled = torch.from_numpy(np.isnan(windows)), torch.from_numpy(imputation.interpolate(windows))
+    patch, features = detector.architecture.patch, detector.architecture.features
+    absent = torch.from_numpy(np.isnan(detector.measured(windows)))
+    filled = torch.from_numpy(imputation.interpolate(windows))
     part, share = imputation.missing_share(absent, detector.scales, patch), absent.float().mean((1, 2)).numpy()
     floor = detector.baseline.floor[rows]
     typical = np.exp(detector.baseline.typical[rows]) - floor
@@ -309,10 +326,11 @@ def _errors_with_missing(detector: Detector, windows: Float32, rows: Rows) -> tu
         some = _padded(going)
         given, gone = filled[some], absent[some]
         reconstruction, forecast = detector.network.reconstruct_and_forecast(given)
-        filled[going] = imputation.refill(given, gone, reconstruction, forecast, number)[: len(going)]
-        imputation.ignore_filled(reconstruction, given, gone)
+        own = given[:, :, :features]
+        filled[going, :, :features] = imputation.refill(own, gone, reconstruction, forecast, number)[: len(going)]
+        imputation.ignore_filled(reconstruction, own, gone)
         if forecast is not None:
-            imputation.ignore_filled(forecast, given[:, patch:], gone[:, patch:])
+            imputation.ignore_filled(forecast, own[:, patch:], gone[:, patch:])
         pooled = detector._errors(given, reconstruction, forecast).numpy()[: len(going)]
         pooled = imputation.discount(pooled, part[going], share[going], typical[going])
         lowest[going] = np.minimum(lowest[going], pooled)

@@ -74,7 +74,13 @@ class RobustScaler:
         )
 
     def transform(self, values: Float32, rows: NDArray[np.int64]) -> Float32:
-        """Model units of readings `(n, features)`; `rows` `(n,)` names each reading's scale."""
+        """Model units of readings `(n, features)`; `rows` `(n,)` names each reading's scale.
+
+        Columns after the features, a context, stay as they are: they come in [-1, 1].
+        """
+        if values.shape[1] > (features := self.center.shape[1]):
+            scaled = self.transform(values[:, :features], rows)
+            return np.concatenate([scaled, values[:, features:]], 1, dtype=np.float32)
         with np.errstate(over="ignore"):
             z = (values - self.center[rows]) / self.width[rows]
         # A sensor's "invalid" may be the largest float there is; it must stay finite, and lie far out.
@@ -82,7 +88,9 @@ class RobustScaler:
         return squash(z).astype(np.float32, copy=False)
 
     def inverse(self, inputs: Float32, rows: NDArray[np.int64]) -> Float32:
-        """Raw units of readings `(n, features)` in model units."""
+        """Raw units of readings `(n, features)` in model units; columns after the features stay as they are."""
+        if inputs.shape[1] > (features := self.center.shape[1]):
+            return np.concatenate([self.inverse(inputs[:, :features], rows), inputs[:, features:]], 1, dtype=np.float32)
         raw = unsquash(inputs.astype(np.float64)) * self.width[rows] + self.center[rows]
         return raw.astype(np.float32)
 

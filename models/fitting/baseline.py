@@ -65,7 +65,7 @@ def fit(
     Args:
         network: Trained.
         scaler: Row 1 + i is of stream i.
-        readings: All streams in model units, `(rows, features)`.
+        readings: All streams in model units, `(rows, features + context)`.
         seen: First rows of each stream's windows that trained the network.
         held_out: The same of those that did not; they follow the seen ones.
     """
@@ -116,7 +116,7 @@ def pooled(network: Autoencoder, readings: Tensor, starts: Ints, scales: Scales)
         for some in np.array_split(starts, -(-len(starts) // 1024)):
             windows = gather(readings, torch.from_numpy(some), a.window)
             made = network.reconstruct_and_forecast(windows)
-            parts.append(errors.pooled_errors(windows, *made, scales, a.patch).numpy())
+            parts.append(errors.pooled_errors(windows[:, :, : a.features], *made, scales, a.patch).numpy())
     return np.concatenate(parts)
 
 

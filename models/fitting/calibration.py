@@ -37,6 +37,7 @@ def calibrate(learned: Learned, *, interval_s: float, policy: AlertPolicy | None
     return Detector(
         network=learned.network,
         features=learned.features,
+        context=learned.context,
         streams=learned.streams,
         scaler=learned.scaler,
         baseline=tables,

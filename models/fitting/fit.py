@@ -24,6 +24,7 @@ def fit(
     architecture: Architecture,
     *,
     interval_s: float,
+    context: Sequence[str] = (),
     options: TrainingOptions | None = None,
     policy: AlertPolicy | None = None,
     holdout: float = 0.15,
@@ -34,10 +35,13 @@ def fit(
     """Fit scaler, autoencoder and calibration on unlabelled readings: `learn`, then `calibrate`.
 
     Args:
-        series: Readings of each stream in time order, `(rows, features)`, raw units.
+        series: Readings of each stream in time order, `(rows, features)`, raw units; then the columns of the context,
+            if there is one, in [-1, 1].
         features: Names of the columns.
         architecture: The network; `architecture.features` must be `len(features)`.
         interval_s: Typical seconds between readings.
+        context: Names of what the `architecture.context` columns after the features hold, for whoever has to make
+            them again; one name may stand for several columns.
         options: Training.
         policy: Sets the alert line.
         holdout: Newest part of each stream that trains nothing: it stops the training
@@ -57,6 +61,7 @@ def fit(
         series,
         features,
         architecture,
+        context=context,
         options=options,
         holdout=holdout,
         breaks=breaks,

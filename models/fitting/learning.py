@@ -18,7 +18,7 @@ from models.errors import ShapeError, TrainingError
 from models.fitting.distributed import ALONE, Ranks
 from models.fitting.training import EpochReport, OnEpoch, OnStep, TrainingOptions, train
 from models.fitting.windows import Runs, held_out_count, runs_of, split
-from models.network.architecture import Architecture
+from models.network.architecture import Architecture, check_context
 from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
 
@@ -34,9 +34,10 @@ class Learned:
 
     network: Autoencoder
     features: tuple[str, ...]
+    context: tuple[str, ...]
     streams: tuple[str, ...]
     scaler: RobustScaler
-    readings: torch.Tensor  # (rows, features) model units, one stream after another
+    readings: torch.Tensor  # (rows, features + context) model units, one stream after another
     seen: Runs  # first rows of the windows learned from, of every stream
     held_out: Runs  # and of those held out
     reports: list[EpochReport]
@@ -47,6 +48,7 @@ def learn(
     features: Sequence[str],
     architecture: Architecture,
     *,
+    context: Sequence[str] = (),
     options: TrainingOptions | None = None,
     holdout: float = 0.15,
     breaks: Mapping[str, Rows] | None = None,
@@ -66,7 +68,7 @@ def learn(
     """
     options = options or TrainingOptions()
     length = architecture.window
-    _check(series, features, architecture, start_from)
+    _check(series, features, context, architecture, start_from)
     breaks = breaks or {}
     cut = {name: runs_of(len(v), _checked_breaks(name, breaks, len(v)), length) for name, v in series.items()}
     counts = {name: int((ends - begins).sum()) for name, (begins, ends) in cut.items()}
@@ -80,31 +82,41 @@ def learn(
     # A held-out window ends in the tail; it may begin before it, as a live one would.
     first_kept = held_out.begins[held_out.first_runs()]
     tails = first_kept + length - 1 - offsets[:-1]
-    scaler = RobustScaler.fit([series[name][:tail] for name, tail in zip(names, tails, strict=True)])
-    readings = room(int(offsets[-1]), len(features))
+    scaler = RobustScaler.fit([series[name][:tail, : len(features)] for name, tail in zip(names, tails, strict=True)])
+    readings = room(int(offsets[-1]), architecture.width)
     for row, (name, begin) in enumerate(zip(names, offsets, strict=False), start=1):
-        for some in _pieces(len(series[name]), len(features)):
+        for some in _pieces(len(series[name]), architecture.width):
             values = series[name][some].astype(np.float32, copy=False)
             readings[begin:][some] = scaler.transform(values, np.full(len(values), row))
     first, scaled = None if start_from is None else start_from.network, torch.from_numpy(readings)
     network, reports = train(
         architecture, scaled, seen, held_out, options, on_epoch, first, on_step=on_step, ranks=ranks
     )
-    return Learned(network, tuple(features), tuple(names), scaler, scaled, seen, held_out, reports)
+    return Learned(network, tuple(features), tuple(context), tuple(names), scaler, scaled, seen, held_out, reports)
 
 
 def _check(
-    series: Mapping[str, Float32], features: Sequence[str], architecture: Architecture, start_from: Detector | None
+    series: Mapping[str, Float32],
+    features: Sequence[str],
+    context: Sequence[str],
+    architecture: Architecture,
+    start_from: Detector | None,
 ) -> None:
+    check_context(context, architecture)
     if start_from is not None and start_from.features != tuple(features):
         raise ShapeError(
             f"a warm start needs the features of the detector it starts from, {list(start_from.features)}; "
             f"got {list(features)}"
         )
+    if start_from is not None and start_from.context != tuple(context):
+        raise ShapeError(
+            f"a warm start needs the context of the detector it starts from, {list(start_from.context)}; "
+            f"got {list(context)}"
+        )
     for name, values in series.items():
-        if values.ndim != 2 or values.shape[1] != len(features) or architecture.features != len(features):
-            raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.features}); got {values.shape}")
-        if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), len(features))):
+        if values.ndim != 2 or values.shape[1] != architecture.width or architecture.features != len(features):
+            raise ShapeError(f"stream {name!r}: wanted (rows, {architecture.width}); got {values.shape}")
+        if not all(np.isfinite(values[some]).all() for some in _pieces(len(values), architecture.width)):
             raise ShapeError(f"stream {name!r}: readings must be finite; fill or drop the others first")
 
 

@@ -77,6 +77,12 @@ class Regulariser:
     def learn(self, latent: Tensor) -> None:
         """After each step of the network, with the latents it was made on, detached."""
 
+    def _noise(self, windows: Tensor) -> Tensor:
+        """Standard normal in the features, nothing in the context: that is known, not measured."""
+        noise = self._normal_like(windows)
+        noise[:, :, self.architecture.features :] = 0.0
+        return noise
+
     def _normal_like(self, other: Tensor) -> Tensor:
         return torch.randn(other.shape, generator=self.random, device=other.device, dtype=other.dtype)
 
@@ -90,7 +96,7 @@ class Denoising(Regulariser):
     default_strength = 0.2
 
     def corrupt(self, windows: Tensor) -> Tensor:
-        return windows + self.strength * self._normal_like(windows)
+        return windows + self.strength * self._noise(windows)
 
 
 class Sparse(Regulariser):
@@ -139,7 +145,7 @@ class Contractive(Regulariser):
 
     def squared_norm(self, network: Autoencoder, windows: Tensor, latent: Tensor) -> Tensor:
         """Estimate of the Jacobian's squared Frobenius norm, mean over windows."""
-        moved = network.encode(windows + self.STEP * self._normal_like(windows))
+        moved = network.encode(windows + self.STEP * self._noise(windows))
         return ((moved - latent) / self.STEP).square().sum(1).mean()
 
 
@@ -161,7 +167,7 @@ class Variational(Regulariser):
         mean, log_variance = self._moments(code)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
         # -log p(x | z) is the squared error over twice the variance; here the error is a mean over readings.
-        return 2.0 * self.strength * divergence / windows[0].numel()
+        return 2.0 * self.strength * divergence / (self.architecture.window * self.architecture.features)
 
     @staticmethod
     def _moments(code: Tensor) -> tuple[Tensor, Tensor]:

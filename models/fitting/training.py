@@ -68,7 +68,7 @@ OnStep = Callable[[int, int], None]  # steps done, steps at most
 
 
 def gather(readings: Tensor, starts: Tensor, length: int) -> Tensor:
-    """Windows `(n, length, features)` that begin at rows `starts` of `readings` `(rows, features)`."""
+    """Windows `(n, length, width)` that begin at rows `starts` of `readings` `(rows, width)`."""
     return readings[starts.to(readings.device)[:, None] + torch.arange(length, device=readings.device)]
 
 
@@ -88,7 +88,7 @@ def train(
 
     Args:
         architecture: What to build.
-        readings: All streams' readings in model units, `(rows, features)`, one stream
+        readings: All streams' readings in model units, `(rows, features + context)`, one stream
             after another; on the CPU, may be a mapped file.
         train_starts: First rows of the windows to learn from.
         held_out_starts: First rows of the windows that decide when to stop.
@@ -208,7 +208,7 @@ class _Trainer:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
             code, forecast = network.read(given)
             latent = regulariser.sample(code.float())
-            reconstruction = network.decode(latent)
+            reconstruction = network.decode(latent, windows)
             penalty = regulariser.penalty(network, given, code.float(), latent)
         error = loss_of(reconstruction.float(), None if forecast is None else forecast.float(), windows)
         loss = error if penalty is None else error + penalty
@@ -264,7 +264,8 @@ def _windows(readings: Tensor, starts: Rows, length: int, device: torch.device) 
 
 
 def loss_of(reconstruction: Tensor, forecast: Tensor | None, windows: Tensor) -> Tensor:
-    """Mean squared error of the reconstruction, plus that of the forecast."""
+    """Mean squared error of the reconstruction, plus that of the forecast; what is beside the features counts not."""
+    windows = windows[:, :, : reconstruction.shape[2]]
     error = nn.functional.mse_loss(reconstruction, windows)
     if forecast is None:
         return error

@@ -6,6 +6,7 @@ network itself (`autoencoder`), how it is trained (`training`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -30,12 +31,15 @@ class Architecture:
     layers: int = 1  # layers in encoder and in decoder
     backbone: str = "lstm"
     regulariser: str = "plain"
+    context: int = 0  # inputs beside the features that are known beforehand: read, not reconstructed, not scored
 
     def __post_init__(self) -> None:
         for name in ("features", "window", "patch", "hidden", "latent", "layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ShapeError(f"{name} must be a positive integer; got {value!r}")
+        if not isinstance(self.context, int) or isinstance(self.context, bool) or self.context < 0:
+            raise ShapeError(f"context must be an integer, 0 or more; got {self.context!r}")
         if self.window % self.patch:
             raise ShapeError(f"window must be a multiple of patch; got {self.window} and {self.patch}")
         if self.backbone not in BACKBONES:
@@ -60,8 +64,17 @@ class Architecture:
         """Patches in a window."""
         return self.window // self.patch
 
+    @property
+    def width(self) -> int:
+        """Numbers of a reading as the network is given it: its features, then its context."""
+        return self.features + self.context
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Of a network without context as of one that never heard of it."""
+        found = asdict(self)
+        if not self.context:
+            del found["context"]
+        return found
 
     def differences(self, other: Architecture) -> list[str]:
         """What parts this from another, in words; empty if weights of the one fit the other.
@@ -69,5 +82,18 @@ class Architecture:
         >>> Architecture(features=2, latent=8).differences(Architecture(features=2))
         ['latent 8, not 16']
         """
-        ours, theirs = self.to_dict(), other.to_dict()
+        ours, theirs = asdict(self), asdict(other)
         return [f"{name} {ours[name]!r}, not {theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
+
+
+def check_context(context: Sequence[str], architecture: Architecture) -> None:
+    """See that names of a context fit a network.
+
+    Raises:
+        ShapeError: One of both has a context and the other has not, or there are more names than columns.
+    """
+    if bool(context) != bool(architecture.context) or len(context) > architecture.context:
+        raise ShapeError(
+            f"a network with {architecture.context} columns of context needs names of what they hold, at most one for "
+            f"each; got {list(context)}"
+        )

@@ -10,6 +10,7 @@ The network knows nothing of scales, thresholds or training.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from models.errors import ShapeError
@@ -31,6 +32,10 @@ class Autoencoder(nn.Module):
     backbone reads in order and a window has more than one patch (`forecasts`). A forecast
     cannot copy, so short faults stand out in it that a reconstruction follows.
 
+    Readings may have a context, numbers beside the features that are known beforehand, such as the
+    time of day. The encoder reads it, the decoder and the forecast are given that of the patches they
+    write; it is neither reconstructed nor forecast.
+
     The default is an LSTM after Malhotra et al., 2016, https://arxiv.org/abs/1607.00148,
     with patches as in Nie et al., 2023, https://arxiv.org/abs/2211.14730; reconstruction
     beside forecast as in Srivastava et al., 2015, https://arxiv.org/abs/1502.04681.
@@ -45,13 +50,13 @@ class Autoencoder(nn.Module):
         self.bottleneck = nn.Linear(a.hidden, a.latent * kind.codes_per_latent)
         self.decoder = backbone.decoder(a)
         self.head = nn.Linear(a.hidden, a.window * a.features // backbone.pieces(a))
-        self.forecaster = nn.Linear(a.hidden, a.patch * a.features) if forecasts(a) else None
+        self.forecaster = _forecaster(a) if forecasts(a) else None
 
     def read(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """One pass of the encoder.
 
         Args:
-            x: Windows in model units, `(batch, window, features)`.
+            x: Windows in model units, `(batch, window, features + context)`.
 
         Returns:
             Code: what the bottleneck puts out, before it is read as a latent (`latents`),
@@ -60,26 +65,38 @@ class Autoencoder(nn.Module):
             `(batch, window - patch, features)`; None if the network has none.
 
         Raises:
-            ShapeError: `window` or `features` differ from the architecture's.
+            ShapeError: `window`, `features` or `context` differ from the architecture's.
         """
         a = self.architecture
-        if x.dim() != 3 or x.shape[1:] != (a.window, a.features):
-            raise ShapeError(f"windows must be (batch, {a.window}, {a.features}); got {tuple(x.shape)}")
-        patches = x.reshape(-1, a.steps, a.patch * a.features)  # (batch, steps, patch * features)
+        if x.dim() != 3 or x.shape[1:] != (a.window, a.width):
+            raise ShapeError(f"windows must be (batch, {a.window}, {a.width}); got {tuple(x.shape)}")
+        patches = x.reshape(-1, a.steps, a.patch * a.width)  # (batch, steps, patch * width)
         summary, states = self._backbone.read(self.encoder, patches)
         if self.forecaster is None or states is None:
             return self.bottleneck(summary), None
-        forecast = self.forecaster(states[:, :-1]).reshape(-1, a.window - a.patch, a.features)
+        known, context = states[:, :-1], self._context(x)
+        if context is not None:
+            known = torch.cat([known, context[:, 1:]], 2)
+        forecast = self.forecaster(known).reshape(-1, a.window - a.patch, a.features)
         return self.bottleneck(summary), forecast
 
     def encode(self, x: Tensor) -> Tensor:
-        """The latent of each window: `(batch, window, features)` to `(batch, latent)`."""
+        """The latent of each window: `(batch, window, features + context)` to `(batch, latent)`."""
         return self._latents.latent(self.read(x)[0])
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Windows from latents: `(batch, latent)` to `(batch, window, features)`."""
+    def decode(self, latent: Tensor, x: Tensor | None = None) -> Tensor:
+        """Windows from latents: `(batch, latent)` to `(batch, window, features)`.
+
+        Args:
+            latent: From `encode`.
+            x: Windows whose context is that of the windows wanted; their features are not looked at. Needed
+                if the network has a context.
+        """
         a = self.architecture
-        states = self._backbone.states(self.decoder, latent, a)  # (batch, pieces, hidden)
+        context = None if x is None else self._context(x)
+        if context is None and a.context:
+            raise ShapeError(f"a network with {a.context} numbers of context decodes latents beside that context alone")
+        states = self._backbone.states(self.decoder, latent, context, a)  # (batch, pieces, hidden)
         written = self.head(states)  # (batch, pieces, readings of a piece * features)
         windows: Tensor = written.reshape(-1, a.window, a.features)
         return windows
@@ -88,21 +105,35 @@ class Autoencoder(nn.Module):
         """Reconstruct each window from its latent.
 
         Args:
-            x: Windows in model units, `(batch, window, features)`, float32. In raw
+            x: Windows in model units, `(batch, window, features + context)`, float32. In raw
                 sensor units everything looks like an anomaly: scale first.
 
         Returns:
-            Reconstructed windows, same shape and dtype.
+            Reconstructed windows without the context, `(batch, window, features)`, same dtype.
 
         Raises:
-            ShapeError: `window` or `features` differ from the architecture's.
+            ShapeError: `window`, `features` or `context` differ from the architecture's.
         """
-        return self.decode(self.encode(x))
+        return self.decode(self.encode(x), x)
 
     def reconstruct_and_forecast(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """`forward`, and the forecast of `read`, in one pass of the encoder."""
         code, forecast = self.read(x)
-        return self.decode(self._latents.latent(code)), forecast
+        return self.decode(self._latents.latent(code), x), forecast
+
+    def _context(self, x: Tensor) -> Tensor | None:
+        """The context of each patch, `(batch, steps, patch * context)`; None if the network has none."""
+        a = self.architecture
+        return x[:, :, a.features :].reshape(-1, a.steps, a.patch * a.context) if a.context else None
+
+
+def _forecaster(a: Architecture) -> nn.Module:
+    """A state, and the context of the patch after it, to that patch."""
+    width = a.patch * a.features
+    if not a.context:
+        return nn.Linear(a.hidden, width)
+    # What the context changes is not added to what came before: a market opens whatever the night was like.
+    return nn.Sequential(nn.Linear(a.hidden + a.patch * a.context, a.hidden), nn.Tanh(), nn.Linear(a.hidden, width))
 
 
 def forecasts(architecture: Architecture) -> bool:

@@ -5,6 +5,8 @@ A backbone makes two plain modules and says how data runs through them:
     encoder   patches (batch, steps, width)  -> summary (batch, hidden), and the states it went through
     decoder   latent (batch, latent)         -> states (batch, pieces, hidden)
 
+Where readings have a context, the decoder is given that of every patch beside the latent, `(batch, steps, width)`.
+
 The linear layers around them (summary to latent, states to readings) are the same for all
 and live in `autoencoder`. `pieces` is how many parts of the window the last layer writes:
 one for each patch, or one for all. Not inside: the bottleneck, penalties, training.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from models.network.architecture import Architecture
@@ -32,7 +35,7 @@ class Backbone(Protocol):
 
     def decoder(self, a: Architecture) -> nn.Module: ...
 
-    def states(self, decoder: nn.Module, latent: Tensor, a: Architecture) -> Tensor: ...
+    def states(self, decoder: nn.Module, latent: Tensor, context: Tensor | None, a: Architecture) -> Tensor: ...
 
     def pieces(self, a: Architecture) -> int: ...
 
@@ -53,18 +56,20 @@ class Recurrent:
         self.kind = kind
 
     def encoder(self, a: Architecture) -> nn.Module:
-        return self.kind(a.patch * a.features, a.hidden, a.layers, batch_first=True)
+        return self.kind(a.patch * a.width, a.hidden, a.layers, batch_first=True)
 
     def read(self, encoder: nn.Module, patches: Tensor) -> tuple[Tensor, Tensor | None]:
         states: Tensor = encoder(patches)[0]  # (batch, steps, hidden)
         return states[:, -1], states
 
     def decoder(self, a: Architecture) -> nn.Module:
-        return self.kind(a.latent, a.hidden, a.layers, batch_first=True)
+        return self.kind(a.latent + a.patch * a.context, a.hidden, a.layers, batch_first=True)
 
-    def states(self, decoder: nn.Module, latent: Tensor, a: Architecture) -> Tensor:
-        repeated = latent.unsqueeze(1).expand(-1, a.steps, -1)  # (batch, steps, latent)
-        states: Tensor = decoder(repeated)[0]  # (batch, steps, hidden)
+    def states(self, decoder: nn.Module, latent: Tensor, context: Tensor | None, a: Architecture) -> Tensor:
+        given = latent.unsqueeze(1).expand(-1, a.steps, -1)  # (batch, steps, latent)
+        if context is not None:
+            given = torch.cat([given, context], 2)
+        states: Tensor = decoder(given)[0]  # (batch, steps, hidden)
         return states
 
     def pieces(self, a: Architecture) -> int:
@@ -80,16 +85,16 @@ class Dense:
     in_order = False
 
     def encoder(self, a: Architecture) -> nn.Module:
-        return _stack(a.window * a.features, a.hidden, a.layers)
+        return _stack(a.window * a.width, a.hidden, a.layers)
 
     def read(self, encoder: nn.Module, patches: Tensor) -> tuple[Tensor, Tensor | None]:
         return encoder(patches.flatten(1)), None
 
     def decoder(self, a: Architecture) -> nn.Module:
-        return _stack(a.latent, a.hidden, a.layers)
+        return _stack(a.latent + a.window * a.context, a.hidden, a.layers)
 
-    def states(self, decoder: nn.Module, latent: Tensor, a: Architecture) -> Tensor:
-        states: Tensor = decoder(latent)  # (batch, hidden)
+    def states(self, decoder: nn.Module, latent: Tensor, context: Tensor | None, a: Architecture) -> Tensor:
+        states: Tensor = decoder(_beside(latent, context))  # (batch, hidden)
         return states.unsqueeze(1)
 
     def pieces(self, a: Architecture) -> int:
@@ -106,7 +111,7 @@ class Conv:
     in_order = False
 
     def encoder(self, a: Architecture) -> nn.Module:
-        parts: list[nn.Module] = [nn.Conv1d(a.patch * a.features, a.hidden, 3, padding=1), nn.ReLU()]
+        parts: list[nn.Module] = [nn.Conv1d(a.patch * a.width, a.hidden, 3, padding=1), nn.ReLU()]
         for _ in range(a.layers):
             parts += [nn.Conv1d(a.hidden, a.hidden, 4, stride=2, padding=1), nn.ReLU()]
         # What is left of the window keeps its order: a mean over it would forget when.
@@ -117,13 +122,14 @@ class Conv:
 
     def decoder(self, a: Architecture) -> nn.Module:
         left = self._left(a)
-        parts: list[nn.Module] = [nn.Linear(a.latent, a.hidden * left), nn.ReLU(), nn.Unflatten(1, (a.hidden, left))]
+        given = a.latent + a.window * a.context
+        parts: list[nn.Module] = [nn.Linear(given, a.hidden * left), nn.ReLU(), nn.Unflatten(1, (a.hidden, left))]
         for _ in range(a.layers):
             parts += [nn.ConvTranspose1d(a.hidden, a.hidden, 4, stride=2, padding=1), nn.ReLU()]
         return nn.Sequential(*parts)
 
-    def states(self, decoder: nn.Module, latent: Tensor, a: Architecture) -> Tensor:
-        states: Tensor = decoder(latent)  # (batch, hidden, steps)
+    def states(self, decoder: nn.Module, latent: Tensor, context: Tensor | None, a: Architecture) -> Tensor:
+        states: Tensor = decoder(_beside(latent, context))  # (batch, hidden, steps)
         return states.transpose(1, 2)
 
     def pieces(self, a: Architecture) -> int:
@@ -141,6 +147,10 @@ BACKBONES: dict[str, Backbone] = {
     "dense": Dense(),
     "conv": Conv(),
 }
+
+
+def _beside(latent: Tensor, context: Tensor | None) -> Tensor:
+    return latent if context is None else torch.cat([latent, context.flatten(1)], 1)
 
 
 def _stack(width: int, hidden: int, layers: int) -> nn.Sequential:

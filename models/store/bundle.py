@@ -34,7 +34,7 @@ from torch import Tensor
 
 from models.detector import Detector
 from models.errors import ArtifactError, PolicyError, ShapeError
-from models.network.architecture import Architecture
+from models.network.architecture import Architecture, check_context
 from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
 from models.scoring.alert_line import AlertPolicy, CalibrationEvidence
@@ -92,6 +92,7 @@ def save(
         "created": created.astimezone(UTC).isoformat(timespec="seconds"),
         "architecture": detector.architecture.to_dict(),
         "features": list(detector.features),
+        **({"context": list(detector.context)} if detector.context else {}),
         "streams": len(detector.streams),
         "interval_s": detector.interval_s,
         "policy": asdict(detector.policy),
@@ -142,6 +143,8 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
     try:
         files, architecture = manifest["files"], Architecture(**manifest["architecture"])
         features = tuple(str(name) for name in manifest["features"])
+        context = tuple(str(name) for name in manifest.get("context", ()))
+        check_context(context, architecture)
         interval_s = float(manifest["interval_s"])
         report = dict(manifest["fit"])
         policy = AlertPolicy(**_policy_settings(manifest))
@@ -164,7 +167,17 @@ def load(directory: Path) -> tuple[Detector, dict[str, Any]]:
     scaler, line = RobustScaler(tables.pop("center"), tables.pop("width")), tables.pop("line")
     baseline = Baseline(**tables)
     detector = Detector(
-        network, features, streams, scaler, baseline, line, interval_s, report, policy=policy, calibration=calibration
+        network,
+        features,
+        streams,
+        scaler,
+        baseline,
+        line,
+        interval_s,
+        report,
+        policy=policy,
+        calibration=calibration,
+        context=context,
     )
     return detector, manifest
 

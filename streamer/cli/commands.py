@@ -102,7 +102,14 @@ def backtest(options: Namespace) -> int:
     from streamer.offline import backtest as backtesting
 
     torch.set_num_threads(settings.model.threads)
-    data = datafiles.load(options.data, settings.records, options.where, options.labels)
+    data = datafiles.load(
+        options.data,
+        settings.records,
+        options.where,
+        options.labels,
+        files=settings.files,
+        exact=settings.time.active,
+    )
     detector, manifest = Registry(settings.model.directory).load(options.model)
     figures = backtesting.carry_out(
         settings,
@@ -130,7 +137,7 @@ def replay(options: Namespace) -> int:
     from streamer.offline import replay as replaying
 
     require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
-    data = datafiles.load(options.data, settings.records, options.where)
+    data = datafiles.load(options.data, settings.records, options.where, files=settings.files, as_sent=True)
     producer = connect_producer(settings.kafka)
     try:
         sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())

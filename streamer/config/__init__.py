@@ -3,12 +3,14 @@
 schema    every setting, its default and its bounds
 records   the section on messages
 event_time  the sections on time and market hours
+files     the section on data files
 section   what the sections of the settings have in common
 loading   YAML file, environment and secret files, merged
 wording   what is wrong with a setting, said to its author
 """
 
 from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
 from streamer.config.loading import ENV_PREFIX, load, load_kafka
 from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
@@ -27,6 +29,7 @@ __all__ = [
     "ENV_PREFIX",
     "SECRET_KEYS",
     "AlertingConfig",
+    "FilesConfig",
     "HttpConfig",
     "KafkaConfig",
     "LogConfig",

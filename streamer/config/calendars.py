@@ -34,7 +34,8 @@ def sessions(calendar: str, *, keep_outside: bool) -> Sessions:
             "sessions.calendar needs the package exchange_calendars: pip install 'streamer[sessions]'"
         ) from None
     try:
-        schedule = _widest(exchange_calendars.get_calendar(calendar)).schedule
+        exchange = _widest(exchange_calendars.get_calendar(calendar))
+        schedule = exchange.schedule
     except exchange_calendars.errors.InvalidCalendarName:
         names = exchange_calendars.get_calendar_names(include_aliases=False)
         near = [name for name in names if calendar.upper() in name] or ["XNYS", "XLON", "XTKS"]
@@ -49,7 +50,7 @@ def sessions(calendar: str, *, keep_outside: bool) -> Sessions:
     pauses = np.stack([_ns(schedule["break_start"]), _ns(schedule["break_end"])], 1)
     has_none = schedule["break_start"].isna().to_numpy()
     pauses[has_none] = opens[has_none, None]
-    return Sessions(opens, closes, None if has_none.all() else pauses, calendar, keep_outside)
+    return Sessions(opens, closes, None if has_none.all() else pauses, calendar, keep_outside, str(exchange.tz))
 
 
 def _widest(calendar: ExchangeCalendar) -> ExchangeCalendar:

@@ -21,8 +21,10 @@ from pydantic import (
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.config.event_time import SessionsConfig, TimeConfig
+from streamer.config.files import FilesConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.section import Positive, Section
+from streamer.core import calendar
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
@@ -220,6 +222,7 @@ class Settings(Section):
     records: RecordsConfig
     time: TimeConfig = TimeConfig()
     sessions: SessionsConfig = SessionsConfig()
+    files: FilesConfig = FilesConfig()
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
@@ -231,6 +234,8 @@ class Settings(Section):
     def _can_be_built(self) -> Settings:
         self.time_options()
         self.sessions.build()
+        if "session-phase" in self.context and self.sessions.calendar is None:
+            raise ValueError("time.context: session-phase needs the sessions of an exchange; set sessions.calendar")
         self.architecture()
         return self
 
@@ -264,6 +269,7 @@ class Settings(Section):
         """
         return Architecture(
             features=len(self.features),
+            context=calendar.width(self.context),
             window=self.window.length,
             patch=self.window.patch,
             hidden=self.model.hidden,
@@ -282,6 +288,7 @@ class Settings(Section):
             fields=self.records.features,
             time=self.time_options(),
             sessions=self.sessions.build(),
+            context=calendar.described(self.context, self.sessions.calendar),
             window=window.length,
             patch=window.patch,
             budget_per_stream_per_week=alerting.budget_per_stream_per_week,

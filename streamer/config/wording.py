@@ -71,7 +71,10 @@ def _explain(fault: Mapping[str, Any], path: Path | None, sources: Mapping[str, 
     if kind in ("extra_forbidden", "invalid_key"):
         return f"{name}: no such {'setting' if len(keys) > 1 else 'section'}{_meant(keys)} (from {source})"
     if kind == "value_error":
-        return f"{name}: {fault['ctx']['error']} (from {source})"
+        why = str(fault["ctx"]["error"])
+        if not fault["loc"] and why.partition(".")[0] in Settings.model_fields:  # it names the setting itself
+            return f"{why} (from {source})"
+        return f"{name}: {why} (from {source})"
     if kind in _SECTION:
         # What stands there may hold a secret: only its kind is said.
         example = next(iter(Settings.model_fields[keys[0]].annotation.model_fields))  # type: ignore[union-attr]

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.columns import Arrays
 from streamer.core.events import ANOMALY, EXPIRED, OPEN, RESOLVE, UPDATE, Event
 from streamer.core.grouping import Ints, group
-from streamer.core.keyed_state import Arrays, KeyedState
+from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
 
 

@@ -3,6 +3,7 @@
     names, codes   a stream's code is its row in every column; the code of a forgotten stream is used again
     columns        registered by stations: arrays with one row a stream
     sparse         registered by stations: a value of the few streams that have one
+    rows           registered by stations: any number of rows of a stream
     partitions     registered by stations: a value of each partition
 
 Exporting, restoring, forgetting and counting are loops over what is registered, so a station that adds a column
@@ -12,19 +13,17 @@ stored (`runtime`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamer.core.columns import Arrays, Columns, Schema, Table
 from streamer.core.grouping import Ints
 
 NO_STREAM = -1  # in place of a code
-
-Schema = Mapping[str, tuple[Any, tuple[int, ...], Any]]  # name -> dtype, shape of one row, blank value
-Arrays = dict[str, NDArray[Any]]
+_ROWS = "rows:"  # before the names of exported columns that have any number of rows a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,63 +32,6 @@ class ExportedState:
 
     columns: Arrays  # "station.column" -> one row a stream
     values: dict[str, Any]  # JSON values: "streams", "sparse", "partitions", and what the pipeline adds
-
-
-class Columns:
-    """Arrays of one station with one row a stream; new rows hold the blank value."""
-
-    def __init__(self, schema: Schema) -> None:
-        self._schema = dict(schema)
-        self._data: Arrays = {name: np.empty((0, *shape), dtype) for name, (dtype, shape, _) in schema.items()}
-        self.rows = 0
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        """The whole column, `(rows, ...)`; writes go through."""
-        return self._data[name][: self.rows]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._schema)
-
-    def reach(self, rows: int) -> None:
-        """Have at least `rows` rows."""
-        if rows <= self.rows:
-            return
-        room = len(next(iter(self._data.values())))
-        if rows > room:
-            # A quarter more each time: a slab of 100,000 streams must not double to 200,000.
-            room = max(rows, room + room // 4, 16)
-            for name, (dtype, shape, blank) in self._schema.items():
-                grown = np.full((room, *shape), blank, dtype)
-                grown[: self.rows] = self._data[name][: self.rows]
-                self._data[name] = grown
-        self.rows = rows
-
-    def take(self, codes: Ints) -> Arrays:
-        """Copies of all columns for some streams."""
-        return {name: self[name][codes] for name in self._schema}
-
-    def put(self, codes: Ints, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Write what `take` gave.
-
-        Raises:
-            ValueError: Columns are missing or of another shape.
-        """
-        if set(columns) != set(self._schema):
-            raise ValueError(f"wanted columns {sorted(self._schema)}; got {sorted(columns)}")
-        for name, (_, shape, _) in self._schema.items():
-            if columns[name].shape != (len(codes), *shape):
-                raise ValueError(f"column {name}: wanted {(len(codes), *shape)}; got {columns[name].shape}")
-        for name, values in columns.items():
-            self[name][codes] = values
-
-    def blank(self, codes: Ints) -> None:
-        """Forget some streams."""
-        for name, (_, _, blank) in self._schema.items():
-            self[name][codes] = blank
-
-    @property
-    def bytes_per_row(self) -> int:
-        return sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape, _ in self._schema.values())
 
 
 @dataclass(slots=True)
@@ -107,6 +49,9 @@ class _Sparse:
     decode: Callable[[Any], Any]
 
 
+T = TypeVar("T", bound=Table)
+
+
 class KeyedState:
     """Streams known to one process, and the columns of every station that keeps something of them."""
 
@@ -117,6 +62,7 @@ class KeyedState:
         self._expired: list[int] = []
         self._stations: dict[str, _Station] = {}
         self._sparse: dict[str, _Sparse] = {}
+        self._tables: dict[str, Table] = {}
         self._partitions: dict[str, dict[int, Any]] = {}
         self._own = self.register("keys", {"partition": (np.int64, (), -1)})
         for name in names:
@@ -190,6 +136,11 @@ class KeyedState:
         """Values by code for the few streams that have one; `encode` makes JSON values of them."""
         return self._sparse.setdefault(station, _Sparse({}, encode, decode)).values
 
+    def register_rows(self, station: str, table: T) -> T:
+        """A table of a station, any number of rows a stream."""
+        self._tables[station] = table
+        return table
+
     def register_partitions(self, station: str) -> dict[int, Any]:
         """JSON values by partition."""
         return self._partitions.setdefault(station, {})
@@ -238,6 +189,8 @@ class KeyedState:
         for sparse in self._sparse.values():
             for code in sparse.values.keys() & set(codes.tolist()):
                 del sparse.values[code]
+        for table in self._tables.values():
+            table.drop(codes)
 
     def _release(self, code: int) -> None:
         if self.names[code]:
@@ -257,6 +210,8 @@ class KeyedState:
             if station.exported
             for column, values in station.take(codes).items()
         }
+        for name, table in self._tables.items():
+            columns |= {f"{_ROWS}{name}.{column}": values for column, values in table.export(codes).items()}
         known = codes.tolist()
         sparse = {
             name: {self.names[code]: some.encode(some.values[code]) for code in known if code in some.values}
@@ -286,7 +241,8 @@ class KeyedState:
             raise ValueError("wanted distinct names of streams")
         self.reach(np.empty(0, np.int64))
         owners = state.columns.get("keys.partition", np.empty(0, np.int64))
-        if any(column.ndim == 0 or len(column) != len(names) for column in state.columns.values()):
+        one_each = [column for key, column in state.columns.items() if not key.startswith(_ROWS)]
+        if any(column.ndim == 0 or len(column) != len(names) for column in one_each):
             raise ValueError(f"wanted columns of {len(names)} rows, one for each stream")
         here = [self.partition[self.codes[name]] if name in self.codes else -1 for name in names]
         rows = np.flatnonzero((np.array(here, np.int64) < 0) | (np.array(here, np.int64) == owners[: len(names)]))
@@ -297,7 +253,9 @@ class KeyedState:
         found: dict[str, Arrays] = {}
         for key, column in state.columns.items():
             station, _, name = key.partition(".")
-            found.setdefault(station, {})[name] = column[rows]
+            found.setdefault(station, {})[name] = column if key.startswith(_ROWS) else column[rows]
+        places = np.full(len(names), -1, np.int64)
+        places[rows] = codes
         try:
             for station, registered in self._stations.items():
                 if registered.exported and station not in leave_out:
@@ -306,6 +264,9 @@ class KeyedState:
                 for name, value in state.values["sparse"][station].items():
                     if name in known:
                         sparse.values[self.codes[name]] = sparse.decode(value)
+            for station, table in self._tables.items():
+                if station not in leave_out:
+                    table.restore(places, found[_ROWS + station])
             for station, values in self._partitions.items():
                 for partition, value in state.values["partitions"][station].items():
                     values[int(partition)] = value

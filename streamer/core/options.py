@@ -24,6 +24,7 @@ class PipelineOptions:
     fields: tuple[str, ...] = ()  # features of the readings as sent; `features` are those the model sees
     time: TimeOptions = field(default_factory=TimeOptions)
     sessions: Sessions | None = None  # market hours; None: always open
+    context: tuple[str, ...] = ()  # calendar inputs that follow the features, as `calendar.described` names them
     budget_per_stream_per_week: float = 1.0  # false incidents that the alert line allows
     stride: int = 1  # readings between two windows of a stream
     max_gap_ns: int | None = None  # a longer step resets a stream's window; None: never

@@ -3,12 +3,12 @@
 A reading is admitted if it is newer than every reading of its stream admitted so far; otherwise it is a
 duplicate (same event time as the newest) or late (older). Which readings are admitted does not depend on how they
 were batched. Training, backtest and daemon use this same code. Pure: no clock but the readings' own. Not
-inside: re-ordering within an allowed lateness, resampling.
+inside: waiting for late readings, bars (`event_time`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,24 @@ class Admitted:
     fresh: NDArray[np.bool_]  # (admitted,) the gap before this reading is too long: the stream's window is reset
     duplicates: int  # same stream and event time as the newest admitted
     late: int  # older than the newest admitted
+    carried: NDArray[np.float32] | None = None  # (admitted,) part of the features not measured but carried; None: none
+    late_rows: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # rows of the late ones in the batch
+    taken: int | None = None  # readings as sent that the admitted are made of; None: they are those themselves
+    reordered: int = 0  # put in their place before newer ones of their stream
+    overflow: int = 0  # too many of one stream were waiting
+    outside: int = 0  # outside of the sessions
+
+    def with_verdicts(self, *, late: Ints, overflow: int, reordered: int) -> Admitted:
+        """The same with what was not admitted."""
+        return replace(self, late=len(late), late_rows=late, overflow=overflow, reordered=reordered)
+
+    def with_counts(self, *, duplicates: int, taken: int) -> Admitted:
+        """The same with how many readings it was made of."""
+        return replace(self, duplicates=duplicates, taken=taken)
+
+    def among(self, rows: Ints, outside: int) -> Admitted:
+        """The same where the batch was made of `rows` of a larger one, the others being outside of the sessions."""
+        return replace(self, rows=rows[self.rows], late_rows=rows[self.late_rows], outside=outside)
 
 
 class Ordering:
@@ -40,12 +58,12 @@ class Ordering:
     def __init__(self, state: KeyedState, max_gap_ns: int | None = None) -> None:
         self.max_gap_ns = max_gap_ns
         self._state = state
-        self._columns = state.register("ordering", {"newest_ns": (np.int64, (), NEVER)})
+        self.columns = state.register("ordering", {"newest_ns": (np.int64, (), NEVER)})
 
     def is_newer(self, readings: Readings) -> NDArray[np.bool_]:
         """Readings newer than all that their streams had admitted before this batch, `(n,)`."""
         self._state.reach(readings.stream)
-        return np.asarray(readings.time_ns > self._columns["newest_ns"][readings.stream])
+        return np.asarray(readings.time_ns > self.columns["newest_ns"][readings.stream])
 
     def admit(self, readings: Readings) -> Admitted:
         """Sort out one batch and move the streams' clocks forward."""
@@ -54,14 +72,15 @@ class Ordering:
             return Admitted(readings, np.empty(0, np.int64), np.empty(0, bool), 0, 0)
         groups = group(readings.stream)
         self._state.reach(groups.codes[-1:])
-        last = self._columns["newest_ns"]
+        last = self.columns["newest_ns"]
         if len(groups.codes) == n and self.max_gap_ns is None:  # one reading a stream: nothing to order
             known = last[readings.stream]
             where = np.flatnonzero(readings.time_ns > known)
             duplicates = int((readings.time_ns == known).sum())
             last[readings.stream[where]] = readings.time_ns[where]
             kept = readings if len(where) == n else readings.take(where)
-            return Admitted(kept, where, np.zeros(len(where), bool), duplicates, n - len(where) - duplicates)
+            late = np.flatnonzero(readings.time_ns < known)
+            return Admitted(kept, where, np.zeros(len(where), bool), duplicates, len(late), late_rows=late)
         # One line of times: each group's newest known time, then its readings. Ranks stand
         # for times so that group and time fit one integer and one running maximum.
         before = last[groups.codes]
@@ -90,4 +109,5 @@ class Ordering:
         last[groups.codes] = np.maximum(before, np.maximum.reduceat(readings.time_ns[groups.order], groups.begin))
         where = np.flatnonzero(admitted)
         duplicates = int((verdict == 0).sum())
-        return Admitted(readings.take(where), where, fresh[where], duplicates, n - len(where) - duplicates)
+        late = np.sort(groups.order[verdict < 0])
+        return Admitted(readings.take(where), where, fresh[where], duplicates, len(late), late_rows=late)

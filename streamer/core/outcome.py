@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.alerts import Alert
 from streamer.core.events import Event
+from streamer.core.ordering import Admitted
 from streamer.core.readings import Readings
 
 Float32 = NDArray[np.float32]
@@ -40,24 +41,61 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one batch of readings led to; columns have one row per admitted reading."""
+    """What one batch of readings led to; columns have one row per reading of the model."""
 
-    readings: Readings
+    readings: Readings  # of the model: those admitted, or bars made of them
     scores: Scores
     alerts: list[Alert]
-    events: list[Event]  # one for each alert
+    events: list[Event]  # one for each alert; `row` counts the readings of the batch as they arrived
     triggers: list[tuple[int, int]]  # partition and offset of the record behind each alert
     duplicates: int
     late: int
     resets: int  # windows reset because of a gap
     expired: int  # streams forgotten after their time to live
+    arrivals: int = 0  # readings of the batch as they arrived
+    taken: int = 0  # readings as sent that `readings` were made of
+    reordered: int = 0  # readings put before newer ones of their stream
+    overflow: int = 0  # readings left out because too many of their stream were held back
+    outside: int = 0  # readings outside of the sessions
+    late_at: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # offsets of the late ones
+    carried: Float32 | None = None  # (n,) part of the features of a bar that was not measured; None: nothing was
+
+    @classmethod
+    def of(
+        cls,
+        admitted: Admitted,
+        scores: Scores,
+        told: list[Alert],
+        events: list[Event],
+        triggers: list[tuple[int, int]],
+        arrivals: int,
+    ) -> Outcome:
+        """From what became of `arrivals` readings."""
+        kept = admitted.readings
+        return cls(
+            readings=kept,
+            scores=scores,
+            alerts=told,
+            events=events,
+            triggers=triggers,
+            duplicates=admitted.duplicates,
+            late=admitted.late,
+            resets=int(admitted.fresh.sum()),
+            expired=0,
+            arrivals=arrivals,
+            taken=len(kept) if admitted.taken is None else admitted.taken,
+            reordered=admitted.reordered,
+            overflow=admitted.overflow,
+            outside=admitted.outside,
+            carried=admitted.carried,
+        )
 
     @classmethod
     def join(cls, parts: Sequence[Outcome]) -> Outcome:
         """The outcome of consecutive batches as that of one; there is at least one."""
         if len(parts) == 1:
             return parts[0]
-        before = np.cumsum([0, *(len(part.readings) for part in parts)]).tolist()
+        before = np.cumsum([0, *(part.arrivals for part in parts)]).tolist()
         return cls(
             readings=Readings.concatenate([part.readings for part in parts]),
             scores=Scores.join([part.scores for part in parts]),
@@ -72,4 +110,19 @@ class Outcome:
             late=sum(part.late for part in parts),
             resets=sum(part.resets for part in parts),
             expired=sum(part.expired for part in parts),
+            arrivals=sum(part.arrivals for part in parts),
+            taken=sum(part.taken for part in parts),
+            reordered=sum(part.reordered for part in parts),
+            overflow=sum(part.overflow for part in parts),
+            outside=sum(part.outside for part in parts),
+            late_at=np.concatenate([part.late_at for part in parts]),
+            carried=_join_carried(parts),
         )
+
+
+def _join_carried(parts: Sequence[Outcome]) -> Float32 | None:
+    if all(part.carried is None for part in parts):
+        return None
+    return np.concatenate(
+        [np.zeros(len(part.readings), np.float32) if part.carried is None else part.carried for part in parts]
+    )

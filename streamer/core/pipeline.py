@@ -1,6 +1,6 @@
 """The processing pipeline, from readings to alerts: one object that daemon and backtest share.
 
-    order -> score -> incidents, silence, expiry -> alerts
+    event time -> score -> incidents, silence, expiry -> alerts
 
 Knows no broker, no clock, no metrics, no settings file. `process` takes readings and returns an `Outcome`; `export`
 and `restore` move the state of streams, so a restart, another replica or another engine's keyed operator
@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from models.detector import Detector
 from models.errors import ModelError, PolicyError
 from streamer.core import alerts
+from streamer.core.event_time.station import EventTime
 from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
 from streamer.core.expiry import NOTHING_EXPIRED, Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
+from streamer.core.latest import Latest
 from streamer.core.options import PipelineOptions
-from streamer.core.ordering import Ordering
+from streamer.core.ordering import Admitted
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
@@ -54,7 +56,7 @@ class Pipeline:
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
-        self.ordering = Ordering(self.keys, options.max_gap_ns)
+        self.event_time = EventTime(self.keys, options.time, options.max_gap_ns)
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)
@@ -64,10 +66,7 @@ class Pipeline:
         self.attributions: dict[int, list[alerts.Attribution]] = self.keys.register_sparse(
             "attributions", msgspec.to_builtins, lambda value: msgspec.convert(value, list[alerts.Attribution])
         )
-        # For whoever looks: the newest window's figures, gone with the window.
-        self.latest = self.keys.register(
-            "latest", dict.fromkeys(("score", "settled", "error"), (np.float32, (), np.nan)), exported=False
-        )
+        self.latest = Latest(self.keys)
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
@@ -85,14 +84,47 @@ class Pipeline:
         parts.append(self._process(readings, closed))
         return Outcome.join(parts)
 
+    def release(self, partition: int, offset: int) -> Outcome:
+        """Score what a partition's streams have held back, as nothing more is expected of them for now.
+
+        The one thing that depends on when it is called: the daemon does so when a partition has been idle for long.
+
+        Args:
+            partition: Which.
+            offset: Said to have triggered what comes of it.
+        """
+        admitted, _ = self.event_time.release(self.event_time.holders(partition), partition)
+        scores, told = self._score(admitted)
+        events = [dataclasses.replace(event, row=0) for event, _ in told]
+        return Outcome.of(admitted, scores, [alert for _, alert in told], events, [(partition, offset)] * len(told), 0)
+
     def _first_return(self, readings: Readings) -> tuple[int, int] | None:
-        moves = self.ordering.is_newer(readings)
+        moves = self.event_time.is_newer(readings)
         return self.expiry.first_return(readings.stream, readings.time_ns, readings.partition, moves)
 
     def _process(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> Outcome:
         """Take in readings none of which come after their stream's time to live; `closed` goes with the first."""
-        moves = self.ordering.is_newer(readings)
-        admitted = self.ordering.admit(readings)
+        moves = self.event_time.is_newer(readings)
+        admitted, _ = self.event_time.take(readings)
+        scores, told = self._score(admitted)
+        told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
+        arrived = readings if self.options.time.holds else admitted.readings
+        for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition):
+            row = event.row if self.options.time.holds else int(admitted.rows[event.row])
+            told.append((dataclasses.replace(event, row=row), self._alert(event, None)))
+        expired = NOTHING_EXPIRED
+        if moves.any():
+            expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
+        if len(expired.codes):
+            told += self._close(expired.codes, expired.rows, readings.time_ns[expired.rows])
+            self.keys.expire(expired.codes)
+        events = [event for event, _ in told]
+        triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
+        outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
+        return dataclasses.replace(outcome, late_at=readings.offset[admitted.late_rows], expired=len(expired.codes))
+
+    def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
+        """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
         kept, fresh = admitted.readings, admitted.fresh
         score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
         failures = sparse = 0
@@ -102,30 +134,9 @@ class Pipeline:
             failures, sparse = failures + some.failures, sparse + some.sparse
             told += self._judge(some, kept)
             del some  # its windows go before the next are cut
-        told = closed + sorted(told, key=lambda each: each[0].row)
         settled = self.retrospective.step(kept.stream, score, fresh)
-        self._show(kept.stream, fresh, score, settled, error)
-        quiet = self.silence.step(kept.stream, kept.time_ns, kept.partition)
-        told += [(event, self._alert(event, filled)) for event in quiet]
-        expired = NOTHING_EXPIRED
-        if len(kept):
-            expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
-        if len(expired.codes):
-            # What moves a partition's clock is newer than all its stream has sent, so it was admitted.
-            rows = np.searchsorted(admitted.rows, expired.rows).clip(max=len(kept) - 1)
-            told += self._close(expired.codes, rows, kept.time_ns[rows])
-            self.keys.expire(expired.codes)
-        return Outcome(
-            readings=kept,
-            scores=Scores(score, error, filled, settled, failures, sparse),
-            alerts=[alert for _, alert in told],
-            events=[event for event, _ in told],
-            triggers=[(int(kept.partition[event.row]), int(kept.offset[event.row])) for event, _ in told],
-            duplicates=admitted.duplicates,
-            late=admitted.late,
-            resets=int(fresh.sum()),
-            expired=len(expired.codes),
-        )
+        self.latest.step(kept.stream, fresh, score, settled, error)
+        return Scores(score, error, filled, settled, failures, sparse), sorted(told, key=lambda each: each[0].row)
 
     def _judge(self, some: Scored, kept: Readings) -> list[tuple[Event, alerts.Alert]]:
         """Incidents of windows just scored; what explains them is found while the windows are at hand."""
@@ -146,21 +157,6 @@ class Pipeline:
         events = self.incidents.close(codes, rows, times_ns) + self.silence.close(codes, rows, times_ns)
         return [(event, self._alert(event, None)) for event in events]
 
-    def _show(self, codes: Ints, fresh: NDArray[np.bool_], *columns: Float32) -> None:
-        """Note the newest figures of every stream; a reset leaves none until the next window closes."""
-        score = columns[0]
-        shown = ~np.isnan(score)
-        if fresh.any():
-            resets = np.flatnonzero(fresh)
-            streams, place = np.unique(codes[resets][::-1], return_index=True)
-            newest = resets[::-1][place]  # each stream's last reset in this batch
-            for name in self.latest:
-                self.latest[name][streams] = np.nan
-            known = np.searchsorted(streams, codes).clip(max=len(streams) - 1)
-            shown &= (streams[known] != codes) | (np.arange(len(codes)) >= newest[known])
-        for name, values in zip(self.latest, columns, strict=True):
-            self.latest[name][codes[shown]] = values[shown]  # of several of a stream the last stays
-
     def swap(self, detector: Detector, version: str) -> None:
         """Score with another detector from the next batch on.
 
@@ -173,7 +169,7 @@ class Pipeline:
         self.retrospective.reset()
         self.recomputed = recomputed
         self.silence.after_ns = self._silent_after_ns(detector)
-        self.latest.blank(np.arange(self.latest.rows))
+        self.latest.blank()
 
     def sweep(self) -> None:
         """Free what expired streams held. Call it before a batch is decoded, since decoding names codes."""
@@ -273,6 +269,7 @@ def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detect
     made_for = detector.architecture
     for key, wanted, got in (
         ("records.features", list(options.features), list(detector.features)),
+        ("time.context", list(options.context), list(detector.context)),
         ("window.length", options.window, made_for.window),
         ("window.patch", options.patch, made_for.patch),
     ):
@@ -294,7 +291,7 @@ def canary(detector: Detector) -> None:
     """
     a = detector.architecture
     try:
-        score, _ = detector.score(np.zeros((2, a.window, a.features), np.float32), np.zeros(2, np.int64))
+        score, _ = detector.score(np.zeros((2, a.window, a.width), np.float32), np.zeros(2, np.int64))
     except (RuntimeError, ValueError, IndexError) as error:
         raise ModelError(f"a window of zeros cannot be scored: {error}") from error
     if not (np.isfinite(score).all() and (score >= 0).all()):

@@ -30,6 +30,12 @@ class Readings:
         return len(self.stream)
 
     @classmethod
+    def empty(cls, features: int) -> Readings:
+        """No readings."""
+        none = np.empty(0, np.int64)
+        return cls(none, none, np.empty((0, features), np.float32), none, none)
+
+    @classmethod
     def concatenate(cls, parts: Sequence[Readings]) -> Readings:
         """Batches one after another as one; there is at least one."""
         if len(parts) == 1:

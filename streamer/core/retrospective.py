@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.columns import Arrays
 from streamer.core.grouping import Ints, group
-from streamer.core.keyed_state import Arrays, KeyedState
+from streamer.core.keyed_state import KeyedState
 
 Float32 = NDArray[np.float32]
 

@@ -35,7 +35,7 @@ class Scored:
     score: Float32  # (k,) 1.0 is the alert line, higher is more anomalous; NaN where it could not be scored
     error: Float32  # (k,) reconstruction error, 1.0 is typical of the stream; NaN where there is no score
     filled: Float32  # (k,) part of the window that was missing and filled in
-    windows: Float32  # (k, length, features) model units; NaN where a value is missing
+    windows: Float32  # (k, length, features + context) model units; NaN where a value is missing
     anomalous: Ints  # (a,) places of windows with a score of at least 1.0, rising
     shares: Float32  # (a, features) part of each feature in those scores
     failures: int  # windows whose score was not finite
@@ -56,7 +56,7 @@ class Scorer:
         architecture = detector.architecture
         self.stride = stride
         self._state = state
-        self.windower = Windower(state, architecture.window, stride, architecture.features)
+        self.windower = Windower(state, architecture.window, stride, architecture.width)
         self._use(detector, version)
 
     def _use(self, detector: Detector, version: str) -> None:
@@ -76,7 +76,7 @@ class Scorer:
 
         Args:
             codes: Stream of each reading, `(n,)`.
-            values: Raw units, `(n, features)`; NaN is a missing value.
+            values: Raw units, `(n, features + context)`; NaN is a missing value.
             fresh: Where a stream's window is reset, `(n,)`.
         """
         if not len(codes):
@@ -127,9 +127,9 @@ class Scorer:
         has_missing = np.isnan(windows.reshape(len(windows), -1).sum(1))
         if not has_missing.any():
             return *self.detector.measure(windows, rows), filled
-        filled[has_missing] = np.isnan(windows[has_missing]).mean((1, 2))
+        filled[has_missing] = np.isnan(self.detector.measured(windows[has_missing])).mean((1, 2))
         error = np.full(len(windows), np.nan, np.float32)
-        log_errors = np.full((len(windows), len(self.detector.scales), windows.shape[2]), np.nan, np.float32)
+        log_errors = np.full((len(windows), *self._adaptation["levels"].shape[1:]), np.nan, np.float32)
         for some, missing in ((~has_missing, False), (has_missing & (filled <= imputation.MOST_MISSING), True)):
             log_errors[some], error[some] = self.detector.measure(windows[some], rows[some], has_missing=missing)
         return log_errors, error, filled
@@ -153,6 +153,8 @@ class Scorer:
                 f"wanted a bundle for window {old.architecture.window} and features {list(old.features)}; "
                 f"got window {new.architecture.window} and {list(new.features)}"
             )
+        if new.context != old.context:
+            raise ShapeError(f"wanted a bundle for context {list(old.context)}; got {list(new.context)}")
         self._state.reach(np.empty(0, np.int64))
         strips, names = self.windower.strips, self._state.names
         for begin in range(0, len(names), 1000):  # a slab may be larger than memory has room for twice
@@ -165,15 +167,20 @@ class Scorer:
         self._use(detector, version)
 
     def rescaled(self, newest: Float32, names: list[str], made_with: Detector) -> Float32:
-        """Windows exported under another detector, `(streams, length, features)`, in the units of the one in use.
+        """Windows exported under another detector, `(streams, length, features + context)`, in units of the one in use.
 
         Raises:
             ValueError: They have another shape.
         """
-        ours, (n, length, features) = self.detector, newest.shape
-        if features != len(ours.features) or made_with.features != ours.features or n != len(names):
-            raise ValueError(f"wanted windows of features {list(ours.features)}; got {list(made_with.features)}")
-        raw = made_with.scaler.inverse(newest.reshape(-1, features), np.repeat(made_with.rows(names), length))
+        ours, (n, length, width) = self.detector, newest.shape
+        if (made_with.features, made_with.context) != (ours.features, ours.context):
+            raise ValueError(
+                f"wanted windows of features {[*ours.features, *ours.context]}; "
+                f"got {[*made_with.features, *made_with.context]}"
+            )
+        if width != ours.architecture.width or n != len(names):
+            raise ValueError(f"wanted {ours.architecture.width} numbers a reading; got windows {newest.shape}")
+        raw = made_with.scaler.inverse(newest.reshape(-1, width), np.repeat(made_with.rows(names), length))
         return ours.prepare(raw, np.repeat(ours.rows(names), length)).reshape(newest.shape)
 
     def _detector_rows(self, codes: Ints) -> Ints:

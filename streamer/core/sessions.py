@@ -28,6 +28,7 @@ class Sessions:
         break_ns: Where a break begins and ends, `(sessions, 2)`; both the same where there is none.
         name: Of the calendar, for people.
         keep_outside: Readings outside of sessions are kept.
+        zone: Time zone of the exchange, whose clocks its hours follow.
 
     >>> hour = Sessions(np.array([10, 30]), np.array([20, 40]))
     >>> hour.is_open(np.array([9, 10, 20, 39])).tolist()
@@ -45,6 +46,7 @@ class Sessions:
     break_ns: Ints | None = None
     name: str = ""
     keep_outside: bool = False
+    zone: str = "UTC"
     _begin: Ints = field(init=False, repr=False)  # of each stretch of open time
     _length: Ints = field(init=False, repr=False)
     _before: Ints = field(init=False, repr=False)  # market time before it

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.columns import Arrays
 from streamer.core.grouping import Groups, Ints, group
-from streamer.core.keyed_state import Arrays, KeyedState
+from streamer.core.keyed_state import KeyedState
 
 Float32 = NDArray[np.float32]
 
@@ -34,7 +35,7 @@ class Windows:
         return len(self.rows)
 
     def take(self, which: slice) -> Float32:
-        """Some windows, copied: `(n, length, features)`, oldest reading first."""
+        """Some windows, copied: `(n, length, width)`, oldest reading first."""
         return self._views[self._starts[which]]
 
 
@@ -45,17 +46,17 @@ class Windower:
         state: Of all streams.
         length: Readings in a window.
         stride: Readings between the ends of two windows of a stream.
-        features: Width of a reading.
+        width: Numbers of a reading: features, then context.
     """
 
-    def __init__(self, state: KeyedState, length: int, stride: int, features: int) -> None:
-        self.length, self.stride, self.features = length, stride, features
+    def __init__(self, state: KeyedState, length: int, stride: int, width: int) -> None:
+        self.length, self.stride, self.width = length, stride, width
         self._room = 2 * length
         self._state = state
         self._columns = state.register(
             "windows",
             {
-                "strip": (np.float32, (self._room, features), 0.0),
+                "strip": (np.float32, (self._room, width), 0.0),
                 "used": (np.int64, (), 0),  # readings in the strip
                 "run": (np.int64, (), 0),  # readings since the window was last reset
             },
@@ -71,7 +72,7 @@ class Windower:
 
         Args:
             codes: Stream of each reading, `(n,)`.
-            values: `(n, features)`.
+            values: `(n, width)`.
             fresh: True where the stream's window is reset and begins with this reading, `(n,)`.
         """
         if not len(codes):
@@ -92,10 +93,10 @@ class Windower:
         """Push readings `rows`, already in the order of `groups`, each stream with room for its own."""
         length = self.length
         strip, used, run = self._columns["strip"], self._columns["used"], self._columns["run"]
-        flat = strip.reshape(-1, self.features)
+        flat = strip.reshape(-1, self.width)
         views = np.lib.stride_tricks.as_strided(
             flat,
-            (max(0, len(flat) - length + 1), length, self.features),
+            (max(0, len(flat) - length + 1), length, self.width),
             (flat.strides[0], *flat.strides),
             writeable=False,
         )
@@ -131,7 +132,7 @@ class Windower:
 
     @property
     def strips(self) -> Float32:
-        """The slab, `(rows, 2 * length, features)`; writes go through."""
+        """The slab, `(rows, 2 * length, width)`; writes go through."""
         return self._columns["strip"]
 
     def _take(self, codes: Ints) -> Arrays:
@@ -146,7 +147,7 @@ class Windower:
         }
 
     def _put(self, codes: Ints, columns: Arrays) -> None:
-        wanted = (len(codes), self.length, self.features)
+        wanted = (len(codes), self.length, self.width)
         if columns["newest"].shape != wanted:
             raise ValueError(f"column newest: wanted {wanted}; got {columns['newest'].shape}")
         self._columns["strip"][codes, : self.length] = columns["newest"]

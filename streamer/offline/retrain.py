@@ -241,6 +241,7 @@ def _learn(settings: Settings, store: TrainingStore, start: Detector | None, dev
             {name: values for name, (_, values) in store.series().items()},
             settings.records.features,
             settings.architecture(),
+            context=settings.pipeline_options().context,
             options=options,
             holdout=model.holdout,
             breaks=store.breaks(),
@@ -254,12 +255,21 @@ def _learn(settings: Settings, store: TrainingStore, start: Detector | None, dev
 
 def _read(settings: Settings, paths: Sequence[Path], where: Sequence[str]) -> Iterator[DataSet]:
     with progress("reading, MB", datafiles.size_of(paths) / 1e6) as advance:
-        yield from datafiles.pieces(paths, settings.records, where, lambda size: advance(size / 1e6))
+        yield from datafiles.pieces(
+            paths,
+            settings.records,
+            where,
+            lambda size: advance(size / 1e6),
+            files=settings.files,
+            exact=settings.time.active,
+        )
 
 
 def _require_same(settings: Settings, start: Detector, version: str) -> None:
     """Weights fit only the network they were made for: say so before the data is prepared."""
     different = settings.architecture().differences(start.architecture)
+    if start.context != (wanted := settings.pipeline_options().context):
+        different.append(f"time.context {list(wanted)}, not {list(start.context)}")
     if start.features != settings.records.features:
         different.append(f"records.features {list(settings.records.features)}, not {list(start.features)}")
     if different:

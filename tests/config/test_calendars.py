@@ -53,3 +53,18 @@ def test_an_unknown_calendar_is_refused_with_some_that_exist(tmp_path: Path) -> 
 
 def test_without_a_calendar_the_market_never_closes(tmp_path: Path) -> None:
     assert configured(tmp_path, "{}").pipeline_options().sessions is None
+
+
+def test_a_session_phase_without_an_exchange_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"time\.context: session-phase needs .* set sessions\.calendar"):
+        configured(tmp_path, "{}\ntime: {context: [session-phase]}")
+
+
+def test_a_context_is_that_of_the_exchange_and_its_clocks(tmp_path: Path) -> None:
+    here = configured(tmp_path, "{calendar: XNYS}\ntime: {context: [time-of-day, session-phase]}")
+    options = here.pipeline_options()
+
+    assert options.context == ("time-of-day of XNYS", "session-phase of XNYS")
+    assert here.architecture().context == 5
+    assert options.sessions is not None
+    assert options.sessions.zone == "America/New_York"

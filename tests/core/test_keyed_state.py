@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.keyed_state import Columns, ExportedState, KeyedState
+from streamer.core.columns import Columns
+from streamer.core.keyed_state import ExportedState, KeyedState
 
 SCHEMA = {"n": (np.int64, (), -1), "pair": (np.float32, (2,), 0.5)}
 

@@ -95,7 +95,7 @@ def test_a_restored_windower_goes_on_as_the_exported_one(
 
 
 def test_a_window_closes_when_its_last_reading_arrives() -> None:
-    windower = Windower(KeyedState(), length=4, stride=2, features=1)
+    windower = Windower(KeyedState(), length=4, stride=2, width=1)
 
     closed = [row for row, _ in push(windower, [0] * 8, numbered(8), [False] * 8)]
 
@@ -107,7 +107,7 @@ def test_a_window_closes_when_its_last_reading_arrives() -> None:
 
 
 def test_after_a_gap_a_window_holds_only_readings_from_after_it() -> None:
-    windower = Windower(KeyedState(), length=3, stride=1, features=1)
+    windower = Windower(KeyedState(), length=3, stride=1, width=1)
 
     closed = push(windower, [0] * 7, numbered(7), [False] * 4 + [True] + [False] * 2)
 
@@ -118,14 +118,14 @@ def test_after_a_gap_a_window_holds_only_readings_from_after_it() -> None:
 
 
 def test_missing_says_how_many_readings_are_lacking() -> None:
-    windower = Windower(KeyedState(), length=4, stride=1, features=1)
+    windower = Windower(KeyedState(), length=4, stride=1, width=1)
     push(windower, [0, 0, 0, 1, 2, 2, 2, 2, 2], numbered(9), [False] * 9)
 
     assert windower.missing(np.array([0, 1, 2, 9])).tolist() == [1, 3, 0, 4]
 
 
 def test_thousands_of_streams_close_in_one_push() -> None:
-    windower = Windower(KeyedState(), length=2, stride=1, features=1)
+    windower = Windower(KeyedState(), length=2, stride=1, width=1)
     codes = list(range(3000)) * 2
 
     closed = push(windower, codes, numbered(6000), [False] * 6000)

@@ -15,6 +15,9 @@ from streamer.config import RecordsConfig
 from streamer.core.grouping import group
 from streamer.core.readings import Readings, admissible
 
+_FAR = 16  # usual intervals of a stream
+_MANY = 1 / 3  # of the rows
+
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
@@ -25,6 +28,7 @@ class DataSet:
     time_ns: NDArray[np.int64]  # (n,)
     values: NDArray[np.float64]  # (n, features); NaN where a file has none
     label: NDArray[np.bool_] | None = None  # (n,) what is known to be an anomaly, for a backtest
+    sequence: NDArray[np.int64] | None = None  # (n,) the sender's sequence numbers
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -44,38 +48,39 @@ class DataSet:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
         label = None if self.label is None else self.label[rows]
-        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows], label)
+        sequence = None if self.sequence is None else self.sequence[rows]
+        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows], label, sequence)
 
     def sending_order(self) -> NDArray[np.int64]:
-        """Rows in the order in which their streams sent them: streams merged by time, each in its own order.
+        """Rows in the order in which they were sent: that of the file, unless its streams stand one after another.
 
-        A row that is older than an earlier one of its stream stays behind it: it is late, as it would be live.
+        Streams that do are merged by time, each in its own order. A row that is older than an earlier one of its stream
+        stays behind it in any case: it is late, as it would be live.
 
         >>> rows = [("a", 1), ("a", 5), ("a", 3), ("b", 2), ("b", 6)]
         >>> time_ns = np.array([time for _, time in rows])
         >>> DataSet(["a", "b"], np.array([0, 0, 0, 1, 1]), time_ns, np.zeros((5, 1))).sending_order()
         array([0, 3, 1, 2, 4])
         """
-        if not (np.diff(self.time_ns) < 0).any():
-            return np.arange(len(self))
-        groups = group(self.stream)
-        newest = np.empty_like(self.time_ns)
-        for begin, count in zip(groups.begin.tolist(), groups.count.tolist(), strict=True):
-            rows = groups.order[begin : begin + count]
-            newest[rows] = np.maximum.accumulate(self.time_ns[rows])
-        return np.argsort(newest, kind="stable")
+        return np.argsort(newest_sent(self.stream, self.time_ns), kind="stable")
 
-    def batches(self, size: int) -> Iterator[Readings]:
-        """Readings in batches, in the order in which they were sent; offsets are rows, the partition is 0."""
+    def batches(self, size: int, *, exact: bool = False) -> Iterator[Readings]:
+        """Readings in batches, in the order in which they were sent; offsets are rows, the partition is 0.
+
+        Args:
+            size: Readings of a batch.
+            exact: Values as they stand in the file, with 64 bits, instead of the 32 of a model.
+        """
         order = self.sending_order()
         for i in range(0, len(self), size):
             rows = order[i : i + size]
             yield Readings(
                 self.stream[rows],
                 self.time_ns[rows],
-                self.values[rows].astype(np.float32),
+                self.values[rows] if exact else self.values[rows].astype(np.float32),
                 np.zeros(len(rows), np.int64),
                 rows,
+                None if self.sequence is None else self.sequence[rows],
             )
 
     def by_stream(self) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -98,4 +103,29 @@ def join(parts: Iterable[DataSet]) -> DataSet:
         np.concatenate([part.time_ns for part in found]),
         np.concatenate([part.values for part in found]),
         None if found[0].label is None else np.concatenate([part.label for part in found if part.label is not None]),
+        None
+        if found[0].sequence is None
+        else np.concatenate([part.sequence for part in found if part.sequence is not None]),
     )
+
+
+def newest_sent(stream: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row of one file, the newest event time sent until then: by anyone, or by its stream.
+
+    By its stream where the streams stand one after another: each in one run, or many rows far older than others before.
+    """
+    overall = np.maximum.accumulate(time_ns)
+    if (overall == time_ns).all():
+        return overall
+    groups = group(stream)
+    own = np.empty_like(time_ns)
+    for begin, count in zip(groups.begin.tolist(), groups.count.tolist(), strict=True):
+        rows = groups.order[begin : begin + count]
+        own[rows] = np.maximum.accumulate(time_ns[rows])
+    if 1 + np.count_nonzero(np.diff(stream)) == len(groups.begin):
+        return own
+    in_groups = own[groups.order]
+    steps = np.delete(np.diff(in_groups), groups.begin[1:] - 1)
+    steps = steps[steps > 0]
+    far = overall - own > _FAR * (np.median(steps) if len(steps) else 0)
+    return own if far.mean() >= _MANY else overall

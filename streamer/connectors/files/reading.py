@@ -1,55 +1,82 @@
-"""Pieces of tables as readings: which rows, which streams, what times.
+"""Data files as readings: which rows, which streams, what times and numbers.
 
-Not inside: how a CSV or Parquet file becomes a table (`tables`).
+Not inside: how a file becomes tables (`csv_tables`, `json_tables`, `parquet_tables`), what a column means (`columns`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from streamer.config import RecordsConfig
-from streamer.connectors.files.data_set import DataSet, join
-from streamer.connectors.files.tables import File, Wanted, files_of, tables
-from streamer.core.stream_names import refusal, valid_stream_name
+from streamer.config import FilesConfig, RecordsConfig
+from streamer.connectors.files import csv_tables, json_tables, parquet_tables
+from streamer.connectors.files.columns import Columns
+from streamer.connectors.files.data_set import DataSet, join, newest_sent
+from streamer.connectors.files.one_stream import Watch, likely_columns, overlap
+from streamer.connectors.files.paths import CSV, PARQUET, File, files_of
+from streamer.connectors.files.wanted import Wanted, did_you_mean
 from streamer.errors import DataError
-from streamer.formats.timestamps import NS_PER_UNIT, times_of_floats, times_of_integers, times_of_text
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 1 << 21  # values in one piece of a file
+_SAMPLE = 100_000  # rows looked at for the column that names the stream
 
 Done = Callable[[int], None]
 
 
 def load(
-    paths: Sequence[Path], records: RecordsConfig, where: Sequence[str] = (), labels: str | None = None
+    paths: Sequence[Path],
+    records: RecordsConfig,
+    where: Sequence[str] = (),
+    labels: str | None = None,
+    *,
+    files: FilesConfig | None = None,
+    exact: bool = False,
+    as_sent: bool = False,
 ) -> DataSet:
-    """Read files whose columns are named as the fields of `records`.
+    """Read files whose columns or fields are named as in `records`.
 
     Args:
-        paths: `.parquet`, a folder of such files, or CSV separated by `,` or `;`. What has no
-            stream column is one stream, named as the file or folder.
+        paths: CSV, Parquet, JSON lines, JSON, compressed or not, or folders of these. What has no stream column is
+            one stream, named as the file or folder.
         records: Names of columns and the unit of numeric times.
         where: Conditions `COLUMN=VALUE`; only rows that meet all are kept.
         labels: Column with 1 inside a known anomaly and 0 elsewhere; no feature.
+        files: What is to be known of the files that cannot be found in them.
+        exact: Floats of 32 bits are the decimal numbers that they were made of: 13.94, not 13.9399995803833.
+        as_sent: Exact, and zeros stay where they mean absent.
 
     Returns:
-        One file in its own order; several, also those of a folder, merged by time.
+        One file in its own order, which is the order of arrival; several, also those of a folder, merged by the newest
+        time that each had sent: what is late in its file stays late.
 
     Raises:
-        DataError: Says which file, what was wanted and what came.
+        DataError: Says which file and row, what was wanted and what came.
     """
-    if labels is not None and labels in (records.timestamp, records.stream_column, *records.features):
+    taken = (records.timestamp, *records.stream, records.metric, records.sequence)
+    if labels is not None and labels in (*taken, *([records.value] if records.metric else records.features)):
         raise DataError(
             f"--labels: wanted a column of its own; {labels!r} is in records of the configuration: a model that is "
             "given the answer proves nothing"
         )
-    whole = join(pieces(paths, records, where, labels=labels))
-    if sum(len(files_of(path)) for path in paths) > 1:
-        whole = whole.select(np.argsort(whole.time_ns, kind="stable"))
+    wanted = _wanted(records, where, labels, files, exact, as_sent)
+    by_file: dict[int, list[DataSet]] = {}
+    for number, piece in _numbered(paths, wanted, lambda size: None):
+        by_file.setdefault(number, []).append(piece)
+    whole = join(chain.from_iterable(by_file.values()))
+    if len(by_file) > 1:
+        sent = []
+        for parts in by_file.values():
+            one = join(parts)
+            sent.append(newest_sent(one.stream, one.time_ns))
+        whole = whole.select(np.argsort(np.concatenate(sent), kind="stable"))
     return whole
 
 
@@ -59,30 +86,36 @@ def pieces(
     where: Sequence[str] = (),
     done: Done = lambda size: None,
     labels: str | None = None,
+    *,
+    files: FilesConfig | None = None,
+    exact: bool = False,
+    as_sent: bool = False,
 ) -> Iterator[DataSet]:
     """The same readings as `load`, file after file and never more than a piece of one in memory.
 
     Args:
         done: Called with the bytes of file that each piece is about.
-        labels: See `load`.
+        labels: See `load`, as for the others.
     """
-    wanted = Wanted(records, [_condition(text) for text in where], labels)
-    names: dict[str, int] = {}
-    rows = 0
-    for path in paths:
-        for file, frame, size in _frames(path, wanted):
-            if frame is not None:
-                piece = _piece(file, frame, wanted, names)
-                rows += len(piece)
-                yield piece
-            done(size)
-    if not rows:
-        raise DataError(f"wanted at least one row; {', '.join(map(str, paths))} give none where {list(where) or 'all'}")
+    wanted = _wanted(records, where, labels, files, exact, as_sent)
+    return (piece for _, piece in _numbered(paths, wanted, done))
 
 
 def size_of(paths: Sequence[Path]) -> int:
     """Bytes of all files, for `pieces` to count down."""
     return sum(file.size for path in paths for file in files_of(path))
+
+
+def _wanted(
+    records: RecordsConfig,
+    where: Sequence[str],
+    labels: str | None,
+    files: FilesConfig | None,
+    exact: bool,
+    as_sent: bool,
+) -> Wanted:
+    conditions = [_condition(text) for text in where]
+    return Wanted(records, files or FilesConfig(), conditions, labels, exact or as_sent, as_sent)
 
 
 def _condition(text: str) -> tuple[str, str]:
@@ -92,103 +125,137 @@ def _condition(text: str) -> tuple[str, str]:
     return column, value
 
 
-def _frames(path: Path, wanted: Wanted) -> Iterator[tuple[File, pd.DataFrame | None, int]]:
-    """Pieces of the files of a path, each with the bytes it took; no table where no row can be wanted."""
-    rows = max(1, _AT_ONCE // len(wanted.records.features))
+def _numbered(paths: Sequence[Path], wanted: Wanted, done: Done) -> Iterator[tuple[int, DataSet]]:
+    """Pieces of all files, each with the number of its file."""
+    names: dict[str, int] = {}
+    metrics: dict[str, int] = {}
+    rows = number = 0
+    for path in paths:
+        watches: list[Watch] = []
+        for file in _files(path):
+            watch = Watch(repeats_are_data=wanted.records.sequence is not None)
+            columns = Columns(file, wanted, names, metrics, lambda first=file: _times(first, paths, wanted))  # type: ignore[misc]
+            for frame, size in _tables(file, wanted):
+                if frame is not None:
+                    piece = columns.read(frame)
+                    rows += len(piece)
+                    if columns.one_stream and not wanted.files.one_stream:
+                        watch.look(piece.time_ns, _metric(piece.values, wanted))
+                    yield number, piece
+                done(size)
+            _refuse_mixture(file, wanted, watch)
+            watches.append(watch)
+            number += 1
+        if len(watches) > 1 and overlap(watches):
+            raise DataError(
+                f"{path}: wanted a folder of which no two files have the same times, as it has no column "
+                f"{list(wanted.records.stream)} and would be one stream {_files(path)[0].name!r}; name the column in "
+                "records.stream, or give the files one by one (--data FOLDER/*) for a stream each, or, if it is one "
+                "stream, set files.one_stream: true"
+            )
+    _say_metrics(metrics, wanted)
+    if not rows:
+        conditions = [f"{column}={value}" for column, value in wanted.where]
+        raise DataError(f"wanted at least one row; {', '.join(map(str, paths))} give none where {conditions or 'all'}")
+
+
+def _files(path: Path) -> list[File]:
     try:
         files = files_of(path)
-        if not files:
-            raise DataError(f"{path}: wanted a readable CSV or Parquet file, or a folder of Parquet; it holds none")
-        for file in files:
-            if wanted.may_hold(file):
-                for frame, size in tables(file, wanted, rows):
-                    yield file, frame, size
-            else:
-                yield file, None, file.size
     except OSError as error:
-        raise DataError(f"{path}: wanted a readable CSV or Parquet file; {error.strerror or error}") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: wanted CSV or Parquet; {error}") from None
+        raise DataError(f"{path}: {_READABLE}; {error.strerror or error}") from None
+    if not files:
+        raise DataError(f"{path}: {_READABLE}; it holds none")
+    return files
 
 
-def _piece(file: File, frame: pd.DataFrame, wanted: Wanted, names: dict[str, int]) -> DataSet:
-    """The rows that meet all conditions; `names` learns new streams."""
-    records, path = wanted.records, file.path
-    for column, value in wanted.where:
-        frame = frame[frame[column].astype(str) == value]
+_READABLE = "wanted a readable CSV or Parquet file, JSON lines or JSON, or a folder of such"
+
+
+def _tables(file: File, wanted: Wanted) -> Iterator[tuple[pd.DataFrame | None, int]]:
+    """Pieces of a file, each with the bytes it took; no table where no row can be wanted."""
+    rows = max(1, _AT_ONCE // len(wanted.records.features))
+    kind = "CSV or Parquet"
     try:
-        values = frame[list(records.features)].to_numpy(np.float64)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: wanted numbers in {list(records.features)}; {error}") from None
-    if records.stream_column in frame.columns:
-        streams = frame[records.stream_column]
-        if streams.isna().any():
-            missing = int(streams.isna().sum())
-            raise DataError(f"{path}: wanted a stream in every row of {records.stream_column!r}; {missing} have none")
-        streams = streams.astype(str)
+        if not wanted.may_hold(file):
+            yield None, file.size
+            return
+        found = file.kind()
+        module = {CSV: csv_tables, PARQUET: parquet_tables}.get(found, json_tables)
+        kind = found if module is json_tables else kind
+        yield from module.tables(file, wanted, rows)
+    except OSError as error:
+        raise DataError(f"{file.given}: {_READABLE}; {error.strerror or error}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{file.path}: wanted {kind}; {error}") from None
+
+
+def _times(first: File, paths: Sequence[Path], wanted: Wanted) -> Iterator[pd.Series]:
+    """The column of times of a file, then of all others, in pieces."""
+    others = [file for path in paths for file in _files(path) if file.path != first.path]
+    for file in (first, *others):
+        for frame, _ in _tables(file, wanted):
+            if frame is not None:
+                yield frame[wanted.time(list(frame.columns))]
+
+
+def _metric(values: NDArray[np.float64], wanted: Wanted) -> NDArray[np.int64] | None:
+    """Which feature each row has, where rows have one each."""
+    return None if wanted.records.metric is None else np.argmax(~np.isnan(values), axis=1)
+
+
+def _refuse_mixture(file: File, wanted: Wanted, watch: Watch) -> None:
+    """Raises a `DataError` for a file that would be one stream, and holds several."""
+    if not watch.mixed(by_a_column=True):
+        return
+    likely = _likely(file, wanted)
+    if not (likely or watch.mixed(by_a_column=False)):
+        return
+    records = wanted.records
+    shown = "/".join(records.stream)
+    if likely:
+        column, kinds = likely[0]
+        others = f" (or {', '.join(repr(name) for name, _ in likely[1:4])})" * (len(likely) > 1)
+        advice = f"set records.stream: {column}{others}, which has {kinds} values, each with times that move forward"
     else:
-        streams = pd.Series([file.given.stem] * len(frame))
-    kinds = pd.factorize(streams)
-    for name in kinds[1]:
-        if name not in names and not valid_stream_name(str(name)):
-            raise DataError(f"{path}: {refusal(str(name))}")
-    codes = np.array([names.setdefault(str(name), len(names)) for name in kinds[1]], np.int64)
-    return DataSet(
-        list(names),
-        codes[kinds[0]] if len(frame) else np.empty(0, np.int64),
-        _times(path, frame[records.timestamp], records.timestamp_unit),
-        values,
-        None if wanted.labels is None else _labels(path, frame[wanted.labels]),
+        advice = "name the column of its streams in records.stream"
+    numbers = "; if equal times are told apart by a sequence number, name it in records.sequence" * bool(watch.repeated)
+    raise DataError(
+        f"{file.path}: wanted the column of records.stream, {shown!r}, or times that move forward: without it the file "
+        f"would be one stream {file.name!r}, and {watch.seen}; {advice}{numbers}; if it is one stream all the same, "
+        "set files.one_stream: true"
     )
 
 
-def _labels(path: Path, column: pd.Series) -> NDArray[np.bool_]:
-    # A column that rows are chosen by, too, is text as it stands in the file.
-    column = column.replace({"0": 0, "0.0": 0, "False": 0, "1": 1, "1.0": 1, "True": 1})
-    odd = column[~column.isin([0, 1])].tolist()
-    if odd:
+def _likely(file: File, wanted: Wanted) -> list[tuple[str, int]]:
+    """Columns that may name the streams of a file, from its first rows with all their columns."""
+    whole = Wanted(wanted.records, wanted.files, wanted.where, wanted.labels, everything=True)
+    for frame, _ in _tables(file, whole):
+        if frame is not None:
+            some = frame.iloc[:_SAMPLE]
+            piece = Columns(file, wanted, {}, {}, lambda: _times(file, [file.path], wanted))
+            kept = piece.kept(some)
+            return likely_columns(kept, piece.times(kept), wanted.names)
+    return []
+
+
+def _say_metrics(metrics: dict[str, int], wanted: Wanted) -> None:
+    """Say which metrics were met that no feature is, and refuse what looks like a slip of the pen."""
+    if wanted.records.metric is None or not metrics:
+        return
+    features = wanted.records.features
+    others = {name: rows for name, rows in metrics.items() if name not in features}
+    missing = [name for name in features if name not in metrics]
+    hint = did_you_mean(missing, list(others))
+    if missing and (hint or len(missing) == len(features)):
         raise DataError(
-            f"{path}: --labels: wanted 0 or 1 in every row of {str(column.name)!r}; {len(odd)} have others, "
-            f"such as {odd[0]!r}"
+            f"records.features: wanted metrics that occur in {wanted.records.metric!r}; {missing} do not, "
+            f"{list(others)[:20]} do{hint}"
         )
-    return column.to_numpy(np.bool_)
-
-
-def _times(path: Path, column: pd.Series, unit: str) -> NDArray[np.int64]:
-    """Event times in ns since 1970 UTC, those that the daemon reads from the same values in a record.
-
-    Times without a zone are UTC. Numbers count seconds if `unit` is that of text.
-    """
-    if column.isna().any():
-        missing = int(column.isna().sum())
-        raise DataError(f"{path}: wanted a time in every row of {column.name!r}; {missing} have none")
-    counted = "s" if unit == "iso8601" else unit
-    form, advice = f"{counted} since 1970, a time", ": is records.timestamp_unit right?"
-    if pd.api.types.is_integer_dtype(column):
-        times, bad = times_of_integers(column.to_numpy(np.int64), counted)
-    elif pd.api.types.is_float_dtype(column):
-        times, bad = times_of_floats(column.to_numpy(np.float64), counted)
-    elif pd.api.types.is_datetime64_any_dtype(column):
-        times, bad = _times_of_stamps(column)
-        if unit not in ("iso8601", "ns") and (times % 1000).any():
-            # A record has them as floats of the unit.
-            times, bad = times_of_floats(times / NS_PER_UNIT[unit], unit)
-    else:
-        times, bad = times_of_text(column.tolist())
-        form, advice = "ISO 8601", ""
-    if bad.any():
-        wrong = str(column[bad].iloc[0])
-        raise DataError(
-            f"{path}: wanted times in {column.name!r}; {wrong!r} is not {form} between 1970 and 2200 "
-            f"({int(bad.sum())} of {len(column)} rows){advice}"
+    if others:
+        most = sorted(others, key=lambda name: -others[name])[:5]
+        log.info(
+            "rows of metrics that are not in records.features are left out: %d rows, most of %s",
+            sum(others.values()),
+            ", ".join(f"{name} ({others[name]})" for name in most),
         )
-    return times
-
-
-def _times_of_stamps(column: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Times of a column that holds times already."""
-    stamps = pd.to_datetime(column, utc=True)
-    outside = ((stamps.dt.year < 1970) | (stamps.dt.year >= 2200)).to_numpy(np.bool_)
-    if outside.any():
-        return np.zeros(len(column), np.int64), outside
-    return np.asarray(stamps.dt.as_unit("ns").astype(np.int64), np.int64), outside

@@ -53,7 +53,7 @@ class EmbeddingWriter:
         self._detector, self._rows = detector, detector.rows(names)
         state = KeyedState()
         self._ordering = Ordering(state, None if gap is None else int(gap * 1e9))
-        self._windower = Windower(state, a.window, settings.window.stride, a.features)
+        self._windower = Windower(state, a.window, settings.window.stride, a.width)
         self._streams = pa.array(names, pa.string())
         self._names = column_names(a.latent)
         types = [("stream", pa.dictionary(pa.int32(), pa.string())), ("timestamp", pa.timestamp("ns", "UTC"))]

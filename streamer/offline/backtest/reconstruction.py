@@ -32,7 +32,7 @@ def expected_series(
 
     Args:
         detector: Reconstructs the windows.
-        values: Readings in time order, raw units, `(n, features)`.
+        values: Readings in time order, raw units, `(n, features + context)`.
         row: Table row of the stream.
         begins: From `run_begins`; None: windows reach across every gap.
 
@@ -40,8 +40,7 @@ def expected_series(
         Expected values `(n, features)` in raw units, and the squared error in model
         units `(n, features)`; NaN where there is none.
     """
-    expected = np.full(values.shape, np.nan, np.float32)
-    error = np.full(values.shape, np.nan, np.float32)
+    expected, error = np.full((2, len(values), len(detector.features)), np.nan, np.float32)
 
     def fetch(places: Ints) -> tuple[Float32, Ints]:
         return values[places].astype(np.float32), np.full(len(places), row)
@@ -57,7 +56,7 @@ def reconstruct(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Itera
 
     Args:
         detector: Reconstructs the windows.
-        fetch: Gives the raw readings at some places, `(k, features)`, and the table row of each, `(k,)`.
+        fetch: Gives the raw readings at some places, `(k, features + context)`, and the table row of each, `(k,)`.
         begins: Place of each run's first reading, rising; the first is 0.
         n: Readings in all.
 
@@ -67,12 +66,12 @@ def reconstruct(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Itera
     """
     a = detector.architecture
     ends = window_ends(begins, n, a.window, a.patch)
-    batch = min(_BATCH, max(8, _VALUES // (a.window * a.features)))
+    batch = min(_BATCH, max(8, _VALUES // (a.window * a.width)))
     for i in range(0, len(ends), batch):
         some = ends[i : i + batch, None]
         places, inverse = np.unique(some + np.arange(-a.window, 0), return_inverse=True)
         values, rows = fetch(places)
-        windows = detector.prepare(values, rows)[inverse].reshape(len(some), a.window, a.features)
+        windows = detector.prepare(values, rows)[inverse].reshape(len(some), a.window, a.width)
         has_missing = np.isnan(windows).any((1, 2))
         complete = windows
         if has_missing.any():
@@ -82,7 +81,7 @@ def reconstruct(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Itera
             reconstruction = detector.network(torch.from_numpy(complete)).numpy()
         newest = (some + np.arange(-a.patch, 0)).ravel()
         patches = reconstruction[:, -a.patch :].reshape(-1, a.features)
-        wrong = (patches - windows[:, -a.patch :].reshape(-1, a.features)) ** 2
+        wrong = (patches - detector.measured(windows[:, -a.patch :]).reshape(-1, a.features)) ** 2
         yield newest, detector.scaler.inverse(patches, rows[np.searchsorted(places, newest)]), wrong
 
 

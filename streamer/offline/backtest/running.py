@@ -87,7 +87,7 @@ def run(
             score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.scores.settled
             filled[rows], admitted[rows] = outcome.scores.filled, True
             alerts += outcome.alerts
-            events += [dataclasses.replace(event, row=int(rows[event.row])) for event in outcome.events]
+            events += [dataclasses.replace(event, row=int(given.offset[event.row])) for event in outcome.events]
             duplicates, late = duplicates + outcome.duplicates, late + outcome.late
             if watch is not None:
                 watch(given, score)

@@ -59,5 +59,5 @@ def test_a_folder_that_a_condition_leaves_out_is_not_read(tmp_path: Path) -> Non
 def test_rows_of_a_folder_for_those_without_a_stream_are_refused(tmp_path: Path) -> None:
     parquet(tmp_path / "f" / "stream=__HIVE_DEFAULT_PARTITION__" / "0.parquet", [0, 1])
 
-    with pytest.raises(DataError, match=r"0\.parquet: wanted a stream in every row of 'stream'; 2 have none"):
+    with pytest.raises(DataError, match=r"0\.parquet: row 1: wanted a stream in every row of 'stream'; 2 have none"):
         datafiles.load([tmp_path / "f"], RECORDS)

@@ -36,16 +36,35 @@ from tests.tiny import LENGTH, PATCH
 Float32 = NDArray[np.float32]
 
 OPTIONS = TrainingOptions(epochs=6, steps_per_epoch=30, batch_size=32, learning_rate=1e-2)
-FAMILY: list[tuple[str, str, int]] = [
-    (backbone, regulariser, 1) for backbone, regulariser in itertools.product(BACKBONES, REGULARISERS)
+# Backbone, regulariser, layers, columns of context.
+FAMILY: list[tuple[str, str, int, int]] = [
+    (backbone, regulariser, 1, context)
+    for context, backbone, regulariser in itertools.product((0, 2), BACKBONES, REGULARISERS)
 ]
-STACKED: list[tuple[str, str, int]] = [(backbone, "plain", 2) for backbone in BACKBONES]
-SERIES = {name: tiny.wave(600, seed=i, level=10.0 * i) for i, name in enumerate(tiny.STREAMS)}
+STACKED: list[tuple[str, str, int, int]] = [
+    (backbone, "plain", 2, context) for context, backbone in itertools.product((0, 2), BACKBONES)
+]
+CONTEXT = "time-of-day"
 
-every_member = pytest.mark.parametrize(("backbone", "regulariser", "layers"), FAMILY + STACKED)
+every_member = pytest.mark.parametrize(("backbone", "regulariser", "layers", "context"), FAMILY + STACKED)
+with_context = pytest.mark.parametrize(("backbone", "regulariser"), list(itertools.product(BACKBONES, REGULARISERS)))
 
 
-def make(backbone: str, regulariser: str, layers: int = 1) -> Architecture:
+def clocked(values: Float32, columns: int) -> Float32:
+    """Readings that begin at midnight of a day of 24 readings, and what a clock says beside them."""
+    turn = 2 * np.pi * np.arange(len(values)) / 24
+    clock = np.stack([np.sin(turn), np.cos(turn)], 1).astype(np.float32)
+    return np.concatenate([values, clock[:, :columns]], 1)
+
+
+def series(context: int) -> dict[str, Float32]:
+    return {name: clocked(tiny.wave(600, seed=i, level=10.0 * i), context) for i, name in enumerate(tiny.STREAMS)}
+
+
+SERIES = series(0)
+
+
+def make(backbone: str, regulariser: str, layers: int = 1, context: int = 0) -> Architecture:
     return Architecture(
         features=2,
         window=LENGTH,
@@ -55,16 +74,18 @@ def make(backbone: str, regulariser: str, layers: int = 1) -> Architecture:
         layers=layers,
         backbone=backbone,
         regulariser=regulariser,
+        context=context,
     )
 
 
 def fit(a: Architecture, **changes: Any) -> tuple[Detector, list[EpochReport]]:
     reports: list[EpochReport] = []
     fitted = fit_detector(
-        SERIES,
+        series(a.context),
         tiny.FEATURES,
         a,
         interval_s=60,
+        context=[CONTEXT][: a.context],
         holdout=0.25,
         on_epoch=reports.append,
         **{"options": OPTIONS} | changes,
@@ -73,14 +94,14 @@ def fit(a: Architecture, **changes: Any) -> tuple[Detector, list[EpochReport]]:
 
 
 @functools.cache
-def fitted(backbone: str, regulariser: str, layers: int = 1) -> tuple[Detector, list[EpochReport]]:
+def fitted(backbone: str, regulariser: str, layers: int = 1, context: int = 0) -> tuple[Detector, list[EpochReport]]:
     """One of the family, made once for all laws; never changed by a test."""
-    return fit(make(backbone, regulariser, layers))
+    return fit(make(backbone, regulariser, layers, context))
 
 
 def windows(model: Detector, values: Float32, row: int = 1) -> tuple[Float32, NDArray[np.int64]]:
     """Every window of a stream's readings, in model units, and its table row."""
-    inputs = model.prepare(values, np.full(len(values), row))
+    inputs = model.prepare(clocked(values, model.architecture.context), np.full(len(values), row))
     cut = np.lib.stride_tricks.sliding_window_view(inputs, LENGTH, axis=0).transpose(0, 2, 1)
     return np.ascontiguousarray(cut), np.full(len(cut), row)
 
@@ -94,15 +115,15 @@ def weights(network: Autoencoder) -> list[bytes]:
 
 @every_member
 def test_windows_keep_their_shape_and_latents_have_the_bottlenecks(
-    backbone: str, regulariser: str, layers: int
+    backbone: str, regulariser: str, layers: int, context: int
 ) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+    model, _ = fitted(backbone, regulariser, layers, context)
     cut, rows = windows(model, tiny.wave(40, seed=3))
 
     score, error = model.score(cut, rows)
 
     with torch.inference_mode():
-        assert model.network(torch.from_numpy(cut)).shape == cut.shape
+        assert model.network(torch.from_numpy(cut)).shape == (len(cut), LENGTH, 2)
     assert model.embed(cut).shape == (len(cut), 4)
     assert score.shape == error.shape == (len(cut),)
     assert model.explain(cut[0], 1).shares.sum() == pytest.approx(1, abs=1e-5)
@@ -110,14 +131,14 @@ def test_windows_keep_their_shape_and_latents_have_the_bottlenecks(
 
 @every_member
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_random_state_alone(
-    backbone: str, regulariser: str, layers: int
+    backbone: str, regulariser: str, layers: int, context: int
 ) -> None:
-    readings = torch.from_numpy(((tiny.wave(120) - [20, 5]) / [3, 2]).astype(np.float32))
+    readings = torch.from_numpy(clocked(((tiny.wave(120) - [20, 5]) / [3, 2]).astype(np.float32), context))
     state = torch.random.get_rng_state()
 
     def trained(seed: int) -> list[bytes]:
         options = TrainingOptions(epochs=1, steps_per_epoch=3, batch_size=16, seed=seed)
-        a = make(backbone, regulariser, layers)
+        a = make(backbone, regulariser, layers, context)
         return weights(training.train(a, readings, np.arange(80), np.arange(80, 100), options)[0])
 
     assert trained(0) == trained(0) != trained(1)
@@ -125,8 +146,8 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_random_state
 
 
 @every_member
-def test_scores_do_not_depend_on_chance(backbone: str, regulariser: str, layers: int) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+def test_scores_do_not_depend_on_chance(backbone: str, regulariser: str, layers: int, context: int) -> None:
+    model, _ = fitted(backbone, regulariser, layers, context)
     cut, rows = windows(model, tiny.wave(40, seed=3))
 
     for one, other in zip(model.score(cut, rows), model.score(cut, rows), strict=True):
@@ -136,9 +157,9 @@ def test_scores_do_not_depend_on_chance(backbone: str, regulariser: str, layers:
 
 @every_member
 def test_a_loaded_one_scores_and_embeds_as_the_saved_one(
-    backbone: str, regulariser: str, layers: int, tmp_path: Path
+    backbone: str, regulariser: str, layers: int, context: int, tmp_path: Path
 ) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+    model, _ = fitted(backbone, regulariser, layers, context)
     cut, rows = windows(model, tiny.wave(40, seed=3))
 
     bundle.save(model, tmp_path, created=datetime(2026, 1, 2, tzinfo=UTC), fingerprint="")
@@ -155,9 +176,9 @@ def test_a_loaded_one_scores_and_embeds_as_the_saved_one(
 
 @every_member
 def test_scores_and_latents_differ_by_less_than_a_millionth_whatever_the_batch(
-    backbone: str, regulariser: str, layers: int
+    backbone: str, regulariser: str, layers: int, context: int
 ) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+    model, _ = fitted(backbone, regulariser, layers, context)
     values = tiny.wave(60, seed=9)
     values[40] += [0, 8]
     cut, rows = windows(model, values)
@@ -171,8 +192,8 @@ def test_scores_and_latents_differ_by_less_than_a_millionth_whatever_the_batch(
 
 
 @every_member
-def test_the_loss_falls(backbone: str, regulariser: str, layers: int) -> None:
-    _, reports = fitted(backbone, regulariser, layers)
+def test_the_loss_falls(backbone: str, regulariser: str, layers: int, context: int) -> None:
+    _, reports = fitted(backbone, regulariser, layers, context)
 
     assert min(report.held_out_loss for report in reports) < 0.8 * reports[0].held_out_loss
     assert reports[-1].train_loss < 0.8 * reports[0].train_loss
@@ -180,8 +201,10 @@ def test_the_loss_falls(backbone: str, regulariser: str, layers: int) -> None:
 
 @every_member
 @pytest.mark.parametrize("fault", ["spike", "stuck", "decoupled"])
-def test_an_obvious_anomaly_scores_higher(backbone: str, regulariser: str, layers: int, fault: str) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+def test_an_obvious_anomaly_scores_higher(
+    backbone: str, regulariser: str, layers: int, context: int, fault: str
+) -> None:
+    model, _ = fitted(backbone, regulariser, layers, context)
     values = tiny.wave(200, seed=11)
     begin = 100
     if fault == "spike":
@@ -201,8 +224,10 @@ def test_an_obvious_anomaly_scores_higher(backbone: str, regulariser: str, layer
 
 @every_member
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_windows_that_are_not_finite_are_refused(backbone: str, regulariser: str, layers: int, bad: float) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+def test_windows_that_are_not_finite_are_refused(
+    backbone: str, regulariser: str, layers: int, context: int, bad: float
+) -> None:
+    model, _ = fitted(backbone, regulariser, layers, context)
     cut, rows = windows(model, tiny.wave(20, seed=3))
     cut[2, 5, 1] = bad
 
@@ -213,24 +238,102 @@ def test_windows_that_are_not_finite_are_refused(backbone: str, regulariser: str
 
 
 @every_member
-def test_windows_of_another_shape_are_refused(backbone: str, regulariser: str, layers: int) -> None:
-    model, _ = fitted(backbone, regulariser, layers)
+def test_windows_of_another_shape_are_refused(backbone: str, regulariser: str, layers: int, context: int) -> None:
+    model, _ = fitted(backbone, regulariser, layers, context)
 
-    with pytest.raises(ShapeError, match=r"windows must be \(batch, 16, 2\); got \(20, 16, 3\)"):
-        model.embed(np.zeros((20, LENGTH, 3), np.float32))
+    with pytest.raises(ShapeError, match=rf"windows must be \(batch, 16, {2 + context}\); got \(20, 16, 5\)"):
+        model.embed(np.zeros((20, LENGTH, 5), np.float32))
 
 
 @every_member
-def test_a_warm_start_begins_where_the_earlier_one_ended(backbone: str, regulariser: str, layers: int) -> None:
-    earlier, cold = fitted(backbone, regulariser, layers)
+def test_a_warm_start_begins_where_the_earlier_one_ended(
+    backbone: str, regulariser: str, layers: int, context: int
+) -> None:
+    earlier, cold = fitted(backbone, regulariser, layers, context)
 
-    a, few = make(backbone, regulariser, layers), dataclasses.replace(OPTIONS, epochs=1, steps_per_epoch=5)
+    a, few = make(backbone, regulariser, layers, context), dataclasses.replace(OPTIONS, epochs=1, steps_per_epoch=5)
     warm = fit(a, start_from=earlier, options=few)[1]
     alone = fit(a, options=few)[1]
 
     # Five steps from there against the same five from nothing.
     assert warm[0].held_out_loss < 0.8 * alone[0].held_out_loss
     assert warm[0].held_out_loss < 1.1 * cold[0].held_out_loss
+
+
+# ----------------------------------------------------------------------------------------------------- with a context
+
+
+@with_context
+def test_a_context_is_read_but_neither_scored_nor_explained(backbone: str, regulariser: str) -> None:
+    model, _ = fitted(backbone, regulariser, context=2)
+    cut, rows = windows(model, tiny.wave(40, seed=3))
+    off = cut.copy()
+    off[:, :, 2:] *= -1  # twelve hours later
+
+    log_errors, _ = model.measure(cut, rows)
+    why = model.explain(cut[0], 1)
+
+    assert log_errors.shape == (len(cut), len(model.scales), 2)
+    assert why.observed.shape == why.expected.shape == (LENGTH, 2)
+    assert why.shares.shape == (2,)
+    assert model.baseline.typical.shape[2] == model.scaler.center.shape[1] == 2
+    # The network was taught that the wave follows the clock.
+    assert np.median(model.measure(off, rows)[1]) > 1.02 * np.median(model.measure(cut, rows)[1])
+
+
+@with_context
+def test_with_a_context_missing_values_are_filled_and_counted_in_the_features_alone(
+    backbone: str, regulariser: str
+) -> None:
+    model, _ = fitted(backbone, regulariser, context=2)
+    values = tiny.wave(60, seed=5)
+    values[30:34, 1] = np.nan
+    cut, rows = windows(model, values)
+
+    filled = model.fill(cut)
+    log_errors, error = model.measure(cut, rows, has_missing=True)
+
+    there = ~np.isnan(cut)
+    assert np.array_equal(filled[there], cut[there])
+    assert np.isfinite(filled).all()
+    assert np.isfinite(log_errors).all()
+    assert np.isfinite(error).all()
+    with torch.inference_mode():
+        batch = model.network(torch.from_numpy(filled[:3])).numpy()
+    assert np.abs(batch - model.network(torch.from_numpy(filled))[:3].detach().numpy()).max() < 1e-5
+
+
+def test_noise_of_training_leaves_the_context_as_it_is() -> None:
+    given = torch.zeros(3, LENGTH, 4)
+
+    noisy = REGULARISER_KINDS["denoising"](make("dense", "denoising", context=2)).corrupt(given)
+
+    assert (noisy[:, :, :2] != 0).all()
+    assert not noisy[:, :, 2:].any()
+
+
+def test_windows_are_drawn_for_the_context_they_are_to_have() -> None:
+    model, _ = fitted("dense", "variational", context=2)
+    clock = clocked(np.zeros((LENGTH, 2), np.float32), 2)[:, 2:]
+
+    day, night = (model.generate(50, seed=4, row=1, context=sign * clock) for sign in (1, -1))
+
+    assert day.shape == (50, LENGTH, 2)
+    assert not np.allclose(day, night)
+    with pytest.raises(ShapeError, match=r"context of windows to be drawn must be \(16, 2\); got \(16, 0\)"):
+        model.generate(1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"), [((), 2), (("time-of-day",), 0), (("time-of-day", "day-of-week", "session-phase"), 2)]
+)
+def test_a_context_without_its_names_or_names_without_a_context_are_refused(
+    names: tuple[str, ...], columns: int
+) -> None:
+    with pytest.raises(ShapeError, match=f"a network with {columns} columns of context needs names"):
+        fit_detector(
+            series(columns), tiny.FEATURES, make("dense", "plain", context=columns), interval_s=60, context=names
+        )
 
 
 # ------------------------------------------------------------------------------------------------- what fits together
@@ -263,6 +366,16 @@ def test_a_warm_start_from_another_make_is_refused_with_what_differs() -> None:
         fit(make("lstm", "sparse"), start_from=earlier)
     with pytest.raises(ShapeError, match=r"needs the features of the detector it starts from, \['heat', 'current'\]"):
         fit_detector(SERIES, ["current", "heat"], make("gru", "plain"), interval_s=60, start_from=earlier)
+
+
+def test_a_warm_start_from_another_context_is_refused() -> None:
+    earlier, _ = fitted("gru", "plain", context=2)
+    a = make("gru", "plain", context=2)
+
+    with pytest.raises(ShapeError, match="wanted is context 0, not 2"):
+        fit(make("gru", "plain"), start_from=dataclasses.replace(earlier, context=()))
+    with pytest.raises(ShapeError, match=r"needs the context of the detector it starts from, \['time-of-day'\]; got"):
+        fit_detector(series(2), tiny.FEATURES, a, interval_s=60, context=["time-of-day of XNYS"], start_from=earlier)
 
 
 def test_a_warm_start_leaves_the_earlier_one_as_it_was() -> None:

@@ -20,6 +20,9 @@ from safetensors.torch import save as save_tensors
 
 from models.detector import Detector
 from models.errors import ArtifactError, PolicyError
+from models.fitting.fit import fit
+from models.fitting.training import TrainingOptions
+from models.network.architecture import Architecture
 from models.scoring.alert_line import AlertPolicy
 from models.store import bundle
 from models.store.bundle import CALIBRATION, MANIFEST, STREAMS, VERSION, WEIGHTS
@@ -402,3 +405,42 @@ def test_a_bundle_of_the_format_before_without_its_policy_is_refused(saved: Path
 
     with pytest.raises(ArtifactError, match="incomplete or wrong"):
         bundle.load(saved)
+
+
+@pytest.fixture
+def saved_with_context(tmp_path: Path) -> Path:
+    clock = np.stack([np.sin(np.arange(300) / 4), np.cos(np.arange(300) / 4)], 1).astype(np.float32)
+    detector = fit(
+        {"a": np.concatenate([tiny.wave(300), clock], 1)},
+        tiny.FEATURES,
+        Architecture(features=2, context=2, window=16, patch=4, hidden=4, latent=2),
+        interval_s=60,
+        context=["time-of-day"],
+        options=TrainingOptions(epochs=1, steps_per_epoch=1, batch_size=4),
+    )
+    bundle.save(detector, tmp_path, created=CREATED, fingerprint="")
+    return tmp_path
+
+
+def test_a_bundle_says_what_context_it_was_trained_with(saved_with_context: Path) -> None:
+    loaded, manifest = bundle.load(saved_with_context)
+
+    assert loaded.context == ("time-of-day",)
+    assert manifest["context"] == ["time-of-day"]
+    assert loaded.architecture.context == manifest["architecture"]["context"] == 2
+
+
+def test_a_bundle_without_a_context_is_written_as_before_there_was_one(saved: Path) -> None:
+    manifest = bundle.read_manifest(saved)
+
+    assert "context" not in manifest
+    assert "context" not in manifest["architecture"]
+    assert bundle.load(saved)[0].context == ()
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b", "c"], None, 7])
+def test_a_context_that_does_not_fit_the_network_is_refused(saved_with_context: Path, names: Any) -> None:
+    edit_manifest(saved_with_context, lambda manifest: manifest.update(context=names))
+
+    with pytest.raises(ArtifactError, match="incomplete or wrong"):
+        bundle.load(saved_with_context)

@@ -1,0 +1,175 @@
+"""Aggregations: one number of the readings of each bar.
+
+Pure functions over readings sorted by bar; a bar is a run `begin[i] : begin[i] + count[i]`. NaN is a value that is not
+there; what no value is there for is NaN, or 0 where nothing is a number too (`options.ZERO_WHEN_EMPTY`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.core.event_time.options import Feature
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Which readings make each bar."""
+
+    begin: Ints  # (bars,)
+    count: Ints  # (bars,) at least 1
+
+    @property
+    def member(self) -> Ints:
+        """Bar of each reading, `(n,)`."""
+        return np.repeat(np.arange(len(self.begin)), self.count)
+
+
+def aggregate(features: tuple[Feature, ...], values: Floats, bars: Bars) -> Floats:
+    """Every feature of every bar, not transformed.
+
+    Args:
+        features: What to compute.
+        values: Readings as sent, sorted by bar and inside it by time, `(n, fields)`.
+        bars: Runs of them.
+
+    Returns:
+        `(bars, features)`.
+    """
+    out = np.empty((len(bars.begin), len(features)))
+    if len(bars.begin):
+        for column, feature in enumerate(features):
+            fields = [np.ascontiguousarray(values[:, field]) for field in feature.fields]
+            out[:, column] = _COMPUTE[feature.aggregate](bars, fields, feature.number)
+    return out
+
+
+def _sum(bars: Bars, values: Floats) -> Floats:
+    return np.add.reduceat(np.where(np.isnan(values), 0.0, values), bars.begin)
+
+
+def _number(bars: Bars, values: Floats) -> Floats:
+    return np.add.reduceat((~np.isnan(values)).astype(np.float64), bars.begin)
+
+
+def _count(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    return _number(bars, fields[0]) if fields else bars.count.astype(np.float64)
+
+
+def _mean_of(bars: Bars, values: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return _sum(bars, values) / _number(bars, values)
+
+
+def _edge(bars: Bars, values: Floats, last: bool) -> Floats:
+    """The first or last value there is."""
+    place = np.arange(len(values))
+    is_there = ~np.isnan(values)
+    if last:
+        found = np.maximum.reduceat(np.where(is_there, place, -1), bars.begin)
+    else:
+        found = np.minimum.reduceat(np.where(is_there, place, len(values)), bars.begin)
+        found = np.where(found == len(values), -1, found)
+    return np.where(found < 0, np.nan, values[found])
+
+
+def _std(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Population standard deviation."""
+    values = fields[0]
+    away = values - np.repeat(_mean_of(bars, values), bars.count)
+    number = _number(bars, values)
+    return np.where(number > 0, np.sqrt(_sum(bars, away**2) / np.maximum(number, 1)), 0.0)
+
+
+def _range(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    spread = np.fmax.reduceat(fields[0], bars.begin) - np.fmin.reduceat(fields[0], bars.begin)
+    return np.where(np.isnan(spread), 0.0, spread)
+
+
+def _quantile(bars: Bars, fields: list[Floats], number: float) -> Floats:
+    """Linear between the two nearest values."""
+    values = fields[0]
+    order = np.lexsort((values, bars.member))  # NaN comes last in each bar
+    ordered, there = values[order], _number(bars, values)
+    place = np.maximum(there - 1, 0) * number
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, np.maximum(there.astype(np.int64) - 1, 0))
+    below, above = ordered[bars.begin + low], ordered[bars.begin + high]
+    return np.where(there > 0, below + (above - below) * (place - low), np.nan)
+
+
+def _inside(bars: Bars, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Log price of each reading before which another of its bar has a price, less that one's; where there is one."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        log = np.log(np.where(values > 0, values, np.nan))
+    place = np.maximum.accumulate(np.where(np.isnan(log), -1, np.arange(len(log))))
+    before = np.concatenate([[-1], place[:-1]])
+    begin = np.repeat(bars.begin, bars.count)
+    is_pair = ~np.isnan(log) & (before >= begin)
+    return np.where(is_pair, log - log[before], 0.0), is_pair
+
+
+def _volatility(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Realised volatility: root of the sum of squared log returns inside the bar."""
+    return np.sqrt(np.add.reduceat(_inside(bars, fields[0])[0] ** 2, bars.begin))
+
+
+def _jump(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Largest log return between two readings of the bar, without its sign."""
+    return np.maximum.reduceat(np.abs(_inside(bars, fields[0])[0]), bars.begin)
+
+
+def _vwap(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Price weighted by size."""
+    price, size = fields
+    both = ~np.isnan(price) & ~np.isnan(size)
+    weight = _sum(bars, np.where(both, size, 0.0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(weight > 0, _sum(bars, np.where(both, price * size, 0.0)) / weight, np.nan)
+
+
+def _both(fields: list[Floats], compute: Callable[[Floats, Floats], Floats]) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return compute(*fields)  # NaN where a side is missing
+
+
+def _mid(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Last middle of bid and ask."""
+    return _edge(bars, _both(fields, lambda bid, ask: (bid + ask) / 2), last=True)
+
+
+def _spread(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Mean of ask - bid."""
+    return _mean_of(bars, _both(fields, lambda bid, ask: ask - bid))
+
+
+def _imbalance(bars: Bars, fields: list[Floats], _: float) -> Floats:
+    """Mean of (bid size - ask size) / (bid size + ask size)."""
+    return _mean_of(bars, _both(fields, lambda bid, ask: np.where(bid + ask > 0, (bid - ask) / (bid + ask), np.nan)))
+
+
+_COMPUTE: dict[str, Callable[[Bars, list[Floats], float], Floats]] = {
+    "last": lambda bars, fields, _: _edge(bars, fields[0], last=True),
+    "first": lambda bars, fields, _: _edge(bars, fields[0], last=False),
+    "mean": lambda bars, fields, _: _mean_of(bars, fields[0]),
+    "min": lambda bars, fields, _: np.fmin.reduceat(fields[0], bars.begin),
+    "max": lambda bars, fields, _: np.fmax.reduceat(fields[0], bars.begin),
+    "sum": lambda bars, fields, _: _sum(bars, fields[0]),
+    "count": _count,
+    "median": lambda bars, fields, _: _quantile(bars, fields, 0.5),
+    "quantile": _quantile,
+    "std": _std,
+    "range": _range,
+    "jump": _jump,
+    "vwap": _vwap,
+    "volatility": _volatility,
+    "mid": _mid,
+    "spread": _spread,
+    "imbalance": _imbalance,
+}
