@@ -71,3 +71,28 @@ def test_init_and_retrain_make_a_bundle_of_an_unknown_topic(
 
     assert config.load(file).kafka.topic == topic
     assert list((tmp_path / "bundles").glob("*/manifest.json"))
+
+
+def test_check_shows_decoded_readings_and_stops_at_a_wrong_mapping(
+    broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic, file = send(broker, topics.sample(topics.machines())), tmp_path / "streamer.yaml"
+    for name in (f"{topic}.dlq", f"{topic}.alerts"):
+        broker.create_topic(name)
+    assert streamer("init", *at(broker, topic), "--out", file) == 0
+    capsys.readouterr()
+
+    assert streamer("check", "--config", file) == 78  # no bundle yet
+    right = capsys.readouterr().out
+    file.write_text(file.read_text().replace("[temperature, vibration]", "[temperature, vibratoin]"))
+    assert streamer("check", "--config", file) == 65
+    wrong = capsys.readouterr().out
+    assert streamer("retrain", "--config", file, "--from-kafka") == 65
+    stopped = capsys.readouterr().err
+
+    assert f"ok    0 of 450 messages of topic {topic} (0.0%) would be refused; 450 readings" in right
+    assert "press-0  2026-01-01T00:00:00.000Z  temperature 4" in right
+    assert f"FAIL  450 of 450 messages of topic {topic} (100.0%) would be refused" in wrong
+    assert "did you mean 'vibration'?" in wrong
+    assert "did you mean 'vibration'?" in stopped
+    assert "holds no readings" not in stopped
