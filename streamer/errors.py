@@ -5,6 +5,7 @@
       UsageError        stop: the command line is wrong (exit 64)
       BrokerError       stop or retry: the broker refuses or is away (exit 69)
         CommitFailed    the group moved on: rejoin, do not count the offset
+        SchemasUnavailable  the schema registry does not answer: read the same records again later
         DeliveryFailed  a produced message was not acknowledged: do not commit
       DataError         stop: an offline file cannot be used (exit 65)
       StateError        a snapshot cannot be used: fall back to an older one
@@ -32,6 +33,10 @@ class BrokerError(StreamerError):
 
 class CommitFailed(BrokerError):
     """An offset commit was refused, usually because the partition has a new owner."""
+
+
+class SchemasUnavailable(BrokerError):
+    """A schema registry does not answer; nothing was decoded, and nothing may be committed past the records."""
 
 
 class DeliveryFailed(BrokerError):

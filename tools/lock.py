@@ -3,8 +3,8 @@
 Inside: one resolution for every platform and every supported Python (uv's universal mode, with the hashes of all
 wheels), split by who needs what. Not inside: installing; that is tools/setup_env.py.
 
-    requirements.lock         everything but torch, extras `confluent`, `sessions` and `dev` included
-    requirements-run.lock     what the daemon needs to run, extras `confluent` and `sessions` included, same versions
+    requirements.lock         everything but torch, all extras included
+    requirements-run.lock     what the daemon needs to run, all extras but `dev` included, same versions
     requirements-cuda.lock    the CUDA libraries of torch's default Linux build, for GPU machines
     requirements-torch.lock   torch itself; written by hand, read here
 
@@ -73,7 +73,7 @@ def main() -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(temp / "uv"), f"uv=={UV_VERSION}"]
         subprocess.run(pip, check=True)
         uv = temp / "uv" / "bin" / "uv"
-        extras = ["confluent", "sessions"]
+        extras = ["confluent", "schema-registry", "sessions"]
         full = compile_lock(uv, [*extras, "dev"], ROOT / "requirements.lock", temp / "full", upgrade=upgrade)
         # The full resolution seeds this one, so that what is tested is what ships.
         run = compile_lock(uv, extras, temp / "full", temp / "run", upgrade=False)

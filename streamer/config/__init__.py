@@ -2,6 +2,7 @@
 
 schema    every setting, its default and its bounds
 records   the section on messages
+schema_registry  the section on where schemas of messages are
 event_time  the sections on time and market hours
 files     the section on data files
 section   what the sections of the settings have in common
@@ -24,6 +25,7 @@ from streamer.config.schema import (
     StateConfig,
     WindowConfig,
 )
+from streamer.config.schema_registry import SchemaRegistryConfig
 
 __all__ = [
     "ENV_PREFIX",
@@ -35,6 +37,7 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",
+    "SchemaRegistryConfig",
     "SessionsConfig",
     "Settings",
     "StateConfig",

@@ -165,4 +165,7 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
         state = state.model_copy(update={"directory": base / state.directory})
     files = {key: getattr(settings.kafka, key) for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
     kafka = settings.kafka.model_copy(update={key: base / file for key, file in files.items() if file is not None})
-    return settings.model_copy(update={"kafka": kafka, "model": model, "state": state})
+    registry = settings.schema_registry
+    if registry.ca_file is not None:
+        registry = registry.model_copy(update={"ca_file": base / registry.ca_file})
+    return settings.model_copy(update={"schema_registry": registry, "kafka": kafka, "model": model, "state": state})

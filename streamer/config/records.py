@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from streamer.config.section import Duration, Positive, Section
 from streamer.formats import FormatOptions
 
-Format = Literal["json", "csv", "tsv", "msgpack", "avro", "json-schema", "protobuf", "influx", "remote-write-json"]
+Format = Literal["json", "csv", "tsv", "msgpack", "avro", "json-schema", "protobuf", "influx"]
 
 StreamFields = Annotated[
     tuple[str, ...],
@@ -37,6 +37,7 @@ class RecordsConfig(Section):
     columns: tuple[str, ...] = ()  # csv, tsv: names of the columns of a message, in order
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv; none: a comma, of tsv a tab
     missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
+    max_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of one message; more are dead-lettered
     max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead-lettered
     max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of more are rejected
     stream_ttl: Duration = 604_800.0  # event time without readings, then a stream is forgotten: 7d, 12h; 0: never
@@ -99,4 +100,5 @@ class RecordsConfig(Section):
             columns=self.columns or None,
             delimiter=self.delimiter,
             exact=exact,
+            max_readings=self.max_readings,
         )

@@ -23,14 +23,16 @@ from models.network.architecture import Architecture, BackboneName, RegulariserN
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.records import RecordsConfig
+from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.section import Positive, Section
 from streamer.core import calendar
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
 from streamer.formats import FormatOptions
+from streamer.formats.framed import FORMATS as FRAMED
 
-SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password")})
+SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("schema_registry", "password")})
 
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -220,6 +222,7 @@ class Settings(Section):
 
     kafka: KafkaConfig = KafkaConfig()
     records: RecordsConfig
+    schema_registry: SchemaRegistryConfig = SchemaRegistryConfig()
     time: TimeConfig = TimeConfig()
     sessions: SessionsConfig = SessionsConfig()
     files: FilesConfig = FilesConfig()
@@ -229,6 +232,19 @@ class Settings(Section):
     state: StateConfig = StateConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _schemas_can_be_had(self) -> Settings:
+        registry, format = self.schema_registry, self.records.format
+        if format in FRAMED and registry.url is None:
+            raise ValueError(f"records.format {format} needs schema_registry.url")
+        loopback = _is_loopback(f"{registry.host}:0") if registry.url else True
+        if not (registry.encrypted or loopback or self.kafka.allow_insecure):
+            raise ValueError(
+                f"schema_registry.url {registry.url} is not on loopback and not encrypted; use https, or set "
+                "kafka.allow_insecure: true on a network you trust"
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Settings:

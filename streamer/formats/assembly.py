@@ -55,10 +55,12 @@ class Assembler:
         layout: Where their fields are.
         streams: Shared codes of streams; learns the names that come.
         lax: Whether values are text, and numbers must be found in it.
+        skips_bare: Whether an element without any of the features is ignored.
     """
 
-    def __init__(self, layout: Layout, streams: Streams, *, lax: bool = False) -> None:
+    def __init__(self, layout: Layout, streams: Streams, *, lax: bool = False, skips_bare: bool = False) -> None:
         self.layout, self.options, self.streams, self._lax = layout, layout.options, streams, lax
+        self._skips_bare = skips_bare and not layout.long
         self._may_miss = self.options.missing == "fill"
         self._times = EventTimes(layout)
         self._metrics = {name: i for i, name in enumerate(self.options.features)}
@@ -85,16 +87,18 @@ class Assembler:
         finite = np.asarray(np.isfinite(narrow).all(1), np.bool_)
         if not finite.all() and (self._may_miss or self.layout.long):
             finite = admissible(narrow)  # what is NaN was null or absent
-        if len(self._zeros):
+        if self._skips_bare or len(self._zeros):
+            bare = np.isnan(values).all(1) if self._skips_bare else np.zeros(len(values), bool)
             some = values[:, self._zeros]
             values[:, self._zeros] = np.where(some == 0, np.nan, some)
-            kept = np.asarray(~(finite & np.isnan(values).all(1)), np.bool_)
+            kept = np.asarray(~(bare | (finite & np.isnan(values).all(1))), np.bool_)
             kept[list(refused)] = True
             if not kept.all():
                 at = {int(old): new for new, old in enumerate(np.flatnonzero(kept))}
                 refused = {at[i]: why for i, why in refused.items()}
-                elements, values, narrow, finite = elements.take(kept), values[kept], narrow[kept], finite[kept]
-            narrow = values.astype(np.float32)
+                elements, values, finite = elements.take(kept), values[kept], finite[kept]
+            with np.errstate(over="ignore"):
+                narrow = values.astype(np.float32)
         ignored = empty + found - len(elements.rows)
         rows = elements.rows
         times, bad_times = self._times.of(batch, elements.rows, elements.items, elements.beside)

@@ -29,10 +29,15 @@ class Parser(ABC):
     lax = False  # values are text, and numbers must be found in it
     several = False  # every message holds any number of readings
     any_time = False  # a value may be a time by itself
+    skips_bare = False  # an element without any of the features is ignored
 
     def __init__(self, options: FormatOptions) -> None:
         self.options = options
         self.layout = Layout(options, time=Any if self.any_time else time_kind(options), several=self.several)
+
+    def explain(self, element: Any) -> str | None:
+        """What does not fit in a parsed message or element; None if nothing is found."""
+        return explain(element, self.options, several=self.layout.several, lax=self.lax)
 
     @abstractmethod
     def document(self, value: bytes) -> Any:
@@ -86,7 +91,7 @@ class RecordDecoder:
     def __init__(self, parser: Parser, streams: Streams) -> None:
         self.options, self.streams = parser.options, streams
         self._parser, self._layout = parser, parser.layout
-        self._assembler = Assembler(parser.layout, streams, lax=parser.lax)
+        self._assembler = Assembler(parser.layout, streams, lax=parser.lax, skips_bare=parser.skips_bare)
 
     def decode(self, batch: Batch) -> Decoded:
         """See `interface.Decoder`."""
@@ -171,7 +176,7 @@ class RecordDecoder:
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise Refused(SCHEMA, str(error)) from None
         if not self._layout.several:
-            raise Refused(SCHEMA, explain(document, self.options) or str(error))
+            raise Refused(SCHEMA, self._parser.explain(document) or str(error))
         array = self._array(document)
         if len(array) > self.options.max_readings:
             found.faults.append(self._too_many(row, len(array)))
@@ -184,7 +189,7 @@ class RecordDecoder:
                 good.append(msgspec.convert(element, self._layout.element, strict=not self._parser.lax))
                 places.append(place)
             except msgspec.ValidationError as wrong:
-                detail = explain(element, self.options, several=True) or str(wrong)
+                detail = self._parser.explain(element) or str(wrong)
                 found.faults.append(Fault(row, place, SCHEMA, detail))
         found.rows.append(row)
         found.messages.append(message)
@@ -212,7 +217,7 @@ class RecordDecoder:
         try:
             return msgspec.convert(_without(document, str(self._layout.path)), self._layout.message)
         except msgspec.ValidationError as error:
-            raise Refused(SCHEMA, explain(document, self.options, several=True) or str(error)) from None
+            raise Refused(SCHEMA, self._parser.explain(document) or str(error)) from None
 
     def _too_many(self, row: int, size: int) -> Fault:
         return Fault(row, None, TOO_MANY, f"at most {self.options.max_readings} readings in a message; got {size}")

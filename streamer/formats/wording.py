@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+import msgspec
+
 from streamer.formats.interface import FormatOptions
 from streamer.formats.shapes import fields_of, stream_fields
 from streamer.formats.timestamps import NS_PER_UNIT
@@ -18,13 +20,14 @@ _SHOWN = 64  # characters of a value
 _NAMED = 12  # fields of a message
 
 
-def explain(document: Any, options: FormatOptions, *, several: bool = False) -> str | None:
+def explain(document: Any, options: FormatOptions, *, several: bool = False, lax: bool = False) -> str | None:
     """What does not fit in a parsed message, or in one element of its array; None if nothing is found.
 
     Args:
         document: As parsed: dicts, lists and plain values.
         options: What was wanted.
         several: It is an element of an array; what it lacks may stand beside the array.
+        lax: Values are text, which may be a number.
     """
     if not isinstance(document, dict):
         return f"a reading is an object with named fields; got {kind_of(document)}"
@@ -36,7 +39,7 @@ def explain(document: Any, options: FormatOptions, *, several: bool = False) -> 
                 return where
             if not several and not (fill and name in options.features):
                 return missing_field(document, name)
-        elif problem := _problem(name, value, options):
+        elif problem := _problem(name, _number_in(value) if lax else value, options, lax=lax):
             return problem
     return None
 
@@ -64,12 +67,23 @@ def walk(document: Any, path: str) -> tuple[Any, str | None]:
     return inside, None
 
 
-def _problem(name: str, value: Any, options: FormatOptions) -> str | None:
+def _number_in(text: Any) -> Any:
+    try:
+        return msgspec.convert(text, int | float | None, strict=False)
+    except msgspec.ValidationError:
+        return text
+
+
+def _problem(name: str, value: Any, options: FormatOptions, *, lax: bool) -> str | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if lax and (name in stream_fields(options) or name == options.metric):
+        return None
     if name in stream_fields(options) or name == options.metric:
         text = isinstance(value, str) or (number and isinstance(value, int))
         return None if text else f"field {name!r} must be text, a name; got {kind_of(value)}"
     if name == options.timestamp:
+        if lax and options.timestamp_unit == "iso8601":
+            return None
         return wrong_time_kind(name, value, options.timestamp_unit)
     if name == options.sequence:
         whole = number and isinstance(value, int)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from models.store.registry import Registry
 from streamer.config import Settings
-from streamer.connectors.kafka import connect_consumer, connect_producer
+from streamer.connectors.kafka import RecordBatch, connect_consumer, connect_producer
+from streamer.connectors.kafka.decoding import decoder_for
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.pipeline import Pipeline
-from streamer.errors import BrokerError
-from streamer.formats import decoder_of
+from streamer.errors import BrokerError, SchemasUnavailable
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.intake import Intake
 from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
+from streamer.runtime.refusals import RefusalLog
 from streamer.runtime.snapshots import SnapshotStore
 from streamer.runtime.status import Status
+
+SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Connection:
         clock: Callable[[], float],
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
+        self._stop = stop
         self.positions: Positions = {}
         self.sinks = KafkaSinks(connect_producer(kafka), kafka, max_value_bytes=settings.records.max_record_bytes)
         try:
@@ -97,6 +101,7 @@ class Connection:
             metrics=metrics,
             status=status,
         )
+        self.refusals = RefusalLog(kafka.dlq_topic, clock)
         publisher = Publisher(
             self.sinks,
             self.positions,
@@ -104,16 +109,33 @@ class Connection:
             topic=kafka.topic,
             scores=kafka.scores_topic is not None,
             metrics=metrics,
+            refusals=self.refusals,
             clock=clock,
         )
         self.intake = Intake(
             self.positions,
             pipeline=pipeline,
-            decoder=decoder_of(settings.format_options(), pipeline.keys),
+            decoder=decoder_for(settings, pipeline.keys),
             publisher=publisher,
             metrics=metrics,
             clock=clock,
         )
+
+    def take_in(self, polled: Sequence[RecordBatch]) -> str | None:
+        """Deal with one poll; None when done.
+
+        Else the schema registry does not answer, and what it says: nothing was done, and the next poll brings the
+        same records again.
+        """
+        try:
+            self.intake.take_in(polled)
+        except SchemasUnavailable as error:
+            for batch in polled:
+                if batch.partition in self.positions:
+                    self.consumer.seek(batch.partition, int(batch.offsets[0]))
+            self._stop.wait(SCHEMAS_PAUSE_S)  # less than the group's patience, so that polling goes on
+            return str(error)
+        return None
 
     def close(self) -> None:
         """Leave the group, which takes a checkpoint of the partitions still held."""

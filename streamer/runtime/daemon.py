@@ -132,9 +132,12 @@ class Daemon:
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:
+                if self.settings.schema_registry.url is not None:
+                    self._status.beat(self.settings.schema_registry.timeout_s)
                 with self.metrics.scoring_duration.time():
-                    connection.intake.take_in(polled)
-                self._done += sum(map(len, polled))
+                    waiting = connection.take_in(polled)
+                self._status.set_ready(waiting)
+                self._done += 0 if waiting else sum(map(len, polled))
         now = self._clock()
         if now >= self._checkpoint_at:
             connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
@@ -151,6 +154,7 @@ class Daemon:
                 # A message that came before the topic's metadata did would else wait for the checkpoint.
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
+            connection.refusals.tell()
             self._gauges.refresh(self._pipeline, lags=connection.consumer.lag(), pending=connection.sinks.pending)
             self._gauges_at = now + GAUGES_S
 

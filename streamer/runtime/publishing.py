@@ -19,6 +19,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.formats.rejects import STREAM_LIMIT, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
+from streamer.runtime.refusals import RefusalLog
 
 ALERTS_LOGGED = 20  # of one poll: a fault of the whole fleet must not drown the log
 
@@ -35,6 +36,7 @@ class Publisher:
         topic: Input topic, for the log.
         scores: Whether every score is published too.
         metrics: Counts.
+        refusals: Told of refused records.
         clock: Seconds since 1970, for metrics.
     """
 
@@ -47,10 +49,11 @@ class Publisher:
         topic: str,
         scores: bool,
         metrics: Metrics,
+        refusals: RefusalLog,
         clock: Callable[[], float],
     ) -> None:
         self._sinks, self._positions, self._pipeline = sinks, positions, pipeline
-        self._topic = topic
+        self._topic, self._refusals = topic, refusals
         self._scores, self._metrics, self._clock = scores, metrics, clock
 
     def publish(self, outcome: Outcome) -> None:
@@ -71,6 +74,8 @@ class Publisher:
 
     def dead_letter(self, batch: RecordBatch, rejects: Sequence[Reject]) -> None:
         """Send rejected records on, but for those over a limit, which are only counted."""
+        self._refusals.add(batch, rejects)
+        self._refusals.tell()
         for reject in rejects:
             log.debug(
                 "%s[%d]@%d: %s: %s",

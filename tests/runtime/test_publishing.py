@@ -17,6 +17,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Position
 from streamer.runtime.publishing import ALERTS_LOGGED, Publisher
+from streamer.runtime.refusals import RefusalLog
 from tests import tiny
 from tests.tiny import VERSION
 
@@ -56,6 +57,7 @@ def publish(pipeline: Pipeline, outcome: Outcome, *, publish_from: int = 0) -> t
         topic="readings",
         scores=False,
         metrics=metrics,
+        refusals=RefusalLog("readings.dlq", lambda: 0.0),
         clock=lambda: 0.0,
     ).publish(outcome)
     return sinks, metrics

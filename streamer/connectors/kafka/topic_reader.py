@@ -7,7 +7,6 @@ is learned.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections import Counter
@@ -22,10 +21,10 @@ import numpy as np
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import connect_range_reader
+from streamer.connectors.kafka.decoding import decoder_for
 from streamer.connectors.kafka.interface import RangeReader, RecordBatch
 from streamer.core.keyed_state import KeyedState
 from streamer.errors import DataError
-from streamer.formats import decoder_of
 from streamer.formats.rejects import SCHEMA, Reject
 
 log = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class TopicReader:
         total = sum(max(0, end - first) for first, end in ranges.values())
         streams = KeyedState()
         # The limit is on streams held at once; over a long range, names come and go.
-        decoder = decoder_of(dataclasses.replace(self._settings.format_options(), max_streams=_MOST_NAMES), streams)
+        decoder = decoder_for(self._settings, streams, max_streams=_MOST_NAMES)
         taken = seen = 0
         with self._show_progress("reading the topic", total) as advance:
             for batch in reader.read(ranges):

@@ -6,13 +6,15 @@ there; what no value is there for is NaN, or 0 where nothing is a number too (`o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.event_time.options import Feature
+from streamer.core.event_time.trail import Trails
+from streamer.core.readings import NEVER
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -31,13 +33,21 @@ class Bars:
         return np.repeat(np.arange(len(self.begin)), self.count)
 
 
-def aggregate(features: tuple[Feature, ...], values: Floats, bars: Bars) -> Floats:
+Compute = Callable[["Bars", list[Floats], float], Floats]
+ComputeTrail = Callable[["Bars", list[Trails], Ints], Floats]
+
+
+def aggregate(
+    features: tuple[Feature, ...], values: Floats, bars: Bars, trails: Mapping[int, Trails], end_ns: Ints
+) -> Floats:
     """Every feature of every bar, not transformed.
 
     Args:
         features: What to compute.
         values: Readings as sent, sorted by bar and inside it by time, `(n, fields)`.
         bars: Runs of them.
+        trails: Of the fields that features with a memory need.
+        end_ns: End of each bar, `(bars,)`.
 
     Returns:
         `(bars, features)`.
@@ -45,8 +55,12 @@ def aggregate(features: tuple[Feature, ...], values: Floats, bars: Bars) -> Floa
     out = np.empty((len(bars.begin), len(features)))
     if len(bars.begin):
         for column, feature in enumerate(features):
-            fields = [np.ascontiguousarray(values[:, field]) for field in feature.fields]
-            out[:, column] = _COMPUTE[feature.aggregate](bars, fields, feature.number)
+            if feature.aggregate in _WITH_TRAIL:
+                some = [trails[field] for field in feature.fields]
+                out[:, column] = _WITH_TRAIL[feature.aggregate](bars, some, end_ns)
+            else:
+                fields = [np.ascontiguousarray(values[:, field]) for field in feature.fields]
+                out[:, column] = _COMPUTE[feature.aggregate](bars, fields, feature.number)
     return out
 
 
@@ -104,25 +118,29 @@ def _quantile(bars: Bars, fields: list[Floats], number: float) -> Floats:
     return np.where(there > 0, below + (above - below) * (place - low), np.nan)
 
 
-def _inside(bars: Bars, values: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Log price of each reading before which another of its bar has a price, less that one's; where there is one."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        log = np.log(np.where(values > 0, values, np.nan))
-    place = np.maximum.accumulate(np.where(np.isnan(log), -1, np.arange(len(log))))
-    before = np.concatenate([[-1], place[:-1]])
-    begin = np.repeat(bars.begin, bars.count)
-    is_pair = ~np.isnan(log) & (before >= begin)
-    return np.where(is_pair, log - log[before], 0.0), is_pair
+def _volatility(bars: Bars, trails: list[Trails], _: Ints) -> Floats:
+    """Realised volatility: root of the sum of squared log returns, basis points."""
+    return np.sqrt(np.add.reduceat(trails[0].returns ** 2, bars.begin))
 
 
-def _volatility(bars: Bars, fields: list[Floats], _: float) -> Floats:
-    """Realised volatility: root of the sum of squared log returns inside the bar."""
-    return np.sqrt(np.add.reduceat(_inside(bars, fields[0])[0] ** 2, bars.begin))
+def _jump(bars: Bars, trails: list[Trails], _: Ints) -> Floats:
+    """Largest log return from one value to the next, without its sign, basis points."""
+    return np.maximum.reduceat(np.abs(trails[0].returns), bars.begin)
 
 
-def _jump(bars: Bars, fields: list[Floats], _: float) -> Floats:
-    """Largest log return between two readings of the bar, without its sign."""
-    return np.maximum.reduceat(np.abs(_inside(bars, fields[0])[0]), bars.begin)
+def _reversal(bars: Bars, trails: list[Trails], _: Ints) -> Floats:
+    """Largest jump that the next value undid, basis points: the smaller of two returns of opposite signs."""
+    now, before = trails[0].returns, trails[0].before
+    undone = np.where(now * before < 0, np.minimum(np.abs(now), np.abs(before)), 0.0)
+    return np.maximum.reduceat(undone, bars.begin)
+
+
+def _age(bars: Bars, trails: list[Trails], end_ns: Ints) -> Floats:
+    """Seconds from the last change of any of the fields to the end of the bar."""
+    last = bars.begin + bars.count - 1
+    changed_ns = np.maximum.reduce([trail.changed_ns for trail in trails])[last]
+    known = changed_ns != NEVER
+    return np.where(known, (end_ns - np.where(known, changed_ns, 0)) / 1e9, np.nan)
 
 
 def _vwap(bars: Bars, fields: list[Floats], _: float) -> Floats:
@@ -134,27 +152,26 @@ def _vwap(bars: Bars, fields: list[Floats], _: float) -> Floats:
         return np.where(weight > 0, _sum(bars, np.where(both, price * size, 0.0)) / weight, np.nan)
 
 
-def _both(fields: list[Floats], compute: Callable[[Floats, Floats], Floats]) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return compute(*fields)  # NaN where a side is missing
+def _mid(bars: Bars, trails: list[Trails], _: Ints) -> Floats:
+    """Last middle of bid and ask; a side that is not quoted anew stands as it was."""
+    bid, ask = trails
+    return _edge(bars, (bid.known + ask.known) / 2, last=True)
 
 
-def _mid(bars: Bars, fields: list[Floats], _: float) -> Floats:
-    """Last middle of bid and ask."""
-    return _edge(bars, _both(fields, lambda bid, ask: (bid + ask) / 2), last=True)
-
-
-def _spread(bars: Bars, fields: list[Floats], _: float) -> Floats:
+def _spread(bars: Bars, trails: list[Trails], _: Ints) -> Floats:
     """Mean of ask - bid."""
-    return _mean_of(bars, _both(fields, lambda bid, ask: ask - bid))
+    bid, ask = trails
+    return _mean_of(bars, ask.known - bid.known)
 
 
-def _imbalance(bars: Bars, fields: list[Floats], _: float) -> Floats:
+def _imbalance(bars: Bars, trails: list[Trails], _: Ints) -> Floats:
     """Mean of (bid size - ask size) / (bid size + ask size)."""
-    return _mean_of(bars, _both(fields, lambda bid, ask: np.where(bid + ask > 0, (bid - ask) / (bid + ask), np.nan)))
+    bid, ask = (trail.known for trail in trails)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _mean_of(bars, np.where(bid + ask > 0, (bid - ask) / (bid + ask), np.nan))
 
 
-_COMPUTE: dict[str, Callable[[Bars, list[Floats], float], Floats]] = {
+_COMPUTE: dict[str, Compute] = {
     "last": lambda bars, fields, _: _edge(bars, fields[0], last=True),
     "first": lambda bars, fields, _: _edge(bars, fields[0], last=False),
     "mean": lambda bars, fields, _: _mean_of(bars, fields[0]),
@@ -166,10 +183,15 @@ _COMPUTE: dict[str, Callable[[Bars, list[Floats], float], Floats]] = {
     "quantile": _quantile,
     "std": _std,
     "range": _range,
-    "jump": _jump,
     "vwap": _vwap,
+}
+
+_WITH_TRAIL: dict[str, ComputeTrail] = {
     "volatility": _volatility,
+    "jump": _jump,
+    "reversal": _reversal,
     "mid": _mid,
     "spread": _spread,
     "imbalance": _imbalance,
+    "age": _age,
 }

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.event_time.options import ZERO_WHEN_EMPTY, TimeOptions
+from streamer.core.event_time.trail import BASIS_POINTS
 from streamer.core.grouping import Groups, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
@@ -47,6 +48,7 @@ class Gaps:
         transforms = [feature.transform for feature in options.features]
         self._is_zero = np.array([name in ZERO_WHEN_EMPTY for name in names], bool)
         self._transforms = transforms
+        self._grows = [name == "age" for name in names]  # by a second each second
         f = len(options.features)
         self._columns = state.register(
             "bars",
@@ -61,6 +63,26 @@ class Gaps:
     def last_ns(self) -> Ints:
         """Newest bar of each stream, `(rows,)`."""
         return self._columns["last_ns"]
+
+    def breaks(self, before_ns: Ints, time_ns: Ints, apart: Bools) -> tuple[Bools, Ints]:
+        """Where a stream begins anew, and the bars that are to be filled in elsewhere.
+
+        Args:
+            before_ns: Bar before each, or NEVER, `(n,)`.
+            time_ns: Each bar, `(n,)`.
+            apart: In another session than the bar before.
+        """
+        o, known = self._options, before_ns != NEVER
+        step = np.where(known, time_ns - np.where(known, before_ns, 0), 0)
+        fresh = known & apart
+        if self._max_gap_ns is not None:
+            fresh |= known & (step > self._max_gap_ns)
+        empty = np.zeros(len(time_ns), np.int64)
+        if o.grid_ns and o.bars == "time":
+            empty = np.maximum(step // o.grid_ns - 1, 0)
+            fresh |= empty > (0 if o.gap == "reset" else o.gap_limit)
+            empty[fresh] = 0
+        return fresh, empty
 
     def fill(self, code: Ints, time_ns: Ints, measured: Floats, apart: Bools) -> Filled:
         """Take in complete bars.
@@ -78,15 +100,7 @@ class Gaps:
         before_ns = np.concatenate([[0], time_ns[:-1]])
         before_ns[first] = t["last_ns"][groups.codes]
         known = before_ns != NEVER
-        step = np.where(known, time_ns - np.where(known, before_ns, 0), 0)
-        fresh = known & apart
-        if self._max_gap_ns is not None:
-            fresh |= known & (step > self._max_gap_ns)
-        empty = np.zeros(len(code), np.int64)
-        if o.grid_ns and o.bars == "time":
-            empty = np.where(known, np.maximum(step // o.grid_ns - 1, 0), 0)
-            fresh |= empty > (0 if o.gap == "reset" else o.gap_limit)
-            empty[fresh] = 0
+        fresh, empty = self.breaks(before_ns, time_ns, apart)
         anew = fresh | ~known
 
         # One line: for each stream what is remembered of it, then its bars, those that are filled in before their next.
@@ -143,8 +157,9 @@ class Gaps:
                     near &= between
                 whole_ns = np.maximum(coming_ns - np.where(newest_ns == NEVER, 0, newest_ns), 1)
                 line = newest + (coming[:, column] - newest) * (age_ns / whole_ns)
-                value = np.where(between, line, np.where(near, newest, value))
-                filled += near
+                carried = newest + age_ns / 1e9 if self._grows[column] else newest
+                value = np.where(between, line, np.where(near, carried, value))
+                filled += 0 if self._grows[column] else near
                 there = there | near
             row_before = np.concatenate([[np.nan], value[:-1]])
             near_row = follows & ~np.isnan(row_before)
@@ -174,7 +189,7 @@ def _transformed(name: str, value: Floats, at: Ints, previous: Floats, previous_
             return np.where(is_first, 0.0, value - previous)
         if name == "log_return":
             change = np.log(np.where(value > 0, value, np.nan) / np.where(previous > 0, previous, np.nan))
-            return np.where(is_first, 0.0, change)
+            return np.where(is_first, 0.0, change * BASIS_POINTS)
         if name == "rate":
             grown = np.where(value >= previous, value - previous, value)  # below: the counter began again at 0
             return np.asarray(np.where(is_first, np.nan, grown / (np.maximum(at - previous_ns, 1) / 1e9)))

@@ -28,13 +28,15 @@ AGGREGATES: dict[str, tuple[int, bool]] = {
     "std": (1, False),
     "range": (1, False),
     "jump": (1, False),
+    "reversal": (1, False),
+    "age": (1, False),
     "vwap": (2, False),
     "volatility": (1, False),
     "mid": (2, False),
     "spread": (2, False),
     "imbalance": (2, False),
 }
-ZERO_WHEN_EMPTY = frozenset({"sum", "count", "std", "range", "jump", "volatility"})
+ZERO_WHEN_EMPTY = frozenset({"sum", "count", "std", "range", "jump", "reversal", "volatility"})
 TRANSFORMS = ("none", "diff", "log_return", "log1p", "rate")
 
 _EXPRESSION = re.compile(r"^\s*(\w+)\s*(?:\(([^()|]*)\))?\s*(?:\|\s*(\w+)\s*)?$")
@@ -105,6 +107,8 @@ def parse_feature(name: str, expression: str, fields: Sequence[str]) -> Feature:
             raise ValueError(f"time.features.{name}: {aggregate} wants a number from 0 to 1; got {expression!r}")
     elif has_number:
         raise ValueError(f"time.features.{name}: wanted {aggregate}(field, number); got {expression!r}")
+    if aggregate == "age" and arguments:
+        count = len(arguments)
     if aggregate == "count" and not arguments:
         return Feature(name, aggregate, (), number, transform)
     if len(arguments) != max(count, 1):

@@ -22,6 +22,7 @@ from streamer.core.event_time.gaps import Filled, Gaps
 from streamer.core.event_time.held import Held, Rows
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
+from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Admitted, Ordering
@@ -86,6 +87,7 @@ class EventTime:
             self.held = state.register_rows("held", Held(len(options.fields), span_ns))
             if options.features:
                 self._gaps = Gaps(state, options, max_gap_ns)
+                self._trail = Trail(state, len(options.fields), options.features)
                 self._open: Held | None = None
                 if options.bars != "time":
                     self._open = state.register_rows("open_bar", Held(len(options.fields), 1 << 62))
@@ -222,15 +224,20 @@ class EventTime:
         n = len(rows)
         begin = np.flatnonzero((np.diff(rows.code, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
         bars = Bars(begin, np.diff(np.append(begin, n)))
-        measured = aggregate(o.features, rows.values, bars)
         last = begin + bars.count - 1
-        code, at = rows.code[begin], rows.time_ns[begin] if self._open is not None else number[begin] * o.grid_ns
+        code = rows.code[begin]
+        at = rows.time_ns[begin] if self._open is not None else number[begin] * o.grid_ns
+        end_ns = rows.time_ns[last] if self._open is not None else at + o.grid_ns
         groups = group(code)
-        before = np.concatenate([[0], at[:-1]])[: len(at)]
+        before = np.concatenate([[0], at[:-1]])
         self._state.reach(groups.codes[-1:])
         before[groups.begin] = self._gaps.last_ns[groups.codes]
         known = before != NEVER
         apart = known & self._apart(np.where(known, before, at), at)
+        begins_anew = np.zeros(n, bool)
+        begins_anew[begin] = self._gaps.breaks(before, at, apart)[0]
+        trails = self._trail.follow(rows.code, rows.time_ns, rows.values, begins_anew)
+        measured = aggregate(o.features, rows.values, bars, trails, end_ns)
         filled: Filled = self._gaps.fill(code, at, measured, apart)
         bar = filled.bar
         return self._admitted(
