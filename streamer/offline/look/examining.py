@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 
 from streamer.config import Settings
+from streamer.connectors.kafka.decoding import decoder_for
 from streamer.connectors.kafka.interface import RecordBatch
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import Readings
 from streamer.errors import DataError
-from streamer.formats import decoder_of
-from streamer.formats.interface import Schemas
 from streamer.offline.look.examined import HALF, Examined
 from streamer.offline.look.looking import Look, look
 from streamer.offline.look.mapping import compare
@@ -35,7 +34,6 @@ def examine(
     sample: Sample,
     *,
     seen: Look | None = None,
-    schemas: Schemas | None = None,
     from_registry: FromRegistry | None = None,
 ) -> Examined:
     """What a configuration makes of a sample.
@@ -44,13 +42,12 @@ def examine(
         settings: The configuration.
         sample: Messages, or rows of files.
         seen: What they look like, if that is known already.
-        schemas: The registry of schemas, for the decoder.
-        from_registry: The same, for a look.
+        from_registry: Decodes messages by their schema, for a look.
     """
     records = settings.records
     found = Examined(sample.origin)
     if not sample.is_file:
-        _decode(settings, sample, schemas, found)
+        _decode(settings, sample, found)
     try:
         if seen is None:
             seen = look(
@@ -85,9 +82,9 @@ def _stops_all(faults: Sequence[str]) -> bool:
     return any("records.timestamp_unit:" in fault or fault.startswith("no message") for fault in faults)
 
 
-def _decode(settings: Settings, sample: Sample, schemas: Schemas | None, found: Examined) -> None:
+def _decode(settings: Settings, sample: Sample, found: Examined) -> None:
     streams = KeyedState()
-    decoder = decoder_of(settings.format_options(), streams)
+    decoder = decoder_for(settings, streams)
     for batch in _batches(sample):
         decoded = decoder.decode(batch)
         found.messages += len(batch)

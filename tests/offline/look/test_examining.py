@@ -37,8 +37,8 @@ def reason(sample: Sample, **records: Any) -> str:
 
 @pytest.mark.parametrize(
     "sample",
-    [WIDE, LONG, topics.sample(topics.trades()), topics.sample(topics.quotes())],
-    ids=["wide", "long", "trades", "quotes"],
+    [WIDE, LONG, topics.sample(topics.trades()), topics.sample(topics.quotes()), topics.odd()],
+    ids=["wide", "long", "trades", "quotes", "odd"],
 )
 def test_what_is_proposed_refuses_nothing(sample: Sample) -> None:
     seen = look(sample)
@@ -144,3 +144,13 @@ def test_training_on_a_file_with_another_mapping_stops_with_the_remedy(
 
     assert code == 65
     assert "did you mean 'temperature'?" in capsys.readouterr().err
+
+
+def test_numbers_that_come_as_text_are_named() -> None:
+    rows = [{**row, "temperature": str(row["temperature"])} for row in topics.machines()]
+
+    words = reason(topics.sample(rows), **MACHINES)
+
+    assert "field 'temperature' (records.features) holds numbers as text" in words
+    assert "records.text_numbers: true?" in words
+    assert not examine(settings(**MACHINES, text_numbers=True), topics.sample(rows)).refused
