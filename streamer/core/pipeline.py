@@ -56,7 +56,14 @@ class Pipeline:
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
-        self.event_time = EventTime(self.keys, options.time, options.max_gap_ns)
+        market = options.sessions
+        self.event_time = EventTime(
+            self.keys,
+            options.time,
+            options.max_gap_ns,
+            sessions=market,
+            drop_outside=market is not None and not market.keep_outside,
+        )
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)

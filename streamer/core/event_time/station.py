@@ -17,11 +17,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core import calendar
 from streamer.core.event_time.aggregates import Bars, aggregate
 from streamer.core.event_time.gaps import Filled, Gaps
 from streamer.core.event_time.held import Held, Rows
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
+from streamer.core.event_time.segments import cut
 from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
@@ -34,7 +36,7 @@ Bools = NDArray[np.bool_]
 _SCALE = 1_000_000  # volumes are added as whole millionths, so that no order of additions matters
 
 
-class Sessions(Protocol):
+class Sessions(calendar.Sessions, Protocol):
     """Market hours."""
 
     def session_of(self, time_ns: Ints) -> Ints:
@@ -96,7 +98,7 @@ class EventTime:
 
     @property
     def width(self) -> int:
-        """Values of a reading of the model."""
+        """Features of a reading of the model; its context comes on top."""
         return len(self.options.features) or len(self.options.fields)
 
     @property
@@ -125,15 +127,18 @@ class EventTime:
             if len(outside):
                 inside = np.flatnonzero(~closed)
                 admitted, in_order = self._take(readings.take(inside))
-                return admitted.among(inside, len(outside)), in_order_among(in_order, inside)
-        return self._take(readings)
+                admitted = self._beside(admitted.among(inside, len(outside)))
+                return admitted, in_order_among(in_order, inside)
+        admitted, in_order = self._take(readings)
+        return self._beside(admitted), in_order
 
     def release(self, codes: Ints, partition: int) -> tuple[Admitted, InOrder | None]:
         """Release all that some streams of a partition have sent, as nothing more is expected of them for now."""
         if self.held is None:
             return _nothing(Readings.empty(len(self.options.fields))), None
         rows = self.held.release(codes, self._lateness.release_all(codes), len(self._state.names))
-        return self._released(rows, np.zeros(len(rows), np.int64), np.array([partition]))
+        admitted, in_order = self._released(rows, np.zeros(len(rows), np.int64), np.array([partition]))
+        return self._beside(admitted), in_order
 
     def holders(self, partition: int) -> Ints:
         """Streams of a partition that have readings held back."""
@@ -141,6 +146,11 @@ class EventTime:
             return np.empty(0, np.int64)
         self._state.reach(np.empty(0, np.int64))
         return np.flatnonzero(self._lateness.holding() & (self._state.partition == partition))
+
+    def _beside(self, admitted: Admitted) -> Admitted:
+        """The same with calendar features, if any are wanted."""
+        names, times_ns = self.options.context, admitted.readings.time_ns
+        return admitted.with_columns(calendar.columns(names, times_ns, self._sessions)) if names else admitted
 
     def _take(self, readings: Readings) -> tuple[Admitted, InOrder | None]:
         if self.options.zero_is_missing and len(readings):
@@ -199,7 +209,7 @@ class EventTime:
         before[groups.begin] = last_ns[groups.codes]
         last_ns[groups.codes] = rows.time_ns[groups.begin + groups.count - 1]
         known = before != NEVER
-        fresh = known & self._apart(np.where(known, before, rows.time_ns), rows.time_ns)
+        fresh = known & _apart(self._sessions, np.where(known, before, rows.time_ns), rows.time_ns)
         if self._max_gap_ns is not None:
             fresh |= known & (rows.time_ns - np.where(known, before, rows.time_ns) > self._max_gap_ns)
         return self._admitted(
@@ -233,7 +243,7 @@ class EventTime:
         self._state.reach(groups.codes[-1:])
         before[groups.begin] = self._gaps.last_ns[groups.codes]
         known = before != NEVER
-        apart = known & self._apart(np.where(known, before, at), at)
+        apart = known & _apart(self._sessions, np.where(known, before, at), at)
         begins_anew = np.zeros(n, bool)
         begins_anew[begin] = self._gaps.breaks(before, at, apart)[0]
         trails = self._trail.follow(rows.code, rows.time_ns, rows.values, begins_anew)
@@ -267,15 +277,9 @@ class EventTime:
         else:
             volume = np.nan_to_num(both.values[:, o.bar_field], nan=0.0)
             amount, size = np.round(np.maximum(volume, 0) * _SCALE).astype(np.int64), max(1, round(o.bar_size * _SCALE))
-        number, complete = _cut(amount, groups.begin, groups.count, size)
+        number, complete = cut(amount, groups.begin, groups.count, size)
         self._open.add(both.take(~complete))
         return both.take(complete), trigger[complete], number[complete]
-
-    def _apart(self, before_ns: Ints, time_ns: Ints) -> Bools:
-        """Whether two times lie in different sessions."""
-        if self._sessions is None or not len(time_ns):
-            return np.zeros(len(time_ns), bool)
-        return np.asarray(self._sessions.session_of(before_ns) != self._sessions.session_of(time_ns))
 
     def _admitted(
         self,
@@ -297,6 +301,13 @@ class EventTime:
         return Admitted(readings, trigger[order], fresh[order], 0, 0, carried=carried[order])
 
 
+def _apart(sessions: Sessions | None, before_ns: Ints, time_ns: Ints) -> Bools:
+    """Whether two times lie in different sessions."""
+    if sessions is None or not len(time_ns):
+        return np.zeros(len(time_ns), bool)
+    return np.asarray(sessions.session_of(before_ns) != sessions.session_of(time_ns))
+
+
 def _nothing(readings: Readings) -> Admitted:
     return Admitted(readings, np.empty(0, np.int64), np.empty(0, bool), 0, 0, taken=0)
 
@@ -311,31 +322,3 @@ def _without_zeros(readings: Readings, fields: tuple[int, ...]) -> Readings:
     for field in fields:
         values[values[:, field] == 0, field] = np.nan
     return Readings(readings.stream, readings.time_ns, values, readings.partition, readings.offset, readings.sequence)
-
-
-def _cut(amount: Ints, begin: Ints, count: Ints, size: int) -> tuple[Ints, Bools]:
-    """Cut streams into bars of at least `size`: a bar is complete with the reading that reaches it.
-
-    Args:
-        amount: Of each reading, `(n,)`, sorted by stream.
-        begin: Where each stream begins, at the beginning of a bar.
-        count: Of each stream.
-        size: Of a bar.
-
-    Returns:
-        Bar of each reading, and whether that bar is complete.
-
-    >>> _cut(np.array([1, 1, 1, 1, 1]), np.array([0]), np.array([5]), 2)[0].tolist()
-    [0, 0, 1, 1, 2]
-    """
-    number, complete = np.zeros(len(amount), np.int64), np.zeros(len(amount), bool)
-    for first, n in zip(begin.tolist(), count.tolist(), strict=True):
-        some = np.cumsum(amount[first : first + n])
-        done, bar = 0, 0
-        base = 0
-        while done < n and int(some[-1]) - base >= size:
-            end = int(np.searchsorted(some, base + size)) + 1
-            number[first + done : first + end], complete[first + done : first + end] = bar, True
-            base, done, bar = int(some[end - 1]), end, bar + 1
-        number[first + done : first + n] = bar
-    return number, complete
