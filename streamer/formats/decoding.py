@@ -33,6 +33,7 @@ class Parser(ABC):
 
     def __init__(self, options: FormatOptions) -> None:
         self.options = options
+        self.lax = self.lax or options.text_numbers
         self.layout = Layout(options, time=Any if self.any_time else time_kind(options), several=self.several)
 
     def explain(self, element: Any) -> str | None:
