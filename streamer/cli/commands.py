@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK
-from streamer.cli.looking import init, inspect
+from streamer.cli.looking import check_topic, init, inspect, look_first
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -65,7 +65,9 @@ def check(options: Namespace) -> int:
     for step in report.steps:
         word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
         print(f"{word}  {step.detail}")
-    return code if report.ok else EXIT_BROKER
+    if not report.ok:
+        return EXIT_BROKER
+    return check_topic(settings) or code
 
 
 def retrain(options: Namespace) -> int:
@@ -81,11 +83,14 @@ def retrain(options: Namespace) -> int:
         from streamer.connectors.kafka.topic_reader import TimeRange, TopicReader
         from streamer.offline.progress import progress
 
-        data = TopicReader(settings, TimeRange.of(options.since, options.until), progress)
+        time_range = TimeRange.of(options.since, options.until)
+        look_first(settings, time_range=time_range)
+        data = TopicReader(settings, time_range, progress)
         version = training.retrain(
             settings, data, promote=promote, warm_start=options.warm_start, trained_on=data.trained_on
         )
     else:
+        look_first(settings, data=options.data)
         version = training.retrain_from_files(
             settings, options.data, options.where, promote=promote, warm_start=options.warm_start
         )

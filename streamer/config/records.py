@@ -33,6 +33,7 @@ class RecordsConfig(Section):
     metric: str | None = None  # one metric per message: the field that names it; features are such names then
     value: str = "value"  # one metric per message: the field with its value
     sequence: str | None = None  # field with a sequence number: equal times and numbers are duplicates
+    text_numbers: bool = False  # numbers may be written as text, "21.5"
     zero_is_missing: tuple[str, ...] = ()  # features in which 0 means absent
     columns: tuple[str, ...] = ()  # csv, tsv: names of the columns of a message, in order
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv; none: a comma, of tsv a tab
@@ -100,5 +101,6 @@ class RecordsConfig(Section):
             columns=self.columns or None,
             delimiter=self.delimiter,
             exact=exact,
+            text_numbers=self.text_numbers,
             max_readings=self.max_readings,
         )
