@@ -1,7 +1,8 @@
 """`streamer replay`: the readings of files into Kafka as they were sent, in their order and at their pace.
 
 Nothing is sorted and nothing is left out: a reading that stands behind newer ones in its file is sent behind them, and
-one that stands there twice is sent twice. The key is the stream: each stream stays in one partition and in order. Not inside: reading files, how a reading becomes a message (`messages`).
+one that stands there twice is sent twice. The key is the stream: each stream stays in one partition and in order.
+Not inside: reading files, how a reading becomes a message (`messages`).
 """
 
 from __future__ import annotations
