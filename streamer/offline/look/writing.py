@@ -49,9 +49,9 @@ def document(
         *_registry(registry, seen),
         *_section("records", proposal["records"]),
         *_left_out(features),
-        *_section("time", proposal["time"]),
-        *_section("window", proposal["window"]),
-        *_section("model", [Setting("directory", "bundles", "beside this file")]),
+        *(line for name in ("sessions", "time", "window") if proposal[name] for line in _section(name, proposal[name])),
+        *_section("model", [Setting("directory", "bundles", "beside this file"), *proposal.get("model", ())]),
+        *(_section("alerting", proposal["alerting"]) if "alerting" in proposal else ()),
         *_section("state", [Setting("directory", "state", "snapshots, from which a restart resumes")]),
     ]
     text = "\n".join(lines) + "\n"

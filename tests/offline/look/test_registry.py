@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+import yaml
 
 from streamer.config import KafkaConfig, SchemaRegistryConfig, Settings
 from streamer.offline.look.examining import examine
@@ -51,5 +52,5 @@ def test_avro_is_recognised_and_proposed_with_its_registry() -> None:
 
     assert seen.recognised.format == "avro"
     assert settings.features == ("temperature", "vibration")
-    assert f"schema_registry:\n  url: {registry.url}\n" in text
+    assert yaml.safe_load(text)["schema_registry"] == {"url": registry.url}
     assert not found.refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.store.registry import Registry
@@ -37,7 +38,7 @@ def decoded(settings: config.Settings, sample: Sample) -> list[DataSet]:
     streams = KeyedState()
     decoder = decoder_for(settings, streams)
     parts = [decoder.decode(batch).readings for batch in batches(sample)]
-    return [DataSet(streams.names, part.stream, part.time_ns, part.values) for part in parts]
+    return [DataSet(streams.names, part.stream, part.time_ns, part.values.astype(np.float64)) for part in parts]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
