@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -141,8 +142,11 @@ def replay(options: Namespace) -> int:
     from streamer.connectors.kafka.probe import Needs, require
     from streamer.offline import replay as replaying
 
+    replaying.require_writable(settings.records)
     require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
     data = datafiles.load(options.data, settings.records, options.where, files=settings.files, as_sent=True)
+    if options.shift_to_now:
+        data = replaying.shifted_to_now(data, options.speed, time.time_ns())
     producer = connect_producer(settings.kafka)
     try:
         sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())
