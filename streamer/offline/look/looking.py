@@ -38,6 +38,7 @@ class Look:
     features: Features
     timing: Timing
     run: Ints  # of each row
+    times_ns: Ints  # of each row; `fields.NO_TIME` where there is none
 
 
 def look(
@@ -95,7 +96,7 @@ def look(
         equal=equal,
         metric=_what(fields, chosen, features),
     )
-    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run)
+    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times)
 
 
 def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> Ints | None:

@@ -73,9 +73,11 @@ def test_ticks_get_bars_and_features_of_their_own(tmp_path: Path) -> None:
     quotes = written(SAMPLES["quotes"], tmp_path / "quotes.yaml")
 
     assert trades.time.grid >= 10
-    assert "return" in trades.features
-    assert {"return", "spread"} <= set(quotes.features)
-    assert quotes.records.zero_is_missing == ("bid", "ask")
+    assert trades.time.features is not None
+    assert trades.time.features["return"] == "last(price) | log_return"
+    assert {"return", "imbalance"} <= set(quotes.features)
+    assert set(quotes.records.zero_is_missing) == {"bid", "ask", "bid_size", "ask_size"}
+    assert trades.sessions.calendar is None  # ten minutes of a holiday are no market hours
 
 
 def test_a_counter_is_taken_by_its_rate(tmp_path: Path) -> None:
