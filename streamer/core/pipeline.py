@@ -56,7 +56,7 @@ class Pipeline:
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
-        self.event_time = EventTime(self.keys, options.time, options.max_gap_ns)
+        self.event_time = EventTime(self.keys, options.time, options.max_gap_ns, options.sessions)
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)

@@ -11,35 +11,29 @@ does not depend on how the readings were cut into batches. Not inside: windows, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core import calendar
 from streamer.core.event_time.aggregates import Bars, aggregate
 from streamer.core.event_time.gaps import Filled, Gaps
 from streamer.core.event_time.held import Held, Rows
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
+from streamer.core.event_time.segments import running_max
 from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import NEVER, Readings
+from streamer.core.sessions import Sessions
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _SCALE = 1_000_000  # volumes are added as whole millionths, so that no order of additions matters
-
-
-class Sessions(Protocol):
-    """Market hours."""
-
-    def session_of(self, time_ns: Ints) -> Ints:
-        """Number of the session of each time; -1 where the market is closed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +51,7 @@ class EventTime:
         state: Of all streams.
         options: What is wanted.
         max_gap_ns: A longer step between two readings of a stream resets its window; None: never.
-        sessions: Market hours; None: always open.
-        drop_outside: Whether readings outside of the sessions are dropped.
+        sessions: Market hours; None: always open. They say what becomes of readings outside of them.
     """
 
     def __init__(
@@ -66,12 +59,10 @@ class EventTime:
         state: KeyedState,
         options: TimeOptions,
         max_gap_ns: int | None = None,
-        *,
         sessions: Sessions | None = None,
-        drop_outside: bool = True,
     ) -> None:
         self.options, self._state = options, state
-        self._max_gap_ns, self._sessions, self._drop_outside = max_gap_ns, sessions, drop_outside
+        self._max_gap_ns, self._sessions = max_gap_ns, sessions
         self.ordering = Ordering(state, max_gap_ns)
         self.held: Held | None = None
         if options.holds:
@@ -96,8 +87,9 @@ class EventTime:
 
     @property
     def width(self) -> int:
-        """Values of a reading of the model."""
-        return len(self.options.features) or len(self.options.fields)
+        """Values of a reading of the model: features, then what the calendar says."""
+        o = self.options
+        return (len(o.features) or len(o.fields)) + calendar.width(o.context)
 
     @property
     def holding(self) -> int:
@@ -119,7 +111,7 @@ class EventTime:
             released, for rules; those are None when nothing is held back.
         """
         outside = np.empty(0, np.int64)
-        if self._sessions is not None and self._drop_outside and len(readings):
+        if self._sessions is not None and not self._sessions.keep_outside and len(readings):
             closed = self._sessions.session_of(readings.time_ns) < 0
             outside = np.flatnonzero(closed)
             if len(outside):
@@ -146,7 +138,11 @@ class EventTime:
         if self.options.zero_is_missing and len(readings):
             readings = _without_zeros(readings, self.options.zero_is_missing)
         if self.held is None:
-            return self.ordering.admit(readings), None
+            admitted = self.ordering.admit(readings)
+            if self.options.context:
+                kept = admitted.readings
+                admitted = replace(admitted, readings=replace(kept, values=self._with_context(kept)))
+            return admitted, None
         if not len(readings):
             return _nothing(Readings.empty(self.width)), None
         verdicts = self._lateness.judge(readings.stream, readings.time_ns, readings.partition)
@@ -226,7 +222,7 @@ class EventTime:
         bars = Bars(begin, np.diff(np.append(begin, n)))
         last = begin + bars.count - 1
         code = rows.code[begin]
-        at = rows.time_ns[begin] if self._open is not None else number[begin] * o.grid_ns
+        at = number[begin] * o.grid_ns if self._open is None else self._distinct(code, rows.time_ns[begin])
         end_ns = rows.time_ns[last] if self._open is not None else at + o.grid_ns
         groups = group(code)
         before = np.concatenate([[0], at[:-1]])
@@ -251,6 +247,15 @@ class EventTime:
             filled.carried,
         )
 
+    def _distinct(self, code: Ints, time_ns: Ints) -> Ints:
+        """Times of bars by count or volume, moved on by a nanosecond where two began at one time."""
+        groups = group(code)
+        self._state.reach(groups.codes[-1:])
+        rank, last_ns = groups.rank, self._gaps.last_ns[groups.codes]
+        first = np.where(last_ns == NEVER, NEVER, last_ns + 1)
+        free = np.maximum(time_ns - rank, np.repeat(first, groups.count))
+        return running_max(groups.member, free) + rank
+
     def _counted(self, rows: Rows, trigger: Ints) -> tuple[Rows, Ints, Ints]:
         """Readings of complete bars by count or volume, the reading that completed each, and bar numbers."""
         assert self._open is not None
@@ -270,6 +275,11 @@ class EventTime:
         number, complete = _cut(amount, groups.begin, groups.count, size)
         self._open.add(both.take(~complete))
         return both.take(complete), trigger[complete], number[complete]
+
+    def _with_context(self, readings: Readings) -> NDArray[np.float32]:
+        """Values, then what the calendar says of each time."""
+        context = calendar.columns(self.options.context, readings.time_ns, self._sessions)
+        return np.concatenate([readings.values.astype(np.float32), context], axis=1)
 
     def _apart(self, before_ns: Ints, time_ns: Ints) -> Bools:
         """Whether two times lie in different sessions."""
@@ -294,6 +304,8 @@ class EventTime:
         with np.errstate(over="ignore"):
             narrow = values[order].astype(np.float32)
         readings = Readings(code[order], time_ns[order], narrow, owner, offset[order])
+        if self.options.context:
+            readings = replace(readings, values=self._with_context(readings))
         return Admitted(readings, trigger[order], fresh[order], 0, 0, carried=carried[order])
 
 
