@@ -95,11 +95,11 @@ class Admission:
     """Takes readings piece by piece; which are admitted does not depend on the pieces.
 
     Args:
-        max_gap_s: `window.max_gap_s`.
+        max_gap_ns: A longer step resets the window; None: none does.
     """
 
-    def __init__(self, max_gap_s: float | None) -> None:
-        self._ordering = Ordering(KeyedState(), None if max_gap_s is None else int(max_gap_s * 1e9))
+    def __init__(self, max_gap_ns: int | None) -> None:
+        self._ordering = Ordering(KeyedState(), max_gap_ns)
 
     def admit(self, stream: Ints, time_ns: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Positions of the admitted readings in the piece, and which of these begin after a gap."""

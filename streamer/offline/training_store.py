@@ -77,9 +77,7 @@ class TrainingStore:
     def __init__(self, directory: Path, options: PipelineOptions, ranks: Ranks = ALONE) -> None:
         self.directory, self.options, self.ranks = directory, options, ranks
         self.features = features = len(options.features) + calendar.width(options.time.context)
-        time = options.time
-        # On a grid, gaps that are not filled in are those at which windows are reset.
-        max_gap_ns = time.grid_ns if time.features and time.bars == "time" else options.max_gap_ns
+        max_gap_ns = options.reset_gap_ns
         self.max_gap_s = None if max_gap_ns is None else max_gap_ns / 1e9
         self.fills = ranks.local == 0
         self.names: list[str] = []
@@ -269,7 +267,7 @@ class TrainingStore:
     def _admit(self) -> None:
         """Keep what the daemon would admit, and find where it would reset its window buffers."""
         times, values, ends = self._times(), self._values(), np.cumsum(self._counts)
-        admission, kept = Admission(self.max_gap_s), 0
+        admission, kept = Admission(self.options.reset_gap_ns), 0
         counts = np.zeros_like(self._counts)
         breaks = [np.zeros(0, np.int64)]
         for some in _rows(len(self)):

@@ -107,7 +107,7 @@ def test_a_short_fault_is_caught_where_machines_run_in_sessions(tmp_path: Path) 
 
     detector, _ = Registry(tmp_path).load(version)
     live = sessions(20, seed=2, faults=True)
-    figures = backtest.summary(backtest.run(settings, detector, version, live), live, settings)
+    figures = backtest.summary(backtest.run(settings, detector, version, live), settings)
 
     # Windows that reach from one session into the next are no example of what is normal: with those among the
     # training windows none of the faults is caught.
