@@ -32,6 +32,7 @@ examples:
   streamer run      --config streamer.yaml
   streamer replay   --config streamer.yaml --data last-month.csv --speed 60
 """
+_DATA = "CSV, Parquet, JSON lines or JSON files, also compressed, or folders of them"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -132,7 +133,7 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
 
 def _add_retrain(retrain: argparse.ArgumentParser) -> None:
     source = retrain.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="train on CSV or Parquet files")
+    source.add_argument("--data", type=Path, nargs="+", metavar="PATH", help=f"train on {_DATA}")
     source.add_argument("--from-kafka", action="store_true", help="train on the readings in the input topic")
     age = "an age such as 7d, 12h or 30m, or a time in ISO 8601"
     retrain.add_argument(
@@ -155,7 +156,7 @@ def _add_retrain(retrain: argparse.ArgumentParser) -> None:
 
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
-    backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
+    backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=_DATA)
     backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     backtest.add_argument("--model", metavar="VERSION", help="bundle to use (default: the current one)")
     backtest.add_argument(
@@ -171,9 +172,12 @@ def _add_backtest(backtest: argparse.ArgumentParser) -> None:
 
 
 def _add_replay(replay: argparse.ArgumentParser) -> None:
-    replay.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help="CSV or Parquet files")
+    replay.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=_DATA)
     replay.add_argument(
         "--speed", type=_positive, metavar="N", help="N seconds of event time per second (default: as fast as possible)"
+    )
+    replay.add_argument(
+        "--shift-to-now", action="store_true", help="move all times so that the newest is that of the end of the replay"
     )
     _add_where(replay)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK
-from streamer.cli.looking import init, inspect
+from streamer.cli.looking import check_topic, init, inspect, look_first
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -64,7 +65,9 @@ def check(options: Namespace) -> int:
     for step in report.steps:
         word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
         print(f"{word}  {step.detail}")
-    return code if report.ok else EXIT_BROKER
+    if not report.ok:
+        return EXIT_BROKER
+    return check_topic(settings) or code
 
 
 def retrain(options: Namespace) -> int:
@@ -80,11 +83,14 @@ def retrain(options: Namespace) -> int:
         from streamer.connectors.kafka.topic_reader import TimeRange, TopicReader
         from streamer.offline.progress import progress
 
-        data = TopicReader(settings, TimeRange.of(options.since, options.until), progress)
+        time_range = TimeRange.of(options.since, options.until)
+        look_first(settings, time_range=time_range)
+        data = TopicReader(settings, time_range, progress)
         version = training.retrain(
             settings, data, promote=promote, warm_start=options.warm_start, trained_on=data.trained_on
         )
     else:
+        look_first(settings, data=options.data)
         version = training.retrain_from_files(
             settings, options.data, options.where, promote=promote, warm_start=options.warm_start
         )
@@ -136,8 +142,11 @@ def replay(options: Namespace) -> int:
     from streamer.connectors.kafka.probe import Needs, require
     from streamer.offline import replay as replaying
 
+    replaying.require_writable(settings.records)
     require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
     data = datafiles.load(options.data, settings.records, options.where, files=settings.files, as_sent=True)
+    if options.shift_to_now:
+        data = replaying.shifted_to_now(data, options.speed, time.time_ns())
     producer = connect_producer(settings.kafka)
     try:
         sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())

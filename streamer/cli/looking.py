@@ -1,4 +1,4 @@
-"""The commands that look before anything is trained: `inspect` and `init`.
+"""The commands that look before anything is trained: `inspect`, `init`, and the beginning of `check` and `retrain`.
 
 Not inside: what can be typed (`arguments`), what is found (`offline.look`).
 """
@@ -6,29 +6,92 @@ Not inside: what can be typed (`arguments`), what is found (`offline.look`).
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from streamer import config
-from streamer.cli.exit_codes import EXIT_OK
+from streamer.cli.exit_codes import EXIT_DATA, EXIT_OK
+from streamer.errors import BrokerError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from streamer.connectors.kafka.topic_reader import TimeRange
+    from streamer.offline.look.examined import Examined
     from streamer.offline.look.looking import Look
     from streamer.offline.look.proposing import Proposal
+
+log = logging.getLogger(__name__)
 
 
 def inspect(options: Namespace) -> int:
     """Print what messages look like."""
     from streamer.offline.look import report
 
-    _, seen, proposal = _look(options)
+    kafka, seen, proposal = _look(options)
+    examined = _try(kafka, seen, proposal)
     if options.json:
-        print(json.dumps(report.as_json(seen, proposal, None), indent=2))
+        print(json.dumps(report.as_json(seen, proposal, examined), indent=2))
     else:
-        print(report.as_text(seen, proposal, None), end="")
+        print(report.as_text(seen, proposal, examined), end="")
     return EXIT_OK
+
+
+def _try(kafka: config.KafkaConfig, seen: Look, proposal: Proposal) -> Examined | None:
+    """What the daemon would make of the messages under the proposal; None if it is not complete."""
+    from streamer.offline.look.examining import examine
+    from streamer.offline.look.proposing import plain
+    from streamer.offline.look.writing import check_complete
+
+    try:
+        check_complete(seen)
+    except DataError:
+        return None
+    settings = config.Settings.model_validate({"kafka": kafka, **plain(proposal)})
+    return examine(settings, seen.sample, seen=seen)
+
+
+def look_first(settings: config.Settings, *, time_range: TimeRange | None = None, data: Sequence[Path] = ()) -> None:
+    """Before training: stop where the data is not what the settings say.
+
+    Raises:
+        DataError: Says what is there instead, and the likely remedy.
+    """
+    from streamer.offline.look.examining import require_fit
+    from streamer.offline.look.files import sample_files
+    from streamer.offline.look.sampling import sample_topic
+
+    if not all(path.exists() for path in data):
+        return  # reading them will say so
+    sample = sample_files(data) if data else sample_topic(settings.kafka, time_range=time_range)
+    for remark in require_fit(settings, sample).remarks:
+        log.warning("%s", remark)
+
+
+def check_topic(settings: config.Settings) -> int:
+    """Print what the settings make of the newest and oldest messages of the topic."""
+    from streamer.offline.look.examining import examine
+    from streamer.offline.look.sampling import sample_topic
+
+    try:
+        sample = sample_topic(settings.kafka)
+    except BrokerError as error:
+        if not settings.kafka.create_topics:
+            raise
+        print(f"?     no message to try the settings on: {error}")  # `run` will create the topic
+        return EXIT_OK
+    if not sample.messages:
+        print(f"?     {sample.origin} is empty: no message to try the settings on")
+        return EXIT_OK
+    found = examine(settings, sample)
+    print(f"{'FAIL' if found.hopeless else 'ok  '}  {found.lines()[0]}")
+    for line in [*found.samples, *found.lines()[1:]]:
+        print(f"      {line}")
+    return EXIT_DATA if found.hopeless else EXIT_OK
 
 
 def init(options: Namespace) -> int:

@@ -201,10 +201,11 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
         if event.event == RESOLVE:
             return f"Records of {stream} are coming again after {lasted}."
         return f"Nothing has come from the whole of {stream} since {since}."
-    if event.scope != STREAM and "streams" not in details:
+    if "pause_s" in details:
+        pause = duration(int(float(details["pause_s"]) * 1e9))
         if event.event == RESOLVE:
-            return f"Readings of {stream} are coming again after {lasted} without any."
-        return f"{stream} brought no reading at all from {since} on, while the market was open."
+            return f"{stream} is sending again after a pause of {pause} in market hours."
+        return f"{stream} has sent nothing since {since} while the market was open, and nothing else has come either."
     if event.scope != STREAM:
         if event.reason == EXPIRED:
             return f"The streams of {stream} that fell silent at {since} are no longer monitored; incident closed."

@@ -42,6 +42,11 @@ class Admitted:
         """The same with how many readings it was made of."""
         return replace(self, duplicates=duplicates, taken=taken)
 
+    def with_columns(self, columns: NDArray[np.float32]) -> Admitted:
+        """The same, with columns after the values of each reading."""
+        values = np.concatenate([self.readings.values, columns], 1, dtype=np.float32, casting="same_kind")
+        return replace(self, readings=replace(self.readings, values=values))
+
     def among(self, rows: Ints, outside: int) -> Admitted:
         """The same where the batch was made of `rows` of a larger one, the others being outside of the sessions."""
         return replace(self, rows=rows[self.rows], late_rows=rows[self.late_rows], outside=outside)

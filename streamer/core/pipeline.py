@@ -56,11 +56,24 @@ class Pipeline:
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
-        self.event_time = EventTime(self.keys, options.time, options.max_gap_ns, options.sessions)
+        market = options.sessions
+        self.event_time = EventTime(
+            self.keys,
+            options.time,
+            options.max_gap_ns,
+            sessions=market,
+            drop_outside=market is not None and not market.keep_outside,
+        )
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)
-        self.silence = SilenceWatch(self.keys, self._silent_after_ns(detector))
+        self.silence = SilenceWatch(
+            self.keys,
+            self._silent_after_ns(detector),
+            factor=options.silent_after or 1.0,
+            grid_ns=options.time.grid_ns,
+            sessions=options.sessions,
+        )
         self.expiry = Expiry(self.keys, options.stream_ttl_ns)
         # How the features took part in each open incident when it was last reported.
         self.attributions: dict[int, list[alerts.Attribution]] = self.keys.register_sparse(

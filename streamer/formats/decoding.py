@@ -33,10 +33,15 @@ class Parser(ABC):
 
     def __init__(self, options: FormatOptions) -> None:
         self.options = options
+        self.lax = self.lax or options.text_numbers
         self.layout = Layout(options, time=Any if self.any_time else time_kind(options), several=self.several)
 
     def explain(self, element: Any) -> str | None:
-        """What does not fit in a parsed message or element; None if nothing is found."""
+        """What does not fit in a parsed message or element; None if nothing is found.
+
+        Raises:
+            Refused: It is not of the format at all.
+        """
         return explain(element, self.options, several=self.layout.several, lax=self.lax)
 
     @abstractmethod
@@ -189,13 +194,18 @@ class RecordDecoder:
                 good.append(msgspec.convert(element, self._layout.element, strict=not self._parser.lax))
                 places.append(place)
             except msgspec.ValidationError as wrong:
-                detail = self._parser.explain(element) or str(wrong)
-                found.faults.append(Fault(row, place, SCHEMA, detail))
+                found.faults.append(Fault(row, place, *self._why(element, wrong)))
         found.rows.append(row)
         found.messages.append(message)
         found.arrays.append(good)
         found.places.append(places)
         found.sizes[row] = len(array)
+
+    def _why(self, element: Any, error: msgspec.ValidationError) -> tuple[str, str]:
+        try:
+            return SCHEMA, self._parser.explain(element) or str(error)
+        except Refused as refused:
+            return refused.reason, refused.detail
 
     def _array(self, document: Any) -> list[Any]:
         path = str(self._layout.path)
@@ -215,7 +225,8 @@ class RecordDecoder:
     def _beside(self, document: dict[str, Any]) -> Any:
         """What stands beside the array, as `Layout.message` without elements."""
         try:
-            return msgspec.convert(_without(document, str(self._layout.path)), self._layout.message)
+            bare = _without(document, str(self._layout.path))
+            return msgspec.convert(bare, self._layout.message, strict=not self._parser.lax)
         except msgspec.ValidationError as error:
             raise Refused(SCHEMA, self._parser.explain(document) or str(error)) from None
 

@@ -6,6 +6,7 @@ An empty cell is a value that is absent. Not inside: files (`connectors.files`),
 from __future__ import annotations
 
 import csv
+import io
 from typing import Any
 
 from streamer.formats.decoding import Parser
@@ -30,9 +31,9 @@ class DelimitedParser(Parser):
 
     def document(self, value: bytes) -> Any:
         """A dict for every row; a row that has not as many cells as there are columns stays a list."""
-        lines = value.decode("utf-8-sig").splitlines()
+        text = io.StringIO(value.decode("utf-8-sig"), newline="")
         try:
-            found = csv.reader(lines, delimiter=self._delimiter, skipinitialspace=True, strict=True)
+            found = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True, strict=True)
             rows = [row for row in found if row]
         except csv.Error as error:
             raise Refused(MALFORMED, f"not rows of text with delimiter {self._delimiter!r}: {error}") from None

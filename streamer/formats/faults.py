@@ -44,6 +44,8 @@ def _one(row: int, faults: list[Fault], size: int) -> Reject:
     whole = next((fault for fault in faults if fault.place is None), None)
     if whole is not None:
         return Reject(row, whole.reason, whole.detail)
+    if size == 1:
+        return Reject(row, faults[0].reason, faults[0].detail)
     faults.sort(key=lambda fault: fault.place or 0)
     # A limit is no fault of the message: what is wrong with it otherwise is said first.
     reason = next((fault.reason for fault in faults if fault.reason != STREAM_LIMIT), STREAM_LIMIT)
@@ -51,5 +53,5 @@ def _one(row: int, faults: list[Fault], size: int) -> Reject:
     for fault in faults:
         places.setdefault(fault.detail, []).append(f"[{fault.place}]")
     parts = [f"{', '.join(some[:20])}{', ...' if len(some) > 20 else ''}: {detail}" for detail, some in places.items()]
-    text = f"{len(faults)} of {size} reading{'s' if size > 1 else ''} refused: " + "; ".join(parts)
+    text = f"{len(faults)} of {size} readings refused: " + "; ".join(parts)
     return Reject(row, reason, text if len(text) <= _LONGEST else text[:_LONGEST] + " ...")

@@ -36,8 +36,19 @@ class InfluxParser(Parser):
     skips_bare = True
 
     def document(self, value: bytes) -> Any:
-        lines = value.decode().split("\n")
-        return [parse_line(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
+        """A dict for every line; a line that is none of the protocol stays text."""
+        lines = map(str.strip, value.decode().split("\n"))
+        return [_parsed(line) for line in lines if line and not line.startswith("#")]
+
+    def explain(self, element: Any) -> str | None:
+        return super().explain(parse_line(element) if isinstance(element, str) else element)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return parse_line(line)
+    except Refused:
+        return line
 
 
 def parse_line(line: str) -> dict[str, Any]:

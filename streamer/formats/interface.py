@@ -89,6 +89,7 @@ class FormatOptions:
     columns: tuple[str, ...] | None = None  # of rows; None: the first line of each message names them
     delimiter: str | None = None  # of rows; None: what the format implies
     exact: bool = False  # values as 64-bit floats
+    text_numbers: bool = False  # numbers may be written as text
     max_readings: int = 10_000  # of one message
 
 

@@ -21,9 +21,9 @@ class JsonParser(Parser):
     def __init__(self, options: FormatOptions) -> None:
         super().__init__(options)
         shape = self.layout.message
-        self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
+        self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape, strict=not self.lax)
         # The integer is a separator, see `together`.
-        self._many = msgspec.json.Decoder(list[shape | int])  # type: ignore[valid-type]
+        self._many = msgspec.json.Decoder(list[shape | int], strict=not self.lax)  # type: ignore[valid-type]
 
     def document(self, value: bytes) -> Any:
         return msgspec.json.decode(value)

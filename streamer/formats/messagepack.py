@@ -21,7 +21,7 @@ class MessagePackParser(Parser):
 
     def __init__(self, options: FormatOptions) -> None:
         super().__init__(options)
-        self._one: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(self.layout.message)
+        self._one: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(self.layout.message, strict=not self.lax)
 
     def document(self, value: bytes) -> Any:
         return msgspec.msgpack.decode(value)

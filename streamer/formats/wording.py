@@ -6,6 +6,7 @@ Only rejects are looked at, so nothing here needs to be fast. Not inside: findin
 from __future__ import annotations
 
 import difflib
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -95,6 +96,8 @@ def _problem(name: str, value: Any, options: FormatOptions, *, lax: bool) -> str
 
 def wrong_time_kind(name: str, value: Any, unit: str) -> str | None:
     """A number where text was wanted, or the other way round; None if it is neither."""
+    if isinstance(value, datetime):
+        return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if unit == "iso8601" and not isinstance(value, str):
         if number:

@@ -40,7 +40,14 @@ class Arrivals:
 
     def __init__(self, options: PipelineOptions) -> None:
         self._state = KeyedState()
-        self._station = EventTime(self._state, options.time, options.max_gap_ns, options.sessions)
+        market = options.sessions
+        self._station = EventTime(
+            self._state,
+            options.time,
+            options.max_gap_ns,
+            sessions=market,
+            drop_outside=market is not None and not market.keep_outside,
+        )
         self._file: int | None = None
         self.late = self.duplicates = self.outside = 0
 

@@ -1,56 +1,35 @@
-"""`streamer replay`: the readings of files into Kafka, as their streams would have sent them.
+"""`streamer replay`: the readings of files into Kafka as they were sent, in their order and at their pace.
 
-Messages are JSON objects in the format that `records` describes, with the stream also as
-key, so that each stream stays in one partition and in order. Not inside: reading files.
+Nothing is sorted and nothing is left out: a reading that stands behind newer ones in its file is sent behind them, and
+one that stands there twice is sent twice. The key is the stream: each stream stays in one partition and in order.
+Not inside: reading files, how a reading becomes a message (`messages`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import math
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
-from streamer.connectors.kafka import Producer
+from streamer.connectors.kafka import Headers, Producer
 from streamer.errors import DeliveryFailed
+from streamer.offline.messages import encode, encode_with_headers, require_writable
 from streamer.offline.progress import progress
+
+__all__ = ["encode", "encode_with_headers", "replay", "require_writable", "send", "shifted_to_now"]
 
 log = logging.getLogger(__name__)
 _BATCH = 1000
-_INFINITE = msgspec.Raw(b"1e999")
-_PER = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1}
+_SECOND_NS = 1_000_000_000
 
-
-def encode(data: DataSet, settings: Settings) -> list[tuple[bytes, bytes]]:
-    """Key and value of each reading's message."""
-    records = settings.records
-    if records.timestamp_unit == "iso8601":
-        stamps: list[Any] = _iso(data.time_ns)
-    else:
-        per = int(_PER[records.timestamp_unit])
-        whole = data.time_ns % per == 0
-        stamps = [t // per if w else t / per for t, w in zip(data.time_ns.tolist(), whole.tolist(), strict=True)]
-    messages = []
-    encoder = msgspec.json.Encoder()
-    for code, stamp, row in zip(data.stream.tolist(), stamps, data.values.tolist(), strict=True):
-        name = data.names[code]
-        message: dict[str, Any] = {}
-        if records.stream_column != "@key":
-            _put(message, records.stream_column, name)
-        _put(message, records.timestamp, stamp)
-        for feature, value in zip(records.features, row, strict=True):
-            # NaN becomes null. So would infinity, but that is a fault, not a gap: it goes as what no reader takes.
-            _put(message, feature, _INFINITE if math.isinf(value) else value)
-        messages.append((name.encode(), encoder.encode(message)))
-    return messages
+Sent = tuple[bytes, bytes] | tuple[bytes, bytes, Headers]
 
 
 def replay(
@@ -61,57 +40,68 @@ def replay(
     speed: float | None = None,
     stop: threading.Event | None = None,
 ) -> int:
-    """Send a data set to the input topic; returns how many messages were acknowledged.
+    """Send a data set to the input topic; returns how many readings were acknowledged.
 
     Args:
-        data: What to send, in the order in which its streams sent it: merged by time, each in its own order.
+        data: What to send, in the order in which it was sent: see `DataSet.sending_order`.
         settings: Topic and shape of the messages.
         producer: Sends.
-        speed: Seconds of event time per second; None: as fast as possible.
+        speed: Seconds of event time per second; None: as fast as possible. A reading is sent when the newest event time
+            until then is due: one that was late is sent late.
         stop: Set to end early.
 
     Raises:
+        ConfigError: Messages of the configured format are not written.
         DeliveryFailed: The broker did not acknowledge in time.
     """
     stop = stop or threading.Event()
     data = data.select(data.sending_order())
+    due = np.maximum.accumulate(data.time_ns)
     producer.flush(settings.kafka.delivery_timeout_s)  # connects, so that the pace is even from the first reading
-    began, first, sent = time.monotonic(), int(data.time_ns[0]), 0
+    began, sent, messages = time.monotonic(), 0, 0
     with progress("replay", len(data)) as advance:
         while sent < len(data) and not stop.is_set():
             if speed is None:
                 some = min(_BATCH, len(data) - sent)
             else:
-                due = first + int((time.monotonic() - began) * speed * 1e9)
-                some = int((np.maximum.accumulate(data.time_ns[sent : sent + _BATCH]) <= due).sum())
+                now_ns = int(due[0]) + int((time.monotonic() - began) * speed * 1e9)
+                some = int(np.searchsorted(due[sent : sent + _BATCH], now_ns, side="right"))
                 if some == 0:
-                    wait_s = (int(data.time_ns[sent]) - due) / 1e9 / speed
+                    wait_s = (int(due[sent]) - now_ns) / 1e9 / speed
                     stop.wait(min(1.0, max(wait_s, 0.005)))
                     continue
-            send(producer, settings.kafka.topic, encode(data.select(slice(sent, sent + some)), settings), settings)
-            sent += some
-            advance(some)
+            some_messages = encode_with_headers(data.select(slice(sent, sent + some)), settings)
+            send(producer, settings.kafka.topic, some_messages, settings)
+            sent, messages = sent + some, messages + len(some_messages)
+            advance(some, f"event time {_text(due[sent - 1])}")
         producer.flush(settings.kafka.delivery_timeout_s)
+    if settings.records.metric is not None and messages < sent:
+        log.info("%d readings without a value have no message and were left out", sent - messages)
     return sent
 
 
-def send(producer: Producer, topic: str, messages: Sequence[tuple[bytes, bytes]], settings: Settings) -> None:
+def shifted_to_now(data: DataSet, speed: float | None, now_ns: int) -> DataSet:
+    """The same readings, all moved by whole seconds, so that the newest is as old as now when it is sent.
+
+    Args:
+        speed: Of the replay that begins now.
+    """
+    newest = int(data.time_ns.max())
+    lasts_ns = 0 if speed is None else int((newest - int(data.time_ns[data.sending_order()[0]])) / speed)
+    by = (now_ns + lasts_ns - newest) // _SECOND_NS * _SECOND_NS
+    return dataclasses.replace(data, time_ns=data.time_ns + by)
+
+
+def send(producer: Producer, topic: str, messages: Sequence[Sent], settings: Settings) -> None:
     """Queue messages, waiting for room when the producer has none."""
-    for key, value in messages:
+    for key, value, *headers in messages:
+        more: Headers = headers[0] if headers else ()
         try:
-            producer.send(topic, key=key, value=value)
+            producer.send(topic, key=key, value=value, headers=more)
         except DeliveryFailed:
             producer.flush(settings.kafka.delivery_timeout_s)
-            producer.send(topic, key=key, value=value)
+            producer.send(topic, key=key, value=value, headers=more)
 
 
-def _put(message: dict[str, Any], path: str, value: Any) -> None:
-    *outer, last = path.split(".")
-    for part in outer:
-        message = message.setdefault(part, {})
-    message[last] = value
-
-
-def _iso(time_ns: NDArray[np.int64]) -> list[str]:
-    unit: Literal["ns", "us"] = "ns" if (time_ns % 1000).any() else "us"
-    return [f"{text}Z" for text in np.datetime_as_string(time_ns.astype("datetime64[ns]"), unit=unit).tolist()]
+def _text(time_ns: NDArray[np.int64]) -> str:
+    return str(time_ns.astype("datetime64[ns]").astype("datetime64[s]"))

@@ -50,7 +50,10 @@ class RefusalLog:
             parts = [f"{n} {reason} (e.g. {self._samples[reason]})" for reason, n in self._counts.most_common()]
             log.warning("%d records sent to %s: %s", self._counts.total(), self._topic, "; ".join(parts))
         if limited:
-            log.warning("%d records of streams beyond a limit: e.g. %s", limited, self._samples[STREAM_LIMIT])
+            log.warning(
+                "%d records of streams beyond a limit, counted and not sent on, e.g. %s",
+                limited, self._samples[STREAM_LIMIT],
+            )  # fmt: skip
         self._counts.clear()
         self._samples.clear()
         self._told_at = now

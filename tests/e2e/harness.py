@@ -89,7 +89,7 @@ class Site:
             "http": {"port": 0},
         }
         for name, changes in sections.items():
-            self.sections[name].update(changes)
+            self.sections.setdefault(name, {}).update(changes)
         self.file = directory / "streamer.yaml"
         self.save()
 

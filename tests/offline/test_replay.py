@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from streamer.config import RecordsConfig
 from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import Headers
 from streamer.core.keyed_state import KeyedState
-from streamer.errors import DeliveryFailed
+from streamer.errors import ConfigError, DataError, DeliveryFailed
 from streamer.formats import decoder_of
 from streamer.offline import replay
 from tests import tiny
@@ -28,12 +30,15 @@ class Collector:
     def __init__(self, room: int = 10**9) -> None:
         self.room, self.waiting, self.acknowledged = room, 0, 0
         self.messages: list[tuple[bytes | None, bytes | None]] = []
+        self.sent_s: list[float] = []  # by the clock of the test
+        self.clock: Callable[[], float] = lambda: 0.0
 
     def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         if self.waiting >= self.room:
             raise DeliveryFailed("full")
         self.waiting += 1
         self.messages.append((key, value))
+        self.sent_s.append(self.clock())
 
     def flush(self, timeout_s: float) -> None:
         self.acknowledged += self.waiting
@@ -135,3 +140,125 @@ def test_streams_that_stand_one_after_another_are_sent_in_order_of_time(speed: f
     replay.replay(some, tiny.settings(), producer, speed=speed)
 
     assert [key for key, _ in producer.messages] == [b"x", b"y"] * 3
+
+
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"format": "msgpack"},
+    {"format": "csv"},
+    {"format": "tsv", "columns": ["n", "unused", "v.b", "timestamp", "v.a", "stream"]},
+    {"format": "csv", "delimiter": ";", "stream": ["site", "pump"]},
+    {"format": "influx", "timestamp_unit": "ns", "features": ["a", "b"]},
+    {"format": "influx", "timestamp_unit": "ns", "features": ["a", "b"], "stream": ["measurement", "pump one"]},
+    {"stream": ["site.name", "pump"]},
+    {"stream": ["@key"]},
+    {"stream": ["@key", "pump"]},
+    {"readings": "batch.items"},
+    {"readings": "@root", "format": "msgpack"},
+    {"timestamp": "@header:at"},
+    {"timestamp": "@header:at", "timestamp_unit": "ms", "format": "csv"},
+    {"metric": "name", "value": "is.value"},
+    {"metric": "name", "format": "csv"},
+    {"metric": "name", "readings": "items", "format": "msgpack", "timestamp_unit": "s"},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_messages_of_any_layout_decode_to_the_numbers_of_the_file(layout: dict[str, Any]) -> None:
+    records = RecordsConfig.model_validate({"features": ["v.a", "v.b"], "sequence": "n", "missing": "fill", **layout})
+    settings = tiny.settings(records=records.model_dump())
+    values = np.array([[13.94, np.nan], [-1e-7, np.nan], [np.nan, 0.1 + 0.2], [0.0, np.nan]])
+    some = DataSet(
+        ["north 1/x=y", "south, 2/z"],
+        np.array([0, 1, 1, 0]),
+        tiny.START_NS + np.array([0, 5, 5, 3]) * 1_000_000,
+        values,
+        sequence=np.array([1, 2, 2, 9007199254740993]),
+    )
+
+    sent = replay.encode_with_headers(some, settings)
+    streams = KeyedState(some.names)
+    messages = batch(
+        [value for _, value, _ in sent], [key for key, _, _ in sent], headers=[headers for _, _, headers in sent]
+    )
+    decoded = decoder_of(records.format_options(exact=True), streams).decode(messages)
+
+    assert decoded.rejects == []
+    readings = decoded.readings
+    assert streams.names == some.names
+    assert readings.stream.tolist() == some.stream.tolist()
+    assert readings.time_ns.tolist() == some.time_ns.tolist()
+    np.testing.assert_array_equal(readings.values, values)
+    assert readings.sequence is not None
+    assert some.sequence is not None
+    assert readings.sequence.tolist() == some.sequence.tolist()
+
+
+def test_a_reading_without_a_value_has_no_message_in_the_long_layout() -> None:
+    settings = tiny.settings(records={"metric": "name", "missing": "fill"})
+
+    assert len(replay.encode(data([0, 1000], [(np.nan, np.nan), (np.nan, 2)]), settings)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "avro"}, "write json, .*; got avro"),
+        ({"timestamp": "@kafka"}, "records.timestamp: '@kafka' is when the broker took a record"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_sent(changes: dict[str, Any], words: str) -> None:
+    records = RecordsConfig(features=("a",)).model_copy(update=changes)
+
+    with pytest.raises(ConfigError, match=words):
+        replay.require_writable(records)
+
+
+def test_a_name_that_is_not_made_of_the_fields_of_the_stream_is_refused() -> None:
+    settings = tiny.settings(records={"stream": ["site", "pump"]})
+
+    with pytest.raises(DataError, match=r"wanted names of streams made of 2 fields, .*; got 'x'"):
+        replay.encode(data([0]), settings)
+
+
+class Clock:
+    """Time that passes by waiting."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wait(self, seconds: float) -> bool:
+        self.now_s += seconds
+        return False
+
+    def is_set(self) -> bool:
+        return False
+
+
+def test_lateness_duplicates_and_the_time_between_readings_are_those_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, producer = Clock(), Collector()
+    producer.clock = clock.monotonic
+    monkeypatch.setattr(replay, "time", clock)
+    #          sent at   0   10   10 (late)  10 (again)  40
+    times = np.array([100, 110, 104, 110, 140]) * 10**9
+    some = DataSet(["x"], np.zeros(5, np.int64), times, np.arange(10.0).reshape(5, 2))
+
+    replay.replay(some, tiny.settings(), producer, speed=2.0, stop=clock)  # type: ignore[arg-type]
+
+    assert [json.loads(value or b"")["heat"] for _, value in producer.messages] == [0, 2, 4, 6, 8]
+    assert np.array(producer.sent_s) - 100 == pytest.approx([0, 5, 5, 5, 20], abs=0.01)
+
+
+@pytest.mark.parametrize(("speed", "newest_s"), [(None, 1_000_000), (1.0, 1_000_040), (20.0, 1_000_002)])
+def test_times_can_be_moved_so_that_the_newest_is_now_when_it_is_sent(speed: float | None, newest_s: int) -> None:
+    some = data([int(second * 1e9) for second in (100.25, 140.25, 130.5)])
+
+    moved = replay.shifted_to_now(some, speed, 1_000_000_500_000_000)
+
+    assert int(moved.time_ns.max()) == newest_s * 10**9 + 250_000_000
+    assert np.diff(moved.time_ns).tolist() == np.diff(some.time_ns).tolist()

@@ -22,7 +22,8 @@ from streamer.core.stream_names import refusal, valid_stream_name
 from streamer.errors import DataError
 from streamer.formats.timestamps import NS_PER_UNIT, Times, times_of, times_of_floats, times_of_integers
 
-_NUMERALS = re.compile(r"\d+(\.\d+)?")
+_NUMERALS = {"iso8601": re.compile(r"\d{9,10}([.,]\d+)?")}  # seconds; longer ones are dates without separators
+_ANY_NUMERALS = re.compile(r"\d+([.,]\d+)?")
 _COMMA = re.compile(r"[+-]?[\d.]*,\d+")
 
 
@@ -98,6 +99,8 @@ class Columns:
                 return self._checked(column, times, bad, form, advice)
             if kinds - {str}:
                 column = column.map(str)
+        elif pd.api.types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(str)
         if pd.api.types.is_datetime64_any_dtype(column):
             times, bad = _times_of_stamps(column)
             if unit not in ("iso8601", "ns") and (times % 1000).any():
@@ -113,8 +116,9 @@ class Columns:
             times, bad = times_of_integers(column.to_numpy(np.int64), counted)
         elif pd.api.types.is_float_dtype(column):
             times, bad = times_of_floats(column.to_numpy(np.float64), counted)
-        elif len(column) and unit != "iso8601" and column.map(_NUMERALS.fullmatch).notna().all():
-            times, bad = times_of([float(text) if "." in text else int(text) for text in column], counted)
+        elif len(column) and _in_numerals(column, unit):
+            texts = [text.replace(",", ".") for text in column]
+            times, bad = times_of([float(text) if "." in text else int(text) for text in texts], counted)
         elif len(column):
             where = f"{self._file.path}: {column.name!r}"
             self._layout = dates.find(column, self._all_times, where)
@@ -228,6 +232,14 @@ class Columns:
     def _fault(self, words: str, index: pd.Index, bad: pd.Series | NDArray[np.bool_]) -> NoReturn:
         row = int(index[int(np.argmax(np.asarray(bad)))]) + 1
         raise DataError(f"{self._file.path}: row {row}: {words}")
+
+
+def _in_numerals(column: pd.Series, unit: str) -> bool:
+    """Whether a column of text, such as one whose decimal point is not that of the file, holds numbers."""
+    if pd.api.types.is_object_dtype(column):
+        return False  # in JSON, a number in quotes is none
+    pattern = _NUMERALS.get(unit, _ANY_NUMERALS)
+    return all(map(pattern.fullmatch, column.tolist()))
 
 
 def _times_of_stamps(column: pd.Series) -> Times:

@@ -74,14 +74,14 @@ def find(sample: Column, rest: Callable[[], Iterable[Column]], where: str) -> La
     """The layout of a column of text.
 
     Args:
-        sample: Its first rows.
+        sample: Its first rows; the very first shows the layout, any may tell day from month.
         rest: Reads all rows again, in pieces, should the first not tell day from month.
         where: File and column, for an error.
 
     Raises:
         DataError: Day and month cannot be told apart.
     """
-    some = sample.iloc[:_SAMPLE]
+    some = sample.iloc[:1]
     if not ISO.parse(some)[1].any():
         return ISO
     for pattern in _NAMED:

@@ -13,6 +13,7 @@ from streamer.config import FilesConfig, RecordsConfig
 from streamer.connectors.files.paths import File
 from streamer.errors import DataError
 
+_TIMES = ("timestamp", "time", "datetime", "date", "ts", "event_time", "eventtime", "@timestamp", "date_time", "t")
 _KEYS = ("@key", "key", "stream")  # columns that stand for the message key
 _KAFKA_TIMES = ("@kafka", "timestamp")  # columns that stand for the time of a Kafka record
 
@@ -108,7 +109,8 @@ class Wanted:
                 f": records.timestamp is {self.records.timestamp!r}, which a file has not; add a column 'timestamp' "
                 "with the time of each row"
             )
-        return did_you_mean(missing, found)
+        times = [name for name in found if name.lower() in _TIMES] if self.records.timestamp in missing else []
+        return did_you_mean(missing, found) or (f"; did you mean {times[0]!r}?" if times else "")
 
 
 def did_you_mean(wanted: Sequence[str], found: Sequence[str]) -> str:

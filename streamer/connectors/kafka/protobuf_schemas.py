@@ -60,6 +60,7 @@ def protobuf_reader(schema_id: int, text: str, references: Mapping[str, str]) ->
         add(_file(serialized, name))
     file = _file(text, f"streamer-schema-{schema_id}.proto")
     add(file)
+    pool.FindFileByName(file.name)  # raises here and now if the pool cannot make sense of it
     classes: dict[tuple[int, ...], Any] = {}
 
     def read(value: bytes) -> Any:

@@ -29,6 +29,8 @@ Reader = Callable[[bytes], Any]
 MOST_KEPT = 1000  # schemas
 ASK_AGAIN_S = 30.0  # after which a number that was unknown may be known
 _MOST_REFERENCES = 100
+# Codes of the registry itself; another server's 404, such as a proxy's, says nothing of schemas.
+_NOT_FOUND = (40401, 40402, 40403, 42202)
 
 
 class SchemaRegistry:
@@ -139,7 +141,7 @@ class SchemaRegistry:
         try:
             answer = ask()
         except self._refusal as error:
-            if error.http_status_code in (404, 422) and error.error_code // 100 in (404, 422):
+            if error.error_code in _NOT_FOUND:
                 raise Refused(UNKNOWN_SCHEMA, f"the schema registry has no {what}: {error.error_message}") from None
             raise SchemasUnavailable(
                 f"schema registry {self._config.url} answered {error.http_status_code} when asked for {what}: "

@@ -91,7 +91,7 @@ class TopicReader:
 
     def _read(self, reader: RangeReader) -> Iterator[DataSet]:
         bounds = reader.bounds()
-        ranges = _ranges(reader, bounds, self._time_range)
+        ranges = ranges_of(reader, bounds, self._time_range)
         exact = ranges is not None
         if ranges is None:
             log.info(
@@ -188,7 +188,7 @@ class _Rejects:
         return text
 
 
-def _ranges(
+def ranges_of(
     reader: RangeReader, bounds: Mapping[int, tuple[int, int]], wanted: TimeRange
 ) -> dict[int, tuple[int, int]] | None:
     """Offsets to read of each partition; None if the broker cannot look up times."""

@@ -86,7 +86,6 @@ def look(
     if times is None:
         times = np.full(len(message), NO_TIME)
     equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows])
-    metric = None if chosen.metric is None else fields[chosen.metric.name].texts
     when = timing(
         times,
         chosen.group,
@@ -94,9 +93,19 @@ def look(
         run,
         taken_ms=taken_ms,
         equal=equal,
-        metric=None if metric is None else codes_of(metric),
+        metric=_what(fields, chosen, features),
     )
     return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run)
+
+
+def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> Ints | None:
+    """What each row is a reading of: its metric, or which of the features it has; None if all have all."""
+    if chosen.metric is not None:
+        names = fields[chosen.metric.name].texts
+        return None if names is None else codes_of(names)
+    columns = [fields[each.name].numbers for each in features.taken if each.coverage < 0.9 and each.name in fields]
+    there = [np.isfinite(column) for column in columns if column is not None]
+    return codes_of(*there) if there else None
 
 
 def _pseudo(messages: Sequence[Message]) -> dict[str, Field]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from streamer.config import RecordsConfig
 from streamer.offline.look.choosing import KAFKA, KEY
-from streamer.offline.look.fields import NOTHING, NUMERIC, TEXT, Field, profile
+from streamer.offline.look.fields import NOTHING, NUMBER, NUMBER_IN_TEXT, NUMERIC, TEXT, Field, profile
 from streamer.offline.look.looking import Look
 from streamer.offline.look.movement import codes_of, movement
 from streamer.offline.look.recognising import NAMES
@@ -33,11 +33,14 @@ def compare(records: RecordsConfig, seen: Look) -> Fit:
     """A configuration against what messages look like by themselves."""
     faults: list[str] = []
     remarks: list[str] = []
+    if seen.sample.is_file:
+        # The rest is for `connectors.files` to say, which knows more of how files are written.
+        return Fit(list(_wrong_time(records, seen.fields, seen)), [])
     known = seen.recognised.format
-    if not seen.sample.is_file and known in NAMES and known != records.format:
+    if known in NAMES and known != records.format:
         return Fit([f"the messages are {NAMES[known]}, not {NAMES[records.format]}: records.format: {known}?"], [])
     fields = dict(seen.fields)
-    if records.readings != seen.rows.readings:
+    if records.readings != seen.rows.readings and known not in ("influx", "csv", "tsv"):
         rows = flatten(seen.recognised.documents, records.readings, found=False).rows
         fields = profile(rows)
         wanted = [records.timestamp, *records.features] if records.metric is None else [records.value]
@@ -77,8 +80,6 @@ def _absent(records: RecordsConfig, every: Mapping[str, Field], seen: Look) -> I
     rest = set(fields) - {name for _, name in wanted}
     absent = [(key, name) for key, name in wanted if name not in every or every[name].kind == NOTHING]
     for key, name in absent:
-        if seen.sample.is_file and (key == "stream" or name.startswith("@")):
-            continue  # a file without the column: `connectors.files` says what is to be done
         if name == KEY:
             yield f"no message has a key that is text, and records.stream is {KEY!r}: is it a field? {_list(fields)}"
         elif name == KAFKA or name.startswith(_HEADER):
@@ -152,7 +153,12 @@ def _wrong_values(records: RecordsConfig, fields: Mapping[str, Field]) -> Iterat
     names = records.features if records.metric is None else (records.value,)
     for name in names:
         field = fields.get(name)
-        if field is None or field.kind in (*NUMERIC, NOTHING):
+        if field is None or field.kind in (NUMBER, NOTHING):
+            continue
+        if field.kind == NUMBER_IN_TEXT:
+            if not records.text_numbers and records.format not in ("csv", "tsv"):
+                what = f"field {name!r} (records.features) holds numbers as text, such as {_shown(field)}"
+                yield f"{what}: records.text_numbers: true?"
             continue
         others = [other.name for other in fields.values() if other.kind in NUMERIC and other.times_ns is None]
         yield f"field {name!r} (records.features) holds {_shown(field)}, no numbers; numbers are in {_list(others)}"

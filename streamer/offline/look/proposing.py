@@ -12,6 +12,7 @@ from typing import Any
 
 from streamer.core.durations import duration_text
 from streamer.offline.look.features import QUOTES, SENSOR_LONG, TRADES
+from streamer.offline.look.fields import NUMBER_IN_TEXT
 from streamer.offline.look.looking import Look
 
 _NICE_S = (
@@ -69,7 +70,7 @@ def _records(seen: Look, *, bars: bool) -> list[Setting]:
         found.append(Setting("columns", list(recognised.columns), "made-up names: there is no header"))
     if recognised.delimiter not in ("", ",") and recognised.format == "csv":
         found.append(Setting("delimiter", recognised.delimiter))
-    if seen.rows.readings is not None:
+    if seen.rows.readings is not None and recognised.format not in ("influx", "csv", "tsv"):
         found.append(Setting("readings", seen.rows.readings, _several(seen)))
     if chosen.stream:
         names = f"{seen.timing.streams} seen, such as {', '.join(name for name, _ in seen.timing.largest[:3])}"
@@ -84,6 +85,8 @@ def _records(seen: Look, *, bars: bool) -> list[Setting]:
     if features.sequence is not None and features.kind in (TRADES, QUOTES):
         found.append(Setting("sequence", features.sequence.name, features.sequence.why))
     found.append(Setting("features", [feature.name for feature in features.taken]))
+    if _text_numbers(seen):
+        found.append(Setting("text_numbers", True, "numbers come as text"))
     zero = [feature.name for feature in features.taken if feature.zero_is_missing]
     if zero:
         found.append(Setting("zero_is_missing", zero, "0 far from all other values"))
@@ -94,6 +97,14 @@ def _records(seen: Look, *, bars: bool) -> list[Setting]:
         )
         found.append(Setting("missing", "fill", why))
     return found
+
+
+def _text_numbers(seen: Look) -> bool:
+    """Whether numbers are text in a format that has numbers."""
+    if seen.recognised.format in ("csv", "tsv", "parquet"):
+        return False
+    names = [feature.name for feature in seen.features.taken] if seen.chosen.value is None else [seen.chosen.value.name]
+    return any(seen.fields[name].kind == NUMBER_IN_TEXT for name in names if name in seen.fields)
 
 
 def _format(seen: Look) -> str:

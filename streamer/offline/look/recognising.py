@@ -8,24 +8,22 @@ documents: dicts, lists and scalars. Not inside: what the fields mean (`choosing
 from __future__ import annotations
 
 import csv
-import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from streamer.errors import DataError
+from streamer.formats.influx import parse_line
+from streamer.formats.rejects import Refused
 from streamer.offline.look.sampling import Sample
 
 _TRIED = 200  # messages that each format is tried on
 _MAGIC = 0  # first byte of the Confluent wire format
 _SCHEMAS = 16  # ids among the messages tried; more are no schema ids
-_PARTS = re.compile(r"(?:[^\\\s,=]|\\.)+(?:,(?:[^\\\s,=]|\\.)+=(?:[^\\\s,]|\\.)+)*")
-_PAIR = re.compile(r'((?:[^\\\s,=]|\\.)+)=("(?:[^"\\]|\\.)*"|[^\s,]+)')
-_LINE = re.compile(rf"({_PARTS.pattern})\s+({_PAIR.pattern}(?:,{_PAIR.pattern})*)(?:\s+(-?\d+))?\s*$")
 NAMES = {
     "json": "JSON",
     "msgpack": "MessagePack",
@@ -57,7 +55,6 @@ class Recognised:
     columns: Sequence[str] = ()  # of CSV, made up where there is no header
     delimiter: str = ""
     has_header: bool = False
-    untimed: int = field(default=0, compare=False)  # Influx lines without a time
 
     @property
     def title(self) -> str:
@@ -136,7 +133,7 @@ def _with_schema(
                 kind, document = from_registry(struct.unpack(">I", value[1:5])[0], value)
             else:
                 kind, document = "json-schema", msgspec.json.decode(value[5:])
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, Refused) as error:
             failed.append((row, str(error)))
             continue
         kinds[kind] += 1
@@ -164,40 +161,11 @@ def _msgpack(value: bytes) -> Any:
 
 
 def _influx(value: bytes) -> Any:
-    lines = [line for line in value.decode().splitlines() if line.strip() and not line.startswith("#")]
-    found = list(map(_influx_line, lines))
+    lines = [line.strip() for line in value.decode().splitlines() if line.strip() and not line.startswith("#")]
+    found = list(map(parse_line, lines))
     if not found:
         raise ValueError("no line")
     return found[0] if len(found) == 1 else found
-
-
-def _influx_line(line: str) -> dict[str, Any]:
-    match = _LINE.match(line)
-    if match is None:
-        raise ValueError(f"wanted measurement,tag=value field=value time; got {line[:80]!r}")
-    measurement, *tags = re.split(r"(?<!\\),", match[1])
-    found: dict[str, Any] = {"measurement": _plain(measurement)}
-    for tag in tags:
-        name, _, text = tag.partition("=")
-        found[_plain(name)] = _plain(text)
-    for name, text in _PAIR.findall(match[2]):
-        found[_plain(name)] = _influx_value(text)
-    stamp = line[match.end(2) :].strip()
-    if stamp:
-        found["timestamp"] = int(stamp)
-    return found
-
-
-def _influx_value(text: str) -> Any:
-    if text.startswith('"'):
-        return text[1:-1]
-    if text.lower() in ("t", "true", "f", "false"):
-        return text.lower().startswith("t")
-    return float(text.rstrip("iu"))
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
 
 
 class _Separated:
@@ -244,7 +212,7 @@ def _separated(tried: Sequence[bytes], columns: Sequence[str]) -> list[tuple[str
 def _try(read: Reader, value: bytes) -> tuple[bool, Any]:
     try:
         return True, read(value)
-    except (ValueError, msgspec.DecodeError, RecursionError, csv.Error) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError, csv.Error, Refused) as error:
         return False, str(error)[:120]
 
 

@@ -7,11 +7,12 @@ only within a run does their order say anything. Not inside: what the messages m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka import connect_range_reader
 from streamer.connectors.kafka.interface import RangeReader, RecordBatch
+from streamer.connectors.kafka.topic_reader import TimeRange, ranges_of
 
 USUAL = 3000  # messages of one look
 _LEAST = 50  # messages of one run
@@ -37,7 +38,7 @@ class Sample:
     """Messages in the order of their runs."""
 
     origin: str  # "topic readings"
-    messages: Sequence[Message]
+    messages: Sequence[Message] = field(repr=False)
     total: int  # messages there are, as far as offsets tell
     partitions: int = 1
     columns: Sequence[str] = ()  # of a text file with a header
@@ -46,22 +47,21 @@ class Sample:
     is_file: bool = False
 
 
-def sample_topic(
-    config: KafkaConfig, wanted: int = USUAL, bounds: Mapping[int, tuple[int, int]] | None = None
-) -> Sample:
+def sample_topic(config: KafkaConfig, wanted: int = USUAL, time_range: TimeRange | None = None) -> Sample:
     """Messages from the beginning, the middle and the end of every partition.
 
     Args:
         config: Connection and topic.
         wanted: About how many.
-        bounds: Offsets to stay within; None: all there are.
+        time_range: When the broker took the messages; None: at any time.
 
     Raises:
         BrokerError: The topic is not there, or cannot be read.
     """
     reader = connect_range_reader(config)
     try:
-        found = dict(bounds) if bounds is not None else reader.bounds()
+        found = reader.bounds()
+        found = (ranges_of(reader, found, time_range) if time_range is not None else None) or found
         held = {partition: (first, end) for partition, (first, end) in found.items() if end > first}
         messages = list(_read(reader, places(held, wanted)))
     finally:

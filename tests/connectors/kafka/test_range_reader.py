@@ -62,6 +62,16 @@ def test_each_partition_is_read_from_its_first_offset_to_before_its_end(
     assert offsets(reader, {0: (0, 20), 1: (5, 9), 2: (3, 3)}) == {0: list(range(20)), 1: [5, 6, 7, 8], 2: []}
 
 
+def test_a_partition_is_read_again_from_another_place(broker: Broker, client: str, open_reader: Open) -> None:
+    config = config_for(broker, client=client, max_poll_records=7)
+    topic_with(broker, config, 20, partitions=1)
+    reader = open_reader(config)
+
+    found = [offsets(reader, {0: (first, first + 3)}) for first in (0, 8, 17, 2)]
+
+    assert found == [{0: [first, first + 1, first + 2]} for first in (0, 8, 17, 2)]
+
+
 def test_offsets_are_found_by_the_time_the_broker_took_the_records(
     broker: Broker, client: str, open_reader: Open
 ) -> None:

@@ -77,7 +77,10 @@ class ConfluentRangeReader(AssignedRangeReader):
 
     def _assign(self, offsets: Mapping[int, int]) -> None:
         self._next = dict(offsets)
-        self._consumer.assign([self._tp(partition, offset) for partition, offset in offsets.items()])
+        places = [self._tp(partition, offset) for partition, offset in offsets.items()]
+        self._consumer.assign(places)
+        # A partition that was read before is paused, and stays so when it is assigned again.
+        self._consumer.resume(places)
 
     def _poll(self, timeout_s: float) -> list[RecordBatch]:
         try:

@@ -80,6 +80,8 @@ class KafkaPythonRangeReader(AssignedRangeReader):
 
     def _assign(self, offsets: Mapping[int, int]) -> None:
         self._consumer.assign(list(map(self._tp, offsets)))
+        # A partition that was read before is paused, and stays so when it is assigned again.
+        self._consumer.resume(*map(self._tp, offsets))
         for partition, offset in offsets.items():
             self._consumer.seek(self._tp(partition), offset)
 

@@ -1,0 +1,159 @@
+"""Readings of one partition as they arrived, measured against what is known of their streams.
+
+Nothing is remembered of them yet. Not inside: what is told of it (`watch`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamer.core.columns import Columns
+from streamer.core.events import OPEN, PARTITION, RESOLVE, SILENCE, STREAM, Detail, Event
+from streamer.core.grouping import Groups, Ints, group
+from streamer.core.keyed_state import NO_STREAM, KeyedState
+from streamer.core.readings import NEVER
+from streamer.core.sessions import Sessions
+from streamer.core.silence.clocks import PartitionClocks, power_below
+from streamer.core.silence.intervals import IRREGULAR_NS, Bools, Intervals
+
+_LEARN_NS = 15_000_000_000  # a pause of the whole partition counts as at most this in its streams' own steps, or more
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Some readings of one partition."""
+
+    partition: int
+    rows: Ints  # in the whole batch
+    times_ns: Ints
+    groups: Groups
+    clocks: PartitionClocks
+    known: Bools  # (groups,) the stream was in this partition before
+    power: Ints  # (groups,) which clock measures the stream from now on
+    limit: Ints  # (groups,) from now on
+    clock: Ints  # (groups,) when it came last
+    back: Ints  # places in `groups.order` of readings that end a silence which was not told
+    back_since: Ints  # where in clock time their limit was passed ...
+    back_power: Ints  # ... and by which clock
+    pauses: Ints  # places in `groups.order` of readings that end a pause of the whole partition
+    slow: Bools  # (groups,) more than half of the limit passed before one of its readings
+    others: Ints  # streams of the partition that are not in the batch
+
+    def event(self, event: str, code: int, since_ns: int, place: int) -> Event:
+        """A stream's silence, shown by the reading at `place`."""
+        return Event(event, SILENCE, code, since_ns, int(self.times_ns[place]), 0.0, 0.0, int(self.rows[place]))
+
+    def pauses_told(self) -> list[Event]:
+        """Pauses of the whole partition in market hours, told when they end; of one stream where it is alone."""
+        events = []
+        firsts = self.groups.order[self.groups.begin[~self.known]]
+        for i in self.pauses.tolist():
+            place = int(self.groups.order[i])
+            onset, at = int(self.clocks.line_ns[place]), int(self.times_ns[place])
+            pause: dict[str, Detail] = {"partition": self.partition, "pause_s": int(self.clocks.steps_ns[place]) / 1e9}
+            alone = len(self.others) + int(self.known.sum()) + int((firsts < place).sum()) == 1
+            code, scope = (int(self.groups.codes[self._member(i)]), STREAM) if alone else (NO_STREAM, PARTITION)
+            events += [
+                Event(event, SILENCE, code, onset, at, 0.0, 0.0, int(self.rows[place]), scope=scope, details=pause)
+                for event in (OPEN, RESOLVE)
+            ]
+        return events
+
+    def newest_before(self, i: int, last_ns: Ints) -> tuple[int, int]:
+        """The stream of a place in `groups.order`, and the newest event time it had sent before."""
+        g = self._member(i)
+        code = int(self.groups.codes[g])
+        before = self.times_ns[self.groups.order[self.groups.begin[g] : i]]
+        first = int(last_ns[code]) if self.known[g] else NEVER
+        return code, max(first, int(before.max(initial=NEVER)))
+
+    def _member(self, i: int) -> int:
+        return int(np.searchsorted(self.groups.begin, i, side="right")) - 1
+
+
+class Measure:
+    """Measures readings.
+
+    Args:
+        state: Of all streams.
+        columns: Of silence.
+        clocks: Of the partitions.
+        intervals: Limits of the streams.
+        sessions: Market hours; None: always open.
+    """
+
+    def __init__(
+        self,
+        state: KeyedState,
+        columns: Columns,
+        clocks: dict[int, Any],
+        intervals: Intervals,
+        sessions: Sessions | None,
+    ) -> None:
+        self._state, self._columns, self._clocks = state, columns, clocks
+        self._intervals, self._sessions = intervals, sessions
+
+    def look(self, partition: int, rows: Ints, codes: Ints, times_ns: Ints) -> Arrivals:
+        """Measure readings of one partition; remembers nothing."""
+        t, groups = self._columns, group(codes)
+        order, begin = groups.order, groups.begin
+        seed_ns = self._intervals.seed_ns
+        clocks = PartitionClocks(self._clocks.get(partition), times_ns, self._sessions, max(_LEARN_NS, seed_ns // 4))
+        # A stream that comes from another partition was measured by another clock.
+        known = (t["last_ns"][groups.codes] != NEVER) & (self._state.partition[groups.codes] == partition)
+        is_known = np.ones(len(codes), bool)
+        is_known[begin] = known
+
+        limits_before = np.empty(len(codes), np.int64)
+        limits_before[begin] = self._intervals.limit_ns(groups.codes)
+        learn_ns = clocks.learn_ns[order]
+        counts = is_known if self._sessions is None else is_known & self._sessions.is_open(times_ns)[order]
+        steps_ns = learn_ns - _shifted(learn_ns, begin, t["learn_ns"][groups.codes])
+        limits = self._intervals.step(groups, steps_ns, counts)
+        limits_before = _shifted(limits, begin, limits_before[begin])
+        powers = power_below(limits // 4)
+        powers_before = _shifted(powers, begin, t["power"][groups.codes])
+        clocks.have(np.union1d(powers_before, powers))
+
+        stands = clocks.at(powers, order)  # the clock that measures a stream from each reading on
+        since = _shifted(stands, begin, t["clock_ns"][groups.codes])
+        # The clock just before a reading: its own step does not count against its stream.
+        elapsed = clocks.at(powers_before, order - 1) - since
+        back = is_known & (elapsed > limits_before)
+        back[begin[known & (t["since_ns"][groups.codes] != NEVER)]] = False  # told already
+        pauses = np.empty(0, np.int64)
+        if self._sessions is not None:
+            pauses = np.flatnonzero(
+                is_known & ~back & (clocks.steps_ns[order] > np.maximum(limits_before, IRREGULAR_NS))
+            )
+        found = np.flatnonzero(back)
+        ends = begin + groups.count - 1
+        others = self._state.partition == partition
+        others[groups.codes] = False
+        return Arrivals(
+            partition=partition,
+            rows=rows,
+            times_ns=times_ns,
+            groups=groups,
+            clocks=clocks,
+            known=known,
+            power=powers[ends],
+            limit=limits[ends],
+            clock=stands[ends],
+            back=found,
+            back_since=since[found] + limits_before[found],
+            back_power=powers_before[found],
+            pauses=pauses,
+            slow=np.asarray(np.maximum.reduceat(is_known & (2 * elapsed > limits_before), begin)),
+            others=np.flatnonzero(others),
+        )
+
+
+def _shifted(values: Ints, begin: Ints, first: Ints) -> Ints:
+    """What stood before each reading of a group: the value of the reading before, `first` for the first one."""
+    before = np.concatenate([values[:1], values[:-1]])
+    before[begin] = first
+    return before

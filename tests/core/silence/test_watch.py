@@ -1,0 +1,297 @@
+"""A stream is silent when others of its partition go on without it, whatever the batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamer.config import SessionsConfig
+from streamer.core.events import Event
+from streamer.core.keyed_state import ExportedState, KeyedState
+from streamer.core.sessions import Sessions
+from streamer.core.silence import SilenceWatch
+
+Heard = list[tuple[str, int, int, int]]
+
+
+def hear(watch: SilenceWatch, arrivals: Sequence[tuple[int, int]], partition: int = 0) -> Heard:
+    """Events as (event, stream, onset, moment) of arrivals (stream, time)."""
+    codes, times = (np.array(column, np.int64) for column in zip(*arrivals, strict=True))
+    events = watch.step(codes, times, np.full(len(codes), partition, np.int64))
+    return [(event.event, event.code, event.onset_ns, event.at_ns) for event in events]
+
+
+def steadily(code: int, first: int, last: int) -> list[tuple[int, int]]:
+    return [(code, at) for at in range(first, last + 1)]
+
+
+def test_a_stream_that_stops_while_others_go_on_is_silent_until_it_sends_again() -> None:
+    watch = SilenceWatch(KeyedState(), 8)
+
+    # stream 0   0                     12
+    # stream 1   0 1 2 ...  8 9 10 11 12
+    #            |-----8-----| silent from the first reading beyond
+    assert hear(watch, [(0, 0), *steadily(1, 0, 8)]) == []
+    assert hear(watch, [(1, 9)]) == [("open", 0, 0, 9)]
+    assert watch.is_silent.sum() == 1
+    assert hear(watch, steadily(1, 10, 11)) == []
+    assert hear(watch, [(0, 12), (1, 12)]) == [("resolve", 0, 0, 12)]
+    assert watch.is_silent.sum() == 0
+
+
+def test_when_the_whole_partition_pauses_none_is_silent() -> None:
+    watch = SilenceWatch(KeyedState(), 8)
+    hear(watch, [(0, 0), (1, 0)])
+
+    assert hear(watch, [(1, 10_000), (0, 10_000)]) == []
+
+
+def test_one_reading_from_the_future_silences_nobody() -> None:
+    watch = SilenceWatch(KeyedState(), 8)
+    hear(watch, [(0, 0), (1, 0), (2, 0)])
+
+    assert hear(watch, [(2, 3600), (0, 1), (1, 1), (0, 2), (1, 2)]) == []
+
+
+def test_partitions_have_clocks_of_their_own() -> None:
+    watch = SilenceWatch(KeyedState(), 8)
+    hear(watch, [(0, 0)], partition=0)
+
+    assert hear(watch, steadily(1, 0, 100), partition=1) == []
+
+
+def test_silence_can_be_off() -> None:
+    watch = SilenceWatch(KeyedState(), None)
+
+    assert hear(watch, [(0, 0), *steadily(1, 0, 100)]) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60),
+    st.integers(1, 12),
+    st.lists(st.integers(1, 59), max_size=8),
+)
+def test_silence_does_not_depend_on_the_batches(steps: list[tuple[int, int]], after_ns: int, cuts: list[int]) -> None:
+    times = np.cumsum([step for _, step in steps]).tolist()
+    arrivals = [(code, at) for (code, _), at in zip(steps, times, strict=True)]
+    edges = sorted({0, len(arrivals), *(cut for cut in cuts if cut < len(arrivals))})
+
+    together = hear(SilenceWatch(KeyedState(), after_ns), arrivals)
+    watch = SilenceWatch(KeyedState(), after_ns)
+    apart = [event for a, b in itertools.pairwise(edges) for event in hear(watch, arrivals[a:b])]
+
+    assert sorted(together) == sorted(apart)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=80), st.integers(1, 9))
+def test_a_silence_opens_before_it_resolves(steps: list[tuple[int, int]], after_ns: int) -> None:
+    times = np.cumsum([step for _, step in steps]).tolist()
+    silent: dict[int, int] = {}
+    watch = SilenceWatch(KeyedState(), after_ns)
+    for event, code, onset, at in hear(watch, [(code, at) for (code, _), at in zip(steps, times, strict=True)]):
+        if event == "open":
+            assert code not in silent
+            assert at - onset > after_ns
+            silent[code] = onset
+        else:
+            assert silent.pop(code) == onset
+    assert watch.is_silent.sum() == len(silent)
+
+
+def test_a_stream_that_changes_its_partition_was_not_silent() -> None:
+    watch = SilenceWatch(KeyedState(), 8)
+    hear(watch, steadily(1, 0, 1000), partition=1)
+    hear(watch, steadily(0, 990, 1000), partition=0)
+
+    # partitions were added: stream 0 goes on in another, a nanosecond later
+    assert hear(watch, [(0, 1001)], partition=1) == []
+
+
+# -- many at once -----------------------------------------------------------------------------------------------
+
+
+SECOND = 1_000_000_000
+
+
+def in_turn(streams: Sequence[int], begin: int, end: int) -> list[tuple[int, int]]:
+    """Each stream sends once a second, one shortly after the other."""
+    return [(code, at * SECOND + place) for at in range(begin, end) for place, code in enumerate(streams)]
+
+
+def storms(watch: SilenceWatch, arrivals: list[tuple[int, int]], cuts: Sequence[int] = ()) -> list[Event]:
+    edges = sorted({0, len(arrivals), *(cut for cut in cuts if 0 < cut < len(arrivals))})
+    found = []
+    for a, b in itertools.pairwise(edges):
+        codes, times = (np.array(column, np.int64) for column in zip(*arrivals[a:b], strict=True))
+        events = watch.step(codes, times, np.zeros(len(codes), np.int64))
+        found += [dataclasses.replace(event, row=event.row + a) for event in events]
+    return found
+
+
+ALL, HALF = list(range(30)), list(range(20, 30))
+GATEWAY = [
+    *in_turn(ALL, 0, 60),
+    *in_turn(HALF, 60, 180),  # twenty fall silent together
+    *in_turn(ALL[5:], 180, 400),  # five never return
+]
+
+
+def test_streams_that_fall_silent_together_are_one_incident_and_the_rest_get_their_own() -> None:
+    state = KeyedState([f"meter-{code:02}" for code in ALL])
+    watch = SilenceWatch(state, 30 * SECOND)
+
+    events = storms(watch, GATEWAY)
+
+    told = [(event.event, event.scope, event.code) for event in events]
+    assert told[:2] == [("open", "partition", -1), ("resolve", "partition", -1)]
+    assert sorted(told[2:]) == [("open", "stream", code) for code in range(5)]
+    names = "meter-00, meter-01, meter-02, meter-03, meter-04 and 15 more"
+    assert events[0].details == {"partition": 0, "streams": 20, "active": 30, "names": names}
+    # Half a limit after they stopped, but not before one of them had been gone for a whole one.
+    assert 30 <= events[0].at_ns // SECOND - 59 <= 32
+    assert events[1].at_ns // SECOND == 180
+    assert [event.onset_ns // SECOND for event in events[2:]] == [59] * 5
+    assert watch.is_silent.sum() == 5
+
+
+def test_ten_streams_of_a_hundred_are_told_one_by_one() -> None:
+    watch = SilenceWatch(KeyedState(), 30 * SECOND)
+    everyone = list(range(100))
+
+    events = storms(watch, [*in_turn(everyone, 0, 40), *in_turn(everyone[10:], 40, 100)])
+
+    assert sorted((event.event, event.scope, event.code) for event in events) == [
+        ("open", "stream", code) for code in range(10)
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, len(GATEWAY) - 1), max_size=12))
+def test_an_incident_of_many_does_not_depend_on_the_batches(cuts: list[int]) -> None:
+    names = [f"meter-{code:02}" for code in ALL]
+
+    together = storms(SilenceWatch(KeyedState(names), 30 * SECOND), GATEWAY)
+    apart = storms(SilenceWatch(KeyedState(names), 30 * SECOND), GATEWAY, cuts)
+
+    assert apart == together
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 14), st.integers(1, 25), st.integers(0, 2), st.booleans()), min_size=1, max_size=25
+    ),
+    st.lists(st.integers(1, 1000), max_size=10),
+)
+def test_no_storm_depends_on_the_batches(spells: list[tuple[int, int, int, bool]], cuts: list[int]) -> None:
+    arrivals, now = [], 0
+    for gone, seconds, late, skewed in spells:
+        streams = [code for code in range(15) if code >= gone or (skewed and code % 3 == 0)]
+        arrivals += [(code, at - late * SECOND * (code % 2)) for code, at in in_turn(streams, now, now + seconds)]
+        now += seconds
+
+    together = storms(SilenceWatch(KeyedState(), 8 * SECOND, factor=8), arrivals)
+    apart = storms(SilenceWatch(KeyedState(), 8 * SECOND, factor=8), arrivals, cuts)
+
+    assert apart == together
+    depth: dict[int, int] = {}
+    for event in together:
+        depth[event.code] = depth.get(event.code, 0) + (1 if event.event == "open" else -1)
+        assert depth[event.code] in (0, 1)
+
+
+def test_silence_goes_on_from_an_export_in_the_middle_of_a_storm() -> None:
+    names = [f"meter-{code:02}" for code in ALL]
+    whole = storms(SilenceWatch(KeyedState(names), 30 * SECOND), GATEWAY)
+    cut = 60 * 30 + 80 * 10
+    first, second = KeyedState(names), KeyedState(names)
+    one, other = SilenceWatch(first, 30 * SECOND), SilenceWatch(second, 30 * SECOND)
+    before = storms(one, GATEWAY[:cut])
+
+    exported = first.export(first.held())
+    values = json.loads(json.dumps(exported.values))
+    second.restore(ExportedState(exported.columns, values))
+    after = storms(other, GATEWAY[cut:])
+
+    assert [*before, *(dataclasses.replace(event, row=event.row + cut) for event in after)] == whole
+
+
+# -- market hours -----------------------------------------------------------------------------------------------
+
+HOURS = Sessions(np.array([0, 86_400]) * SECOND, np.array([3600, 90_000]) * SECOND)
+
+
+def test_a_closed_market_is_not_silence_and_a_pause_of_an_open_one_is() -> None:
+    watch = SilenceWatch(KeyedState(), 30 * SECOND, sessions=HOURS)
+    first = [(0, at * SECOND) for at in range(3000, 3600)]
+    second = [(0, at * SECOND) for at in range(86_400, 86_600)]
+    pause = [(0, at * SECOND) for at in range(86_780, 86_800)]
+
+    assert storms(watch, [*first, *second]) == []
+    told = [(e.event, e.scope, e.onset_ns // SECOND, e.at_ns // SECOND) for e in storms(watch, pause)]
+
+    assert told == [("open", "stream", 86_599, 86_780), ("resolve", "stream", 86_599, 86_780)]
+
+
+def test_a_pause_of_several_streams_is_one_of_the_partition() -> None:
+    watch = SilenceWatch(KeyedState(), 30 * SECOND, sessions=HOURS)
+
+    events = storms(watch, [*in_turn([0, 1], 0, 100), *in_turn([0, 1], 300, 310)])
+
+    assert [(event.event, event.scope) for event in events] == [("open", "partition"), ("resolve", "partition")]
+    assert events[0].details["pause_s"] == pytest.approx(201, abs=0.01)
+
+
+# -- trades as they are -------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[3]
+TICKS = ROOT.parent / "shared" / "data" / "ticks"
+
+
+def trades() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if not TICKS.is_dir():
+        pytest.skip(f"{TICKS} is not there: the data is not part of the project")
+    frame = pd.concat([pd.read_parquet(TICKS / f"{symbol}-trades.parquet") for symbol in ("aig", "bac")])
+    frame = frame.sort_values("timestamp", kind="stable")
+    times = frame["timestamp"].to_numpy("datetime64[ns]").astype(np.int64)
+    return (frame["symbol"] == "BAC").to_numpy().astype(np.int64), times
+
+
+def opened(codes: NDArray[np.int64], times_ns: NDArray[np.int64], market: Sessions | None) -> list[Event]:
+    watch = SilenceWatch(KeyedState(["AIG", "BAC"]), 60_000_000, sessions=market)
+    events = watch.step(codes, times_ns, np.zeros(len(codes), np.int64))
+    return [event for event in events if event.event == "open"]
+
+
+def test_raw_trades_of_two_symbols_give_no_storm_of_silences() -> None:
+    codes, times = trades()
+
+    raw = opened(codes, times, None)
+
+    # Two days; before and after market hours AIG does not trade for many minutes while BAC does.
+    assert len(raw) <= 40
+    assert {event.code for event in raw} == {0}
+
+
+def test_in_market_hours_only_a_gap_of_the_feed_is_silence() -> None:
+    pytest.importorskip("exchange_calendars", reason="needs streamer[sessions]")
+    codes, times = trades()
+    market = SessionsConfig(calendar="XNYS").build()
+    assert market is not None
+    inside = market.is_open(times)
+    codes, times = codes[inside], times[inside]
+    begin = int(times[len(times) // 3])
+    kept = (codes == 0) | (times < begin) | (times >= begin + 120 * SECOND)
+
+    assert opened(codes, times, market) == []
+    assert [event.code for event in opened(codes[kept], times[kept], market)] == [1]
