@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from streamer.config.section import Duration, Positive, Section
 from streamer.formats import FormatOptions
+from streamer.formats.shapes import fields_of
 
 Format = Literal["json", "csv", "tsv", "msgpack", "avro", "json-schema", "protobuf", "influx"]
 
@@ -35,7 +36,7 @@ class RecordsConfig(Section):
     sequence: str | None = None  # field with a sequence number: equal times and numbers are duplicates
     text_numbers: bool = False  # numbers may be written as text, "21.5"
     zero_is_missing: tuple[str, ...] = ()  # features in which 0 means absent
-    columns: tuple[str, ...] = ()  # csv, tsv: names of the columns of a message, in order
+    columns: tuple[str, ...] = ()  # csv, tsv: names of the columns; none: the first line of each message has them
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # csv; none: a comma, of tsv a tab
     missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
     max_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of one message; more are dead-lettered
@@ -70,6 +71,25 @@ class RecordsConfig(Section):
                     raise ValueError(
                         f"stream, timestamp and features must be different fields; got {name!r} and {other!r}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> RecordsConfig:
+        rows = self.format in ("csv", "tsv")
+        if self.readings is not None and (rows or self.format == "influx"):
+            raise ValueError(f"readings: every line of {self.format} is a reading already; leave it out")
+        if self.readings is not None and not all(self.readings.split(".")):
+            raise ValueError(f"readings: wanted the name of a field, a.b, or @root; got {self.readings!r}")
+        if not rows and (self.columns or self.delimiter is not None):
+            raise ValueError(f"columns and delimiter are for format csv and tsv; got format {self.format}")
+        if self.delimiter in ('"', "\r", "\n"):
+            raise ValueError(f"delimiter: wanted a character that parts cells; got {self.delimiter!r}")
+        if self.columns:
+            lost = [name for name in fields_of(self.format_options()) if name not in self.columns]
+            if lost or len(set(self.columns)) < len(self.columns):
+                raise ValueError(
+                    f"columns: wanted different names, {lost or 'each once'} among them; got {self.columns}"
+                )
         return self
 
     @property

@@ -225,7 +225,8 @@ class RecordDecoder:
     def _beside(self, document: dict[str, Any]) -> Any:
         """What stands beside the array, as `Layout.message` without elements."""
         try:
-            return msgspec.convert(_without(document, str(self._layout.path)), self._layout.message)
+            bare = _without(document, str(self._layout.path))
+            return msgspec.convert(bare, self._layout.message, strict=not self._parser.lax)
         except msgspec.ValidationError as error:
             raise Refused(SCHEMA, self._parser.explain(document) or str(error)) from None
 

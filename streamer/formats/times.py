@@ -45,6 +45,8 @@ class EventTimes:
         common = self._layout.common.get(self._name)
         if common is not None and beside is not None and UNSET in raw:
             raw[:] = [common(around) if own is UNSET else own for own, around in zip(raw, beside, strict=True)]
+        if self._layout.any_time and self._layout.options.text_numbers and self._unit != "iso8601":
+            raw[:] = map(_number, raw)
         if self._layout.any_time or self._layout.several:
             return times_of_anything(raw, self._unit)
         return times_of(raw, self._unit)
@@ -77,9 +79,12 @@ class EventTimes:
         if content is None:
             return UNSET
         text = bytes(content).decode("utf-8", "replace").strip()
-        if self._unit == "iso8601":
-            return text
-        try:
-            return msgspec.convert(text, _NUMBER, strict=False)
-        except msgspec.ValidationError:
-            return text
+        return text if self._unit == "iso8601" else _number(text)
+
+
+def _number(value: Any) -> Any:
+    """The number that text says, if it says one."""
+    try:
+        return msgspec.convert(value, _NUMBER, strict=False) if type(value) is str else value
+    except msgspec.ValidationError:
+        return value

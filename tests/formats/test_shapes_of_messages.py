@@ -369,3 +369,20 @@ def test_any_bytes_are_a_reading_or_refused(values: list[bytes]) -> None:
     for format in ("json", "msgpack"):
         for readings in (None, "@root", "p"):
             decode(values, format=format, readings=readings)
+
+
+def test_numbers_may_be_written_as_text_where_that_is_allowed(format: str) -> None:
+    messages = [
+        {"stream": "s", "t": "5", "a": "1.5"},
+        {"stream": "s", "t": 6, "a": 2},
+        {"stream": "s", "t": 6, "a": "on"},
+        {"stream": "s", "t": 6, "a": "nan"},
+    ]
+
+    decoded, _ = decode(messages, format=format, text_numbers=True)
+    in_array, _ = decode([{"t": "5", "p": messages}], format=format, text_numbers=True, readings="p")
+
+    for found in (decoded, in_array):
+        assert found.readings.time_ns.tolist() == [5 * 10**9, 6 * 10**9]
+        assert found.readings.values.tolist() == [[1.5], [2]]
+    assert [r.reason for r in decoded.rejects] == ["schema", "schema"]
