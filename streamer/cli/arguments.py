@@ -107,6 +107,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="look at files instead")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML; its section kafka is used")
     parser.add_argument("--bootstrap-servers", metavar="LIST", help="host:port list (default: kafka.bootstrap_servers)")
+    parser.add_argument("--schema-registry", metavar="URL", help="of messages in the Confluent wire format")
     parser.add_argument(
         "--messages", type=_sample, default=3000, metavar="N", help="about how many to look at (default 3000)"
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from streamer.offline.look.looking import Look
     from streamer.offline.look.proposing import Proposal
 
+Connections = tuple[config.KafkaConfig, config.SchemaRegistryConfig]
+
 log = logging.getLogger(__name__)
 
 
@@ -32,8 +34,8 @@ def inspect(options: Namespace) -> int:
     """Print what messages look like."""
     from streamer.offline.look import report
 
-    kafka, seen, proposal = _look(options)
-    examined = _try(kafka, seen, proposal)
+    sections, seen, proposal = _look(options)
+    examined = _try(sections, seen, proposal)
     if options.json:
         print(json.dumps(report.as_json(seen, proposal, examined), indent=2))
     else:
@@ -41,7 +43,7 @@ def inspect(options: Namespace) -> int:
     return EXIT_OK
 
 
-def _try(kafka: config.KafkaConfig, seen: Look, proposal: Proposal) -> Examined | None:
+def _try(sections: Connections, seen: Look, proposal: Proposal) -> Examined | None:
     """What the daemon would make of the messages under the proposal; None if it is not complete."""
     from streamer.offline.look.examining import examine
     from streamer.offline.look.proposing import plain
@@ -51,7 +53,8 @@ def _try(kafka: config.KafkaConfig, seen: Look, proposal: Proposal) -> Examined 
         check_complete(seen)
     except DataError:
         return None
-    settings = config.Settings.model_validate({"kafka": kafka, **plain(proposal)})
+    kafka, registry = sections
+    settings = config.Settings.model_validate({"kafka": kafka, "schema_registry": registry, **plain(proposal)})
     return examine(settings, seen.sample, seen=seen)
 
 
@@ -63,18 +66,21 @@ def look_first(settings: config.Settings, *, time_range: TimeRange | None = None
     """
     from streamer.offline.look.examining import require_fit
     from streamer.offline.look.files import sample_files
+    from streamer.offline.look.registry import from_registry
     from streamer.offline.look.sampling import sample_topic
 
     if not all(path.exists() for path in data):
         return  # reading them will say so
     sample = sample_files(data) if data else sample_topic(settings.kafka, time_range=time_range)
-    for remark in require_fit(settings, sample).remarks:
+    registry = from_registry(settings.schema_registry)
+    for remark in require_fit(settings, sample, from_registry=registry).remarks:
         log.warning("%s", remark)
 
 
 def check_topic(settings: config.Settings) -> int:
     """Print what the settings make of the newest and oldest messages of the topic."""
     from streamer.offline.look.examining import examine
+    from streamer.offline.look.registry import from_registry
     from streamer.offline.look.sampling import sample_topic
 
     try:
@@ -87,7 +93,7 @@ def check_topic(settings: config.Settings) -> int:
     if not sample.messages:
         print(f"?     {sample.origin} is empty: no message to try the settings on")
         return EXIT_OK
-    found = examine(settings, sample)
+    found = examine(settings, sample, from_registry=from_registry(settings.schema_registry))
     print(f"{'FAIL' if found.hopeless else 'ok  '}  {found.lines()[0]}")
     for line in [*found.samples, *found.lines()[1:]]:
         print(f"      {line}")
@@ -98,8 +104,8 @@ def init(options: Namespace) -> int:
     """Write a configuration made from what messages look like."""
     from streamer.offline.look.writing import document, save
 
-    kafka, seen, proposal = _look(options)
-    text = document(seen, proposal, kafka, asked=shlex.join(["streamer", *sys.argv[1:]]))
+    sections, seen, proposal = _look(options)
+    text = document(seen, proposal, *sections, asked=shlex.join(["streamer", *sys.argv[1:]]))
     save(options.out, text, overwrite=options.yes)
     features = ", ".join(feature.name for feature in seen.features.taken)
     print(f"{options.out}: {seen.features.kind}, {seen.timing.streams} stream(s), features {features}")
@@ -108,14 +114,20 @@ def init(options: Namespace) -> int:
     return EXIT_OK
 
 
-def _look(options: Namespace) -> tuple[config.KafkaConfig, Look, Proposal]:
+def _look(options: Namespace) -> tuple[Connections, Look, Proposal]:
     from streamer.observability import logs
     from streamer.offline.look.choosing import Wanted
     from streamer.offline.look.looking import look
     from streamer.offline.look.proposing import Decided, propose
+    from streamer.offline.look.registry import from_registry
 
     logs.configure(config.LogConfig(level="WARNING"))
-    kafka = config.load_kafka(options.config, topic=options.topic, bootstrap_servers=options.bootstrap_servers)
+    kafka, registry = config.load_connections(
+        options.config,
+        registry_url=options.schema_registry,
+        topic=options.topic,
+        bootstrap_servers=options.bootstrap_servers,
+    )
     if options.data:
         from streamer.offline.look.files import sample_files
 
@@ -134,5 +146,5 @@ def _look(options: Namespace) -> tuple[config.KafkaConfig, Look, Proposal]:
         value=options.value,
         features=options.features,
     )
-    seen = look(sample, wanted, readings=options.readings)
-    return kafka, seen, propose(seen, Decided(options.grid, options.lateness, options.preset))
+    seen = look(sample, wanted, readings=options.readings, from_registry=from_registry(registry))
+    return (kafka, registry), seen, propose(seen, Decided(options.grid, options.lateness, options.preset))

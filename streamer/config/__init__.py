@@ -12,7 +12,7 @@ wording   what is wrong with a setting, said to its author
 
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
-from streamer.config.loading import ENV_PREFIX, load, load_kafka
+from streamer.config.loading import ENV_PREFIX, load, load_connections
 from streamer.config.records import RecordsConfig
 from streamer.config.schema import (
     SECRET_KEYS,
@@ -44,5 +44,5 @@ __all__ = [
     "TimeConfig",
     "WindowConfig",
     "load",
-    "load_kafka",
+    "load_connections",
 ]

@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from streamer.config.schema import SECRET_KEYS, KafkaConfig, Settings
+from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
@@ -45,27 +46,36 @@ def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:
     return _resolve_paths(settings, path.parent if path else Path())
 
 
-def load_kafka(path: Path | None, environ: dict[str, str] | None = None, **given: Any) -> KafkaConfig:
-    """The section `kafka` alone, where the others are yet to be found out.
+def load_connections(
+    path: Path | None, environ: dict[str, str] | None = None, *, registry_url: str | None = None, **given: Any
+) -> tuple[KafkaConfig, SchemaRegistryConfig]:
+    """The sections `kafka` and `schema_registry` alone, where the others are yet to be found out.
 
     Args:
         path: YAML file, whose other sections are not looked at; or None.
         environ: Environment; `os.environ` when None.
-        given: What the command line says, stronger than both.
+        registry_url: What the command line says of `schema_registry.url`.
+        given: What the command line says of `kafka`, stronger than both.
 
     Raises:
         ConfigError: As `load`.
     """
     environ = dict(os.environ) if environ is None else environ
     from_env, sources = _read_environment(environ)
-    merged = _merge(_without_secrets(path), {"kafka": from_env.get("kafka", {})})
-    kafka = _merge(merged.get("kafka") or {}, {key: value for key, value in given.items() if value is not None})
-    whole = {"kafka": kafka, "records": {"features": ["any"]}}
+    merged = _merge(_without_secrets(path), from_env)
+    given = {key: value for key, value in given.items() if value is not None}
+    registry = {} if registry_url is None else {"url": registry_url}
+    whole = {
+        "kafka": _merge(merged.get("kafka") or {}, given),
+        "schema_registry": _merge(merged.get("schema_registry") or {}, registry),
+        "records": {"features": ["any"]},
+    }
     try:
         settings = Settings.model_validate(whole)
     except ValidationError as error:
         raise ConfigError(explain_all(error.errors(), path, sources)) from None
-    return _resolve_paths(settings, path.parent if path else Path()).kafka
+    settings = _resolve_paths(settings, path.parent if path else Path())
+    return settings.kafka, settings.schema_registry
 
 
 def _without_secrets(path: Path | None) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def _stops_all(faults: Sequence[str]) -> bool:
 def _decode(settings: Settings, sample: Sample, found: Examined) -> None:
     streams = KeyedState()
     decoder = decoder_for(settings, streams)
-    for batch in _batches(sample):
+    for batch in batches(sample):
         decoded = decoder.decode(batch)
         found.messages += len(batch)
         found.readings += len(decoded.readings)
@@ -101,7 +101,7 @@ def _decode(settings: Settings, sample: Sample, found: Examined) -> None:
             )
 
 
-def _batches(sample: Sample) -> Iterator[RecordBatch]:
+def batches(sample: Sample) -> Iterator[RecordBatch]:
     """Messages as they would be polled."""
     messages = list(sample.messages)
     begin = 0

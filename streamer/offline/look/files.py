@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from streamer.errors import DataError
-from streamer.offline.look.sampling import USUAL, Message, Sample
+from streamer.offline.look.sampling import PLACES, USUAL, Message, Sample
 
 _PARQUET = (".parquet", ".pq")
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -82,9 +82,9 @@ def _parquet(file: Path, wanted: int) -> Iterator[list[dict[str, Any]]]:
     if rows <= wanted:
         yield whole.read().to_pylist()
         return
-    size = wanted // 3
-    for begin in (0, (rows - size) // 2, rows - size):
-        yield _slice(whole, begin, size)
+    size = wanted // PLACES
+    for place in range(PLACES):
+        yield _slice(whole, (rows - size) * place // (PLACES - 1), size)
 
 
 def _slice(whole: pyarrow.parquet.ParquetFile, begin: int, size: int) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ class Look:
     features: Features
     timing: Timing
     run: Ints  # of each row
+    times_ns: Ints  # of each row; `fields.NO_TIME` where there is none
 
 
 def look(
@@ -70,7 +71,7 @@ def look(
             f"{sample.origin}: wanted readings in {rows.readings!r}; it is empty in every message looked at"
         )
     message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
-    fields = profile(rows.rows)
+    fields = profile(rows.rows, dates=sample.is_file)
     messages = sample.messages
     if messages:
         run = np.array([messages[i].run for i in message], np.int64)
@@ -95,7 +96,7 @@ def look(
         equal=equal,
         metric=_what(fields, chosen, features),
     )
-    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run)
+    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times)
 
 
 def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> Ints | None:

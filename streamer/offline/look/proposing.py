@@ -12,14 +12,14 @@ from typing import Any
 
 from streamer.core.durations import duration_text
 from streamer.offline.look.features import QUOTES, SENSOR_LONG, TRADES
-from streamer.offline.look.fields import NUMBER_IN_TEXT
+from streamer.offline.look.fields import NO_TIME, NUMBER_IN_TEXT
 from streamer.offline.look.looking import Look
+from streamer.offline.look.presets import PRESETS, Preset, calendar_of
 
 _NICE_S = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
     14400, 21600, 43200, 86400,
 )  # fmt: skip
-_TICK_GRIDS_S = (10, 30, 60, 300, 900)
 _PER_BAR = 2.0  # ticks of a stream in a bar, at least
 _LATEST_S = 3600.0  # lateness that is proposed at most
 
@@ -51,11 +51,23 @@ def propose(seen: Look, decided: Decided | None = None) -> Proposal:
     decided = decided or Decided()
     kind = decided.preset or seen.features.kind
     grid_s, grid_why = _grid(seen, kind, decided)
-    return {
-        "records": _records(seen, bars=bool(grid_s)),
+    preset = PRESETS.get(kind)
+    proposal = {
+        "records": _records(seen),
+        "sessions": _sessions(seen, kind),
         "time": _time(seen, kind, grid_s, grid_why, decided),
-        "window": _window(seen, grid_s),
+        "window": _window(seen, grid_s, preset),
     }
+    if preset is not None:
+        proposal["model"] = [Setting(name, value) for name, value in preset.model.items()]
+        proposal["alerting"] = [Setting(name, value) for name, value in preset.alerting.items()]
+    return proposal
+
+
+def _sessions(seen: Look, kind: str) -> list[Setting]:
+    times = seen.times_ns
+    found = calendar_of(times[times != NO_TIME]) if kind in PRESETS and seen.timing.readings else None
+    return [] if found is None else [Setting("calendar", found[0], f"{found[1]}; leave it out if it has none")]
 
 
 def plain(proposal: Proposal) -> dict[str, dict[str, Any]]:
@@ -63,12 +75,15 @@ def plain(proposal: Proposal) -> dict[str, dict[str, Any]]:
     return {name: {one.key: one.value for one in settings} for name, settings in proposal.items() if settings}
 
 
-def _records(seen: Look, *, bars: bool) -> list[Setting]:
+def _records(seen: Look) -> list[Setting]:
     chosen, features, recognised = seen.chosen, seen.features, seen.recognised
-    found = [Setting("format", _format(seen), recognised.why)]
-    if recognised.columns and not recognised.has_header:
+    if seen.sample.is_file:
+        found = [Setting("format", "json", "of the messages of the topic, which were not looked at")]
+    else:
+        found = [Setting("format", recognised.format, recognised.why)]
+    if not seen.sample.is_file and recognised.columns and not recognised.has_header:
         found.append(Setting("columns", list(recognised.columns), "made-up names: there is no header"))
-    if recognised.delimiter not in ("", ",") and recognised.format == "csv":
+    if not seen.sample.is_file and recognised.delimiter not in ("", ",") and recognised.format == "csv":
         found.append(Setting("delimiter", recognised.delimiter))
     if seen.rows.readings is not None and recognised.format not in ("influx", "csv", "tsv"):
         found.append(Setting("readings", seen.rows.readings, _several(seen)))
@@ -88,8 +103,11 @@ def _records(seen: Look, *, bars: bool) -> list[Setting]:
     if _text_numbers(seen):
         found.append(Setting("text_numbers", True, "numbers come as text"))
     zero = [feature.name for feature in features.taken if feature.zero_is_missing]
+    why = "0 far from all other values"
+    if features.kind == QUOTES and zero:
+        zero, why = [feature.name for feature in features.taken], "a price or size of 0 is a side that is not there"
     if zero:
-        found.append(Setting("zero_is_missing", zero, "0 far from all other values"))
+        found.append(Setting("zero_is_missing", zero, why))
     if chosen.metric is None and (zero or any(feature.coverage < 0.999 for feature in features.taken)):
         least = min(features.taken, key=lambda feature: feature.coverage)
         why = (
@@ -107,10 +125,6 @@ def _text_numbers(seen: Look) -> bool:
     return any(seen.fields[name].kind == NUMBER_IN_TEXT for name in names if name in seen.fields)
 
 
-def _format(seen: Look) -> str:
-    return "json" if seen.recognised.format == "parquet" else seen.recognised.format
-
-
 def _several(seen: Look) -> str:
     return f"{len(seen.rows.rows) / max(1, len(seen.recognised.documents)):.3g} readings in a message"
 
@@ -122,10 +136,14 @@ def _example(seen: Look) -> str:
 
 def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided) -> list[Setting]:
     lateness, why = _lateness(seen, decided)
+    preset = PRESETS.get(kind)
+    if preset is not None and decided.lateness_s is None and lateness < preset.lateness_s:
+        lateness = preset.lateness_s
     found = [Setting("lateness", duration_text(lateness), why)]
     if not grid_s:
         return found
     found.append(Setting("grid", duration_text(grid_s), grid_why))
+    found += [Setting(name, value) for name, value in preset.time.items()] if preset is not None else []
     features = _expressions(seen, kind)
     if features:
         found.append(Setting("features", features))
@@ -137,20 +155,8 @@ def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided)
 def _expressions(seen: Look, kind: str) -> dict[str, str]:
     """`time.features`: of ticks as their preset has them; of sensors only if there are counters."""
     roles = seen.features.roles or {}
-    if kind == TRADES and "price" in roles:
-        price, size = roles["price"], roles["size"]
-        return {
-            "return": f"last({price}) | log_return",
-            "range": f"range({price})",
-            "volume": f"sum({size}) | log1p",
-            "trades": "count | log1p",
-        }
-    if kind == QUOTES and "bid" in roles:
-        bid, ask = roles["bid"], roles["ask"]
-        found = {"return": f"mid({bid}, {ask}) | log_return", "spread": f"spread({bid}, {ask})"}
-        if "bid_size" in roles and "ask_size" in roles:
-            found["imbalance"] = f"imbalance({roles['bid_size']}, {roles['ask_size']})"
-        return found | {"quotes": "count | log1p"}
+    if kind in PRESETS and roles:
+        return PRESETS[kind].expressions(roles)
     if any(feature.counter for feature in seen.features.taken):
         return {
             feature.name: f"last({feature.name}) | rate" if feature.counter else f"mean({feature.name})"
@@ -167,12 +173,13 @@ def _grid(seen: Look, kind: str, decided: Decided) -> tuple[float, str]:
     usual = timing.interval_s
     if usual is None:
         return 0.0, ""
-    if kind in (TRADES, QUOTES):
+    if kind in PRESETS:
         span_s = max(1e-9, (timing.last_ns - timing.first_ns) / 1e9)
         # Of a sample from several places, the span is that of all places, the readings only those looked at.
         share = min(1.0, len(seen.sample.messages or seen.rows.rows) / max(1, seen.sample.total))
         a_second = timing.per_stream[1] / share / span_s
-        grid = next((grid for grid in _TICK_GRIDS_S if a_second * grid >= _PER_BAR), _TICK_GRIDS_S[-1])
+        grids = [grid for grid in _NICE_S if grid >= PRESETS[kind].grid_s]
+        grid = next((grid for grid in grids if a_second * grid >= _PER_BAR), 900)
         return float(grid), f"ticks come when they come: about {a_second * grid:.3g} of a stream in a bar"
     if kind == SENSOR_LONG:
         return nice(usual), f"each metric of a stream comes every {say(usual)}, with times of its own"
@@ -216,13 +223,16 @@ def _above(seconds: float) -> float:
     return next((one for one in _NICE_S if one >= seconds), math.ceil(seconds))
 
 
-def _window(seen: Look, grid_s: float) -> list[Setting]:
+def _window(seen: Look, grid_s: float, preset: Preset | None) -> list[Setting]:
     """Shorter windows where there is little to train on."""
     timing = seen.timing
     step = grid_s or timing.interval_s or 0.0
     steps = (timing.last_ns - timing.first_ns) / 1e9 / step if step else float(timing.per_stream[1])
     unit = f"steps of {say(grid_s)}" if grid_s else "readings"
-    for length, patch, least in ((64, 8, 500), (32, 4, 200)):
+    lengths = [(64, 8, 500), (32, 4, 200)]
+    if preset is not None:
+        lengths = [(preset.window["length"], preset.window["patch"], 500), (32, 2, 200)]
+    for length, patch, least in lengths:
         if steps >= least:
             return [
                 Setting("length", length, f"{unit}; about {steps:.0f} of each stream seen"),
@@ -238,6 +248,6 @@ def say(seconds: float) -> str:
     """A measured duration, to three figures.
 
     >>> say(59.98765), say(0.01234), say(5400)
-    ('60s', '0.0123s', '90m')
+    ('1m', '0.0123s', '90m')
     """
     return duration_text(float(f"{seconds:.3g}")) if seconds >= 0.0001 else f"{seconds:.3g}s"

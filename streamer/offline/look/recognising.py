@@ -142,7 +142,7 @@ def _with_schema(
     if kinds:
         why = f"magic byte 0 and schema id {known}"
         return Recognised(kinds.most_common(1)[0][0], documents, rows, failed, empty, why, ids)
-    why = f"magic byte 0 and schema id {known}: Avro or Protobuf; name the schema registry to read them"
+    why = f"magic byte 0 and schema id {known}: Avro or Protobuf; name the schema registry (--schema-registry URL)"
     return Recognised("confluent", failed=failed, empty=empty, why=why, schema_ids=ids)
 
 

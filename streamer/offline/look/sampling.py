@@ -16,7 +16,7 @@ from streamer.connectors.kafka.topic_reader import TimeRange, ranges_of
 
 USUAL = 3000  # messages of one look
 _LEAST = 50  # messages of one run
-_PLACES = 3  # the first, those in the middle, the newest
+PLACES = 5  # the first, three between, the newest
 _PARTITIONS = 24  # looked at, of a topic that has more
 
 
@@ -76,22 +76,22 @@ def places(held: Mapping[int, tuple[int, int]], wanted: int) -> list[dict[int, t
     >>> places({0: (0, 100)}, 3000)
     [{0: (0, 100)}]
     >>> places({0: (0, 10_000)}, 300)
-    [{0: (0, 100)}, {0: (4950, 5050)}, {0: (9900, 10000)}]
+    [{0: (0, 60)}, {0: (2485, 2545)}, {0: (4970, 5030)}, {0: (7455, 7515)}, {0: (9940, 10000)}]
     """
     if sum(end - first for first, end in held.values()) <= wanted:
         return [dict(held)] if held else []
     chosen = sorted(held)
     if len(chosen) > _PARTITIONS:
         chosen = [chosen[round(i * (len(chosen) - 1) / (_PARTITIONS - 1))] for i in range(_PARTITIONS)]
-    size = max(_LEAST, wanted // (_PLACES * len(chosen)))
-    runs: list[dict[int, tuple[int, int]]] = [{} for _ in range(_PLACES)]
+    size = max(_LEAST, wanted // (PLACES * len(chosen)))
+    runs: list[dict[int, tuple[int, int]]] = [{} for _ in range(PLACES)]
     for partition in chosen:
         first, end = held[partition]
-        if end - first <= _PLACES * size:
+        if end - first <= PLACES * size:
             runs[0][partition] = (first, end)
             continue
         for place, run in enumerate(runs):
-            begin = first + (end - first - size) * place // (_PLACES - 1)
+            begin = first + (end - first - size) * place // (PLACES - 1)
             run[partition] = (begin, begin + size)
     return [run for run in runs if run]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from streamer.config import KafkaConfig, Settings
+from streamer.config import KafkaConfig, SchemaRegistryConfig, Settings
 from streamer.errors import DataError, UsageError
+from streamer.formats.framed import FORMATS
 from streamer.offline.look.features import Features
 from streamer.offline.look.looking import Look
 from streamer.offline.look.proposing import Proposal, Setting, plain
@@ -21,13 +22,16 @@ _WIDTH = 118
 _SECRET = ("sasl_password", "ssl_key_password")
 
 
-def document(seen: Look, proposal: Proposal, kafka: KafkaConfig, *, asked: str) -> str:
+def document(
+    seen: Look, proposal: Proposal, kafka: KafkaConfig, registry: SchemaRegistryConfig | None = None, *, asked: str
+) -> str:
     """The text of the file.
 
     Args:
         seen: What the settings come from.
         proposal: The settings.
         kafka: Connection and topic.
+        registry: Where schemas are, if messages have them.
         asked: The command line, for the first comment.
 
     Raises:
@@ -42,15 +46,16 @@ def document(seen: Look, proposal: Proposal, kafka: KafkaConfig, *, asked: str) 
         f"# Change what you know better; `streamer check` says whether it still fits. {timing.streams} stream(s) seen.",
         "",
         *_section("kafka", _kafka(kafka)),
+        *_registry(registry, seen),
         *_section("records", proposal["records"]),
         *_left_out(features),
-        *_section("time", proposal["time"]),
-        *_section("window", proposal["window"]),
-        *_section("model", [Setting("directory", "bundles", "beside this file")]),
+        *(line for name in ("sessions", "time", "window") if proposal[name] for line in _section(name, proposal[name])),
+        *_section("model", [Setting("directory", "bundles", "beside this file"), *proposal.get("model", ())]),
+        *(_section("alerting", proposal["alerting"]) if "alerting" in proposal else ()),
         *_section("state", [Setting("directory", "state", "snapshots, from which a restart resumes")]),
     ]
     text = "\n".join(lines) + "\n"
-    Settings.model_validate(plain(proposal))  # a fault here is ours
+    Settings.model_validate({"schema_registry": registry or {}, **plain(proposal)})  # a fault here is ours
     return text
 
 
@@ -111,6 +116,14 @@ def _kafka(kafka: KafkaConfig) -> list[Setting]:
         value = getattr(kafka, name)
         found.append(Setting(name, str(value) if isinstance(value, Path) else value))
     return found
+
+
+def _registry(registry: SchemaRegistryConfig | None, seen: Look) -> list[str]:
+    if registry is None or registry.url is None or seen.recognised.format not in FORMATS:
+        return []
+    given = [(name, getattr(registry, name)) for name in sorted(registry.model_fields_set) if name != "password"]
+    settings = [Setting(name, str(value) if isinstance(value, Path) else value) for name, value in given]
+    return _section("schema_registry", settings)
 
 
 def _left_out(features: Features) -> list[str]:

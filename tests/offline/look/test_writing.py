@@ -73,9 +73,11 @@ def test_ticks_get_bars_and_features_of_their_own(tmp_path: Path) -> None:
     quotes = written(SAMPLES["quotes"], tmp_path / "quotes.yaml")
 
     assert trades.time.grid >= 10
-    assert "return" in trades.features
-    assert {"return", "spread"} <= set(quotes.features)
-    assert quotes.records.zero_is_missing == ("bid", "ask")
+    assert trades.time.features is not None
+    assert trades.time.features["return"] == "last(price) | log_return"
+    assert {"return", "imbalance"} <= set(quotes.features)
+    assert set(quotes.records.zero_is_missing) == {"bid", "ask", "bid_size", "ask_size"}
+    assert trades.sessions.calendar is None  # ten minutes of a holiday are no market hours
 
 
 def test_a_counter_is_taken_by_its_rate(tmp_path: Path) -> None:
@@ -171,3 +173,19 @@ def test_a_look_wants_something_to_look_at(capsys: pytest.CaptureFixture[str]) -
     assert main(["inspect"]) == 64
 
     assert "wanted --topic T, --data FILE, or --config FILE" in capsys.readouterr().err
+
+
+def test_a_german_file_is_read_as_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["Maschine;Zeitpunkt;Temperatur"]
+    for row in topics.machines():
+        stamp = pd.Timestamp(row["ts"]).strftime("%d.%m.%Y %H:%M:%S")
+        lines.append(f"{row['device']};{stamp};{str(row['temperature']).replace('.', ',')}")
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines))
+
+    assert main(["inspect", "--data", str(path), "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["stream"]["fields"], told["timestamp"]["field"]) == (["Maschine"], "Zeitpunkt")
+    assert (told["first"], told["interval_s"]) == ("2026-01-01T00:00:00Z", 60)
+    assert [each["name"] for each in told["features"]] == ["Temperatur"]
