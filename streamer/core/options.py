@@ -36,6 +36,15 @@ class PipelineOptions:
     rules: RulesOptions = field(default_factory=RulesOptions)
 
     @property
+    def reset_gap_ns(self) -> int | None:
+        """A longer step between two readings of the model resets the stream's window; None: none does.
+
+        On a grid, gaps that are not filled in are those at which it is reset.
+        """
+        on_grid = bool(self.time.features) and self.time.bars == "time"
+        return self.time.grid_ns if on_grid else self.max_gap_ns
+
+    @property
     def policy(self) -> AlertPolicy:
         """What the alert line is computed for."""
         rule = self.rule
