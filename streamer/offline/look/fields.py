@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from streamer.connectors.files.dates import find as find_layout
+from streamer.errors import DataError
 from streamer.formats.timestamps import NS_PER_UNIT, times_of_floats, times_of_integers, times_of_text
 
 NUMBER, NUMBER_IN_TEXT, TEXT, SWITCH, TIME, LIST, MIXED, NOTHING = (
@@ -27,6 +29,7 @@ NUMERIC = (NUMBER, NUMBER_IN_TEXT)
 NO_TIME = np.iinfo(np.int64).min
 _FROM_S, _TO_S = 946_684_800, 2_208_988_800  # 2000 and 2040: a number outside is no time of ours
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}T\d{4}")
+_DATE = re.compile(r"(?:[A-Za-z]{3,9},? )?(?:\d{1,4}[./-]|[A-Za-z]{3,9}\.? \d|\d{1,2} [A-Za-z]{3})")
 _NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(['\u2019 ]\d{3})+)([.,]\d+)?([eE][-+]?\d+)?$|[-+]?[.,]\d+$")
 _MOST_FIELDS = 2000
 
@@ -68,18 +71,24 @@ class Field:
         return bool(len(some)) and bool((some == np.floor(some)).all())
 
 
-def profile(rows: Sequence[Mapping[str, Any]]) -> dict[str, Field]:
-    """The fields of rows, in the order in which they are first met."""
+def profile(rows: Sequence[Mapping[str, Any]], *, dates: bool = False) -> dict[str, Field]:
+    """The fields of rows, in the order in which they are first met.
+
+    Args:
+        rows: Flat.
+        dates: Text is taken for a time in every layout that data files may have, not in ISO 8601 alone.
+    """
     names: dict[str, None] = {}
     for row in rows:
         for name in row:
             names.setdefault(name)
         if len(names) > _MOST_FIELDS:
             break
-    return {name: field_of(name, [row.get(name) for row in rows]) for name in list(names)[:_MOST_FIELDS]}
+    some = list(names)[:_MOST_FIELDS]
+    return {name: field_of(name, [row.get(name) for row in rows], dates=dates) for name in some}
 
 
-def field_of(name: str, values: Sequence[Any]) -> Field:
+def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
     """One field, from its value in every row.
 
     >>> field_of("ts", [1_700_000_000_000, 1_700_000_060_000]).unit
@@ -106,7 +115,7 @@ def field_of(name: str, values: Sequence[Any]) -> Field:
         times = stamps.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
         return Field(name, kind, n, len(there), distinct, example, times_ns=times, unit="iso8601")
     if kind == TEXT:
-        times, unit = _times_of_text(values, there)
+        times, unit = _times_of_text(values, there, dates)
         shown = np.array([None if value is None or value == "" else str(value) for value in values], object)
         return Field(name, TIME if unit else TEXT, n, len(there), distinct, example, None, shown, times, unit)
     return Field(name, kind, n, len(there), distinct, example)
@@ -180,11 +189,19 @@ def _times_of_numbers(
     return np.where(bad | ~good, NO_TIME, times), unit
 
 
-def _times_of_text(values: Sequence[Any], there: Sequence[Any]) -> tuple[Times | None, str | None]:
+def _times_of_text(values: Sequence[Any], there: Sequence[Any], dates: bool) -> tuple[Times | None, str | None]:
     head = [str(text) for text in there[:50]]
-    if sum(bool(_ISO.match(text)) for text in head) < 0.9 * len(head):
+    texts = ["" if value is None else str(value) for value in values]
+    if sum(bool(_ISO.match(text)) for text in head) >= 0.9 * len(head):
+        times, bad = times_of_text(texts)
+    elif dates and sum(bool(_DATE.match(text)) for text in head) >= 0.9 * len(head):
+        try:
+            layout = find_layout(pd.Series([str(text) for text in there]), list, "the time")
+        except DataError:  # day and month cannot be told apart: reading the file says what to do
+            return None, None
+        times, bad = layout.parse(pd.Series(texts))
+    else:
         return None, None
-    times, bad = times_of_text(["" if value is None else str(value) for value in values])
     if (bad.sum() - (len(values) - len(there))) > 0.1 * len(there):
         return None, None
     return np.where(bad, NO_TIME, times), "iso8601"

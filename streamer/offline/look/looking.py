@@ -71,7 +71,7 @@ def look(
             f"{sample.origin}: wanted readings in {rows.readings!r}; it is empty in every message looked at"
         )
     message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
-    fields = profile(rows.rows)
+    fields = profile(rows.rows, dates=sample.is_file)
     messages = sample.messages
     if messages:
         run = np.array([messages[i].run for i in message], np.int64)

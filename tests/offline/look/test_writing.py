@@ -173,3 +173,19 @@ def test_a_look_wants_something_to_look_at(capsys: pytest.CaptureFixture[str]) -
     assert main(["inspect"]) == 64
 
     assert "wanted --topic T, --data FILE, or --config FILE" in capsys.readouterr().err
+
+
+def test_a_german_file_is_read_as_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["Maschine;Zeitpunkt;Temperatur"]
+    for row in topics.machines():
+        stamp = pd.Timestamp(row["ts"]).strftime("%d.%m.%Y %H:%M:%S")
+        lines.append(f"{row['device']};{stamp};{str(row['temperature']).replace('.', ',')}")
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines))
+
+    assert main(["inspect", "--data", str(path), "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["stream"]["fields"], told["timestamp"]["field"]) == (["Maschine"], "Zeitpunkt")
+    assert (told["first"], told["interval_s"]) == ("2026-01-01T00:00:00Z", 60)
+    assert [each["name"] for each in told["features"]] == ["Temperatur"]
