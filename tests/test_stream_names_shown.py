@@ -130,7 +130,7 @@ def test_names_do_no_harm_in_the_report_and_the_files_of_a_backtest(tiny_detecto
     result = backtest.run(settings, tiny_detector, tiny.VERSION, data)
     assert {alert.stream for alert in result.alerts} == set(names)
 
-    backtest.write(result, data, settings, tiny_detector, tiny.VERSION, tmp_path)
+    backtest.write(result, settings, tiny_detector, tiny.VERSION, tmp_path)
 
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page

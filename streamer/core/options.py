@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from models.scoring.alert_line import AlertPolicy
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
+from streamer.core.rules.options import RulesOptions
 from streamer.core.sessions import Sessions
 
 
@@ -32,6 +33,16 @@ class PipelineOptions:
     silent_after: float | None = 30.0  # typical intervals without a reading; None: silence is not watched
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
+    rules: RulesOptions = field(default_factory=RulesOptions)
+
+    @property
+    def reset_gap_ns(self) -> int | None:
+        """A longer step between two readings of the model resets the stream's window; None: none does.
+
+        On a grid, gaps that are not filled in are those at which it is reset.
+        """
+        on_grid = bool(self.time.features) and self.time.bars == "time"
+        return self.time.grid_ns if on_grid else self.max_gap_ns
 
     @property
     def policy(self) -> AlertPolicy:

@@ -6,24 +6,107 @@ daemon does because the same code says where. Not inside: the windows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.connectors.files import DataSet
+from streamer.core.event_time.station import EventTime
 from streamer.core.grouping import Ints
 from streamer.core.keyed_state import KeyedState
-from streamer.core.ordering import Ordering
+from streamer.core.options import PipelineOptions
+from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import Readings
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Readings of the model, in order inside each stream."""
+
+    stream: Ints  # (n,)
+    time_ns: Ints  # (n,)
+    values: NDArray[np.float32]  # (n, features + context)
+
+
+class Arrivals:
+    """Readings as they arrive, piece by piece, become what the model sees: the daemon's own event time.
+
+    A stream that goes on in another file at an earlier time has nothing late there: files are given in any order.
+
+    Args:
+        options: Of the pipeline.
+    """
+
+    def __init__(self, options: PipelineOptions) -> None:
+        self._state = KeyedState()
+        market = options.sessions
+        self._station = EventTime(
+            self._state,
+            options.time,
+            options.max_gap_ns,
+            sessions=market,
+            drop_outside=market is not None and not market.keep_outside,
+        )
+        self._file: int | None = None
+        self.late = self.duplicates = self.outside = 0
+
+    def take(self, piece: DataSet) -> list[Passed]:
+        """Take in one piece; what comes of it, and of readings before that nothing can overtake any more."""
+        for name in piece.names[len(self._state) :]:
+            self._state.add(name)
+        parts: list[Passed] = []
+        if piece.file != self._file and self._file is not None and len(piece):
+            parts = self._next_file(piece)
+        self._file = piece.file
+        n = len(piece)
+        partition = np.full(n, piece.partition)
+        values = piece.values if self._station.options.holds else piece.values.astype(np.float32)
+        readings = Readings(piece.stream, piece.time_ns, values, partition, np.arange(n), piece.sequence)
+        admitted, _ = self._station.take(readings)
+        self._state.assign(np.unique(piece.stream), piece.partition)
+        return [*parts, self._passed(admitted)]
+
+    def finish(self) -> list[Passed]:
+        """What is still held back."""
+        if not self._station.options.holds:
+            return []
+        return [self._passed(self._station.release(np.arange(len(self._state)), 0)[0])]
+
+    def _next_file(self, piece: DataSet) -> list[Passed]:
+        """Streams that go on earlier than they stopped begin anew."""
+        streams = np.unique(piece.stream)
+        self._state.reach(streams)
+        begins = np.minimum.reduceat(piece.time_ns[np.argsort(piece.stream, kind="stable")], _begins(piece.stream))
+        back = streams[begins <= self._station.ordering.columns["newest_ns"][streams]]
+        held = self._station.options.holds
+        passed = [self._passed(self._station.release(back, piece.partition)[0])] if held else []
+        self._state.clear(back)
+        return passed
+
+    def _passed(self, admitted: Admitted) -> Passed:
+        self.late += admitted.late
+        self.duplicates += admitted.duplicates
+        self.outside += admitted.outside
+        made = admitted.readings
+        return Passed(made.stream, made.time_ns, made.values.astype(np.float32))
+
+
+def _begins(stream: Ints) -> Ints:
+    """Where each stream begins once rows are sorted by stream."""
+    ordered = np.sort(stream)
+    return np.flatnonzero(np.diff(ordered, prepend=-1))
 
 
 class Admission:
     """Takes readings piece by piece; which are admitted does not depend on the pieces.
 
     Args:
-        max_gap_s: `window.max_gap_s`.
+        max_gap_ns: A longer step resets the window; None: none does.
     """
 
-    def __init__(self, max_gap_s: float | None) -> None:
-        self._ordering = Ordering(KeyedState(), None if max_gap_s is None else int(max_gap_s * 1e9))
+    def __init__(self, max_gap_ns: int | None) -> None:
+        self._ordering = Ordering(KeyedState(), max_gap_ns)
 
     def admit(self, stream: Ints, time_ns: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Positions of the admitted readings in the piece, and which of these begin after a gap."""

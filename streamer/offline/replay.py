@@ -28,6 +28,7 @@ __all__ = ["encode", "encode_with_headers", "replay", "require_writable", "send"
 log = logging.getLogger(__name__)
 _BATCH = 1000
 _SECOND_NS = 1_000_000_000
+_WORTH_A_FLUSH_S = 0.05
 
 Sent = tuple[bytes, bytes] | tuple[bytes, bytes, Headers]
 
@@ -58,7 +59,7 @@ def replay(
     data = data.select(data.sending_order())
     due = np.maximum.accumulate(data.time_ns)
     producer.flush(settings.kafka.delivery_timeout_s)  # connects, so that the pace is even from the first reading
-    began, sent, messages = time.monotonic(), 0, 0
+    began, sent, flushed, messages = time.monotonic(), 0, 0, 0
     with progress("replay", len(data)) as advance:
         while sent < len(data) and not stop.is_set():
             if speed is None:
@@ -68,6 +69,11 @@ def replay(
                 some = int(np.searchsorted(due[sent : sent + _BATCH], now_ns, side="right"))
                 if some == 0:
                     wait_s = (int(due[sent]) - now_ns) / 1e9 / speed
+                    if sent > flushed and wait_s > _WORTH_A_FLUSH_S:
+                        # A client that did not know the topic yet keeps messages until it is asked for them.
+                        producer.flush(settings.kafka.delivery_timeout_s)
+                        flushed = sent
+                        continue
                     stop.wait(min(1.0, max(wait_s, 0.005)))
                     continue
             some_messages = encode_with_headers(data.select(slice(sent, sent + some)), settings)

@@ -95,8 +95,7 @@ def retrain(
     device = training_device(model.device, ranks)
     if device != "cpu":
         torch.cuda.set_device(device)
-    directory, features = model.spool_directory or model.directory, len(settings.records.features)
-    with TrainingStore(directory, features, ranks, max_gap_s=settings.window.max_gap_s) as store:
+    with TrainingStore(model.spool_directory or model.directory, settings.pipeline_options(), ranks) as store:
         store.fill([data] if isinstance(data, DataSet) else data)
         interval = store.interval_s()
         if ranks.first:
@@ -145,6 +144,15 @@ def _say_left_out(left_out: LeftOut, settings: Settings) -> None:
             ", ".join(reasons),
             advice,
         )
+    if left_out.late:
+        log.warning(
+            "%s left out of training: older than the newest of their stream, as the daemon would leave them out; "
+            "time.lateness, now %g s, is how long it waits for such",
+            "1 row is" if left_out.late == 1 else f"{left_out.late} rows are",
+            settings.time.lateness,
+        )
+    if left_out.outside:
+        log.info("%d rows lie outside of the sessions of %s", left_out.outside, settings.sessions.calendar)
     if left_out.duplicate:
         log.warning(
             "%s left out of training: the stream has an earlier reading with the same time, and the first counts",
@@ -154,7 +162,7 @@ def _say_left_out(left_out: LeftOut, settings: Settings) -> None:
 
 def _say_breaks(store: TrainingStore, settings: Settings) -> str:
     count = sum(map(len, store.breaks().values()))
-    return f", {_count(count, 'gap')} longer than {settings.window.max_gap_s:g} s" if count else ""
+    return f", {_count(count, 'gap')} longer than {store.max_gap_s:g} s" if count else ""
 
 
 def _say_too_short(learned: Learned, store: TrainingStore) -> None:
@@ -239,7 +247,7 @@ def _learn(settings: Settings, store: TrainingStore, start: Detector | None, dev
 
         return learn(
             {name: values for name, (_, values) in store.series().items()},
-            settings.records.features,
+            settings.features,
             settings.architecture(),
             context=settings.pipeline_options().context,
             options=options,
@@ -270,8 +278,8 @@ def _require_same(settings: Settings, start: Detector, version: str) -> None:
     different = settings.architecture().differences(start.architecture)
     if start.context != (wanted := settings.pipeline_options().context):
         different.append(f"time.context {list(wanted)}, not {list(start.context)}")
-    if start.features != settings.records.features:
-        different.append(f"records.features {list(settings.records.features)}, not {list(start.features)}")
+    if start.features != settings.features:
+        different.append(f"features {list(settings.features)}, not {list(start.features)}")
     if different:
         raise ConfigError(
             f"--warm-start: wanted a bundle made like the settings say; {version} is not: {'; '.join(different)}; "

@@ -24,9 +24,13 @@ from numpy.typing import NDArray
 
 from models.fitting.distributed import ALONE, Ranks
 from streamer.connectors.files import DataSet
+from streamer.core import calendar
+from streamer.core.options import PipelineOptions
+from streamer.core.readings import admissible
 from streamer.errors import DataError
-from streamer.offline.admission import Admission
+from streamer.offline.admission import Admission, Arrivals, Passed
 
+_MOST_LATE = 0.2  # of all rows; more cannot be what the daemon will see
 _AT_ONCE = 1 << 18  # rows moved at once
 _STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
 
@@ -39,10 +43,12 @@ class LeftOut:
     missing: int = 0  # a feature has no value
     not_finite: int = 0  # a feature is infinite, or too large for a 32-bit float
     duplicate: int = 0  # the stream has a reading of this time already
+    late: int = 0  # the daemon would find it late
+    outside: int = 0  # outside of the sessions
 
     @classmethod
     def of(cls, piece: DataSet, complete: NDArray[np.bool_]) -> LeftOut:
-        missing = int(np.isnan(piece.values).any(axis=1).sum())
+        missing = int((~complete & np.isnan(piece.values).any(axis=1)).sum())
         return cls(len(piece), missing, int((~complete).sum()) - missing)
 
     def __add__(self, other: LeftOut) -> LeftOut:
@@ -51,6 +57,8 @@ class LeftOut:
             self.missing + other.missing,
             self.not_finite + other.not_finite,
             self.duplicate + other.duplicate,
+            self.late + other.late,
+            self.outside + other.outside,
         )
 
 
@@ -59,16 +67,18 @@ class TrainingStore:
 
     Args:
         directory: Where the files are, with room for 20 + 8 * features bytes a reading.
-        features: Values of a reading.
+        options: Of the pipeline: what the model sees of the readings, and where its windows are reset.
         ranks: The processes that train together; those of a machine share the files.
-        max_gap_s: `window.max_gap_s`: where a stream pauses longer, `breaks` has a row.
 
     Raises:
         DataError: No file can be made there.
     """
 
-    def __init__(self, directory: Path, features: int, ranks: Ranks = ALONE, *, max_gap_s: float | None = None) -> None:
-        self.directory, self.features, self.ranks, self.max_gap_s = directory, features, ranks, max_gap_s
+    def __init__(self, directory: Path, options: PipelineOptions, ranks: Ranks = ALONE) -> None:
+        self.directory, self.options, self.ranks = directory, options, ranks
+        self.features = features = len(options.features) + calendar.width(options.time.context)
+        max_gap_ns = options.reset_gap_ns
+        self.max_gap_s = None if max_gap_ns is None else max_gap_ns / 1e9
         self.fills = ranks.local == 0
         self.names: list[str] = []
         self.fingerprint = ""  # digest of all readings
@@ -99,8 +109,18 @@ class TrainingStore:
             DataError: The disk is full, no row was complete, or machines found different readings.
         """
         if self.fills:
+            arrivals = Arrivals(self.options)
             for piece in pieces:
-                self._add(piece)
+                self._add(piece, arrivals)
+            for passed in arrivals.finish():
+                self._append(passed)
+            self.left_out += LeftOut(duplicate=arrivals.duplicates, late=arrivals.late, outside=arrivals.outside)
+            if self.left_out.late > _MOST_LATE * self.left_out.rows:
+                raise DataError(
+                    f"{self.left_out.late} of {self.left_out.rows} rows are older than the newest of their stream by "
+                    f"more than time.lateness ({self.options.time.lateness_ns / 1e9:g} s), and the daemon would leave "
+                    "them out: raise time.lateness, or, if the order of the rows means nothing, sort them by time"
+                )
             if not len(self):
                 raise DataError("no row is complete: training wants a finite number in every feature")
             with _disk(self.directory):
@@ -167,14 +187,21 @@ class TrainingStore:
         """An array in the place of what arrived, which has been ordered and is needed no more."""
         return np.asarray(np.memmap(self._arrived, "<f4", "r+", 0, (rows, features)))
 
-    def _add(self, piece: DataSet) -> None:
-        complete = piece.complete
+    def _add(self, piece: DataSet, arrivals: Arrivals) -> None:
+        with np.errstate(over="ignore"):
+            narrow = piece.values.astype(np.float32)
+        complete = admissible(narrow) if self.options.time.holds else piece.complete
         self.left_out += LeftOut.of(piece, complete)
-        records = np.empty(int(complete.sum()), self._record)
-        records["time"] = piece.time_ns[complete]
-        records["stream"] = piece.stream[complete]
-        records["values"] = piece.values[complete]
         self.names = list(piece.names)
+        for passed in arrivals.take(piece.select(complete) if not complete.all() else piece):
+            self._append(passed)
+
+    def _append(self, passed: Passed) -> None:
+        whole = np.isfinite(passed.values).all(axis=1)  # a bar may lack a feature
+        records = np.empty(int(whole.sum()), self._record)
+        records["time"] = passed.time_ns[whole]
+        records["stream"] = passed.stream[whole]
+        records["values"] = passed.values[whole]
         counts = np.bincount(records["stream"], minlength=len(self.names))
         counts[: len(self._counts)] += self._counts
         self._counts = counts
@@ -240,7 +267,7 @@ class TrainingStore:
     def _admit(self) -> None:
         """Keep what the daemon would admit, and find where it would reset its window buffers."""
         times, values, ends = self._times(), self._values(), np.cumsum(self._counts)
-        admission, kept = Admission(self.max_gap_s), 0
+        admission, kept = Admission(self.options.reset_gap_ns), 0
         counts = np.zeros_like(self._counts)
         breaks = [np.zeros(0, np.int64)]
         for some in _rows(len(self)):

@@ -195,7 +195,7 @@ def test_a_backtest_takes_what_the_daemon_would_and_tells_of_gaps(tiny_detector:
     some = data()
 
     result = backtest.run(SETTINGS, tiny_detector, VERSION, some)
-    backtest.write(result, some, SETTINGS, tiny_detector, VERSION, tmp_path)
+    backtest.write(result, SETTINGS, tiny_detector, VERSION, tmp_path)
 
     taken = some.admitted(SETTINGS.records)
     live = pipeline(tiny_detector).process(WHOLE.take(np.flatnonzero(taken)))
@@ -211,7 +211,7 @@ def test_a_backtest_that_refuses_gaps_has_no_such_column(tiny_detector: Detector
     plain = tiny.settings()
 
     result = backtest.run(plain, tiny_detector, VERSION, some)
-    backtest.write(result, some, plain, tiny_detector, VERSION, tmp_path)
+    backtest.write(result, plain, tiny_detector, VERSION, tmp_path)
 
     assert result.skipped == (~some.complete).sum() > 2
     assert "filled" not in (tmp_path / "scores.csv").read_text().splitlines()[0]

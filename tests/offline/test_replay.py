@@ -31,6 +31,7 @@ class Collector:
         self.room, self.waiting, self.acknowledged = room, 0, 0
         self.messages: list[tuple[bytes | None, bytes | None]] = []
         self.sent_s: list[float] = []  # by the clock of the test
+        self.flushed_s: list[float] = []
         self.clock: Callable[[], float] = lambda: 0.0
 
     def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
@@ -42,6 +43,7 @@ class Collector:
 
     def flush(self, timeout_s: float) -> None:
         self.acknowledged += self.waiting
+        self.flushed_s.append(self.clock())
         self.waiting = 0
 
     @property
@@ -252,6 +254,7 @@ def test_lateness_duplicates_and_the_time_between_readings_are_those_of_the_file
 
     assert [json.loads(value or b"")["heat"] for _, value in producer.messages] == [0, 2, 4, 6, 8]
     assert np.array(producer.sent_s) - 100 == pytest.approx([0, 5, 5, 5, 20], abs=0.01)
+    assert np.array(producer.flushed_s) - 100 == pytest.approx([0, 0, 5, 20], abs=0.01)  # nothing is kept meanwhile
 
 
 @pytest.mark.parametrize(("speed", "newest_s"), [(None, 1_000_000), (1.0, 1_000_040), (20.0, 1_000_002)])

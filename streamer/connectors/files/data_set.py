@@ -6,7 +6,7 @@ Pure numpy. Not inside: files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class DataSet:
     values: NDArray[np.float64]  # (n, features); NaN where a file has none
     label: NDArray[np.bool_] | None = None  # (n,) what is known to be an anomaly, for a backtest
     sequence: NDArray[np.int64] | None = None  # (n,) the sender's sequence numbers
+    file: int | None = None  # number of the file that all rows are from; None: none, or several
+    partition: int = 0  # of the topic
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -49,7 +51,14 @@ class DataSet:
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
         label = None if self.label is None else self.label[rows]
         sequence = None if self.sequence is None else self.sequence[rows]
-        return DataSet(self.names, self.stream[rows], self.time_ns[rows], self.values[rows], label, sequence)
+        return replace(
+            self,
+            stream=self.stream[rows],
+            time_ns=self.time_ns[rows],
+            values=self.values[rows],
+            label=label,
+            sequence=sequence,
+        )
 
     def sending_order(self) -> NDArray[np.int64]:
         """Rows in the order in which they were sent: that of the file, unless its streams stand one after another.

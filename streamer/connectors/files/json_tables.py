@@ -20,6 +20,7 @@ from streamer.connectors.files.wanted import Wanted
 from streamer.errors import DataError
 
 _AT_ONCE = 1 << 20  # bytes read at once
+_ROWS = 1 << 16  # as objects of Python they take many times their columns
 _MOST = 1 << 26  # bytes of one message at most
 _ABSENT: Any = object()
 _BETWEEN = " \t\r\n,"
@@ -31,6 +32,7 @@ Messages = Iterator[tuple[int, Any]]
 def tables(file: File, wanted: Wanted, rows: int) -> Iterator[tuple[pd.DataFrame, int]]:
     """Pieces of a file, about `rows` long, each with the bytes of the file it took; the index counts messages."""
     names = wanted.names
+    rows = min(rows, _ROWS)
     met: set[str] = set()
     fields: dict[str, None] = {}
     before = 0
@@ -41,7 +43,7 @@ def tables(file: File, wanted: Wanted, rows: int) -> Iterator[tuple[pd.DataFrame
             if wanted.everything:
                 names = [*dict.fromkeys([*names, *fields])]
             paths = {name: name.split(".") for name in names}
-            found = {name: [_field(parts, *places) for _, *places in some] for name, parts in paths.items()}
+            found = {name: _column(some, parts) for name, parts in paths.items()}
             met |= {name for name, values in found.items() if any(value is not _ABSENT for value in values)}
             known = [*fields, *met, *file.keys]
             columns = wanted.columns(file, [*dict.fromkeys([*known, *wanted.values])])
@@ -81,6 +83,14 @@ def _readings(messages: Messages, file: File, wanted: Wanted, rows: int) -> list
         if len(some) >= rows:
             break
     return some
+
+
+def _column(some: list[tuple[Any, ...]], parts: Sequence[str]) -> list[Any]:
+    """What stands at a path in each reading."""
+    if len(parts) == 1 and len(some[0]) == 2:
+        name = parts[0]
+        return [reading.get(name, _ABSENT) for _, reading in some]
+    return [_field(parts, *places) for _, *places in some]
 
 
 def _field(parts: Sequence[str], *places: Any) -> Any:

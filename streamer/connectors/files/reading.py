@@ -5,6 +5,7 @@ Not inside: how a file becomes tables (`csv_tables`, `json_tables`, `parquet_tab
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -98,7 +99,7 @@ def pieces(
         labels: See `load`, as for the others.
     """
     wanted = _wanted(records, where, labels, files, exact, as_sent)
-    return (piece for _, piece in _numbered(paths, wanted, done))
+    return (dataclasses.replace(piece, file=number) for number, piece in _numbered(paths, wanted, done))
 
 
 def size_of(paths: Sequence[Path]) -> int:

@@ -116,7 +116,14 @@ class TopicReader:
                 seen += len(batch)
                 taken += len(readings)
                 if len(readings):
-                    yield DataSet(streams.names, readings.stream, readings.time_ns, readings.values.astype(np.float64))
+                    yield DataSet(
+                        streams.names,
+                        readings.stream,
+                        readings.time_ns,
+                        readings.values.astype(np.float64),
+                        sequence=readings.sequence,
+                        partition=batch.partition,
+                    )
         if not taken:
             raise DataError(self._nothing(bounds, ranges, seen))
         if self._rejects.total:

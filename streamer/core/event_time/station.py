@@ -12,36 +12,23 @@ does not depend on how the readings were cut into batches. Not inside: windows, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core import calendar
-from streamer.core.event_time.aggregates import Bars, aggregate
-from streamer.core.event_time.gaps import Filled, Gaps
+from streamer.core.event_time.bars import BarMaker, Made, is_apart
 from streamer.core.event_time.held import Held, Rows
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
-from streamer.core.event_time.segments import cut
-from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import NEVER, Readings
+from streamer.core.sessions import Sessions
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-_SCALE = 1_000_000  # volumes are added as whole millionths, so that no order of additions matters
-
-
-class Sessions(calendar.Sessions, Protocol):
-    """Market hours."""
-
-    def session_of(self, time_ns: Ints) -> Ints:
-        """Number of the session of each time; -1 where the market is closed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +75,7 @@ class EventTime:
             span_ns = grid_ns or options.lateness_ns or 1_000_000_000
             self.held = state.register_rows("held", Held(len(options.fields), span_ns))
             if options.features:
-                self._gaps = Gaps(state, options, max_gap_ns)
-                self._trail = Trail(state, len(options.fields), options.features)
-                self._open: Held | None = None
-                if options.bars != "time":
-                    self._open = state.register_rows("open_bar", Held(len(options.fields), 1 << 62))
+                self._bars = BarMaker(state, options, max_gap_ns, sessions)
             else:
                 self._last = state.register("released", {"last_ns": (np.int64, (), NEVER)})
 
@@ -106,8 +89,7 @@ class EventTime:
         """Readings held back now."""
         if self.held is None:
             return 0
-        opened = self._open.count if self.options.features and self._open is not None else 0
-        return self.held.count + opened
+        return self.held.count + (self._bars.holding if self.options.features else 0)
 
     def is_newer(self, readings: Readings) -> Bools:
         """Readings newer than all that their streams had sent before this batch, `(n,)`."""
@@ -195,13 +177,10 @@ class EventTime:
         if duplicates:
             rows, trigger = rows.take(~same), trigger[~same]
         in_order = InOrder(rows, trigger)
-        if self.options.features:
-            admitted = self._bars(rows, trigger, partition)
-        else:
-            admitted = self._as_they_are(rows, trigger, partition)
-        return admitted.with_counts(duplicates=duplicates, taken=n - duplicates), in_order
+        made = self._bars.make(rows, trigger) if self.options.features else self._as_they_are(rows, trigger)
+        return _admitted(made, partition).with_counts(duplicates=duplicates, taken=n - duplicates), in_order
 
-    def _as_they_are(self, rows: Rows, trigger: Ints, partition: Ints) -> Admitted:
+    def _as_they_are(self, rows: Rows, trigger: Ints) -> Made:
         groups = group(rows.code)
         self._state.reach(groups.codes[-1:])
         last_ns = self._last["last_ns"]
@@ -209,103 +188,22 @@ class EventTime:
         before[groups.begin] = last_ns[groups.codes]
         last_ns[groups.codes] = rows.time_ns[groups.begin + groups.count - 1]
         known = before != NEVER
-        fresh = known & _apart(self._sessions, np.where(known, before, rows.time_ns), rows.time_ns)
+        fresh = known & is_apart(self._sessions, np.where(known, before, rows.time_ns), rows.time_ns)
         if self._max_gap_ns is not None:
             fresh |= known & (rows.time_ns - np.where(known, before, rows.time_ns) > self._max_gap_ns)
-        return self._admitted(
-            rows.code,
-            rows.time_ns,
-            rows.values,
-            rows.offset,
-            trigger,
-            partition,
-            fresh,
-            np.zeros(len(rows), np.float32),
-        )
-
-    def _bars(self, rows: Rows, trigger: Ints, partition: Ints) -> Admitted:
-        o = self.options
-        if self._open is not None:
-            rows, trigger, number = self._counted(rows, trigger)
-            if not len(rows):
-                return _nothing(Readings.empty(self.width))
-        else:
-            number = rows.time_ns // o.grid_ns
-        n = len(rows)
-        begin = np.flatnonzero((np.diff(rows.code, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
-        bars = Bars(begin, np.diff(np.append(begin, n)))
-        last = begin + bars.count - 1
-        code = rows.code[begin]
-        at = rows.time_ns[begin] if self._open is not None else number[begin] * o.grid_ns
-        end_ns = rows.time_ns[last] if self._open is not None else at + o.grid_ns
-        groups = group(code)
-        before = np.concatenate([[0], at[:-1]])
-        self._state.reach(groups.codes[-1:])
-        before[groups.begin] = self._gaps.last_ns[groups.codes]
-        known = before != NEVER
-        apart = known & _apart(self._sessions, np.where(known, before, at), at)
-        begins_anew = np.zeros(n, bool)
-        begins_anew[begin] = self._gaps.breaks(before, at, apart)[0]
-        trails = self._trail.follow(rows.code, rows.time_ns, rows.values, begins_anew)
-        measured = aggregate(o.features, rows.values, bars, trails, end_ns)
-        filled: Filled = self._gaps.fill(code, at, measured, apart)
-        bar = filled.bar
-        return self._admitted(
-            code[bar],
-            filled.time_ns,
-            filled.values,
-            rows.offset[last][bar],
-            trigger[last][bar],
-            partition,
-            filled.fresh,
-            filled.carried,
-        )
-
-    def _counted(self, rows: Rows, trigger: Ints) -> tuple[Rows, Ints, Ints]:
-        """Readings of complete bars by count or volume, the reading that completed each, and bar numbers."""
-        assert self._open is not None
-        o, touched = self.options, np.unique(rows.code)
-        most = np.full(len(touched), np.iinfo(np.int64).max)
-        opened = self._open.release(touched, most, len(self._state.names))
-        waiting = np.full(len(opened), -1, np.int64)  # released earlier: what completes the bar comes after
-        both = Rows.join([opened, rows])
-        order = np.argsort(both.code, kind="stable")
-        both, trigger = both.take(order), np.concatenate([waiting, trigger])[order]
-        groups = group(both.code)
-        if o.bars == "ticks":
-            amount, size = np.ones(len(both), np.int64), max(1, round(o.bar_size))
-        else:
-            volume = np.nan_to_num(both.values[:, o.bar_field], nan=0.0)
-            amount, size = np.round(np.maximum(volume, 0) * _SCALE).astype(np.int64), max(1, round(o.bar_size * _SCALE))
-        number, complete = cut(amount, groups.begin, groups.count, size)
-        self._open.add(both.take(~complete))
-        return both.take(complete), trigger[complete], number[complete]
-
-    def _admitted(
-        self,
-        code: Ints,
-        time_ns: Ints,
-        values: NDArray[np.float64],
-        offset: Ints,
-        trigger: Ints,
-        partition: Ints,
-        fresh: Bools,
-        carried: NDArray[np.float32],
-    ) -> Admitted:
-        """In the order of what released them, so that no cut into batches shows."""
-        order = np.argsort(trigger, kind="stable")
-        owner = partition[trigger[order]] if len(order) else np.empty(0, np.int64)
-        with np.errstate(over="ignore"):
-            narrow = values[order].astype(np.float32)
-        readings = Readings(code[order], time_ns[order], narrow, owner, offset[order])
-        return Admitted(readings, trigger[order], fresh[order], 0, 0, carried=carried[order])
+        none = np.zeros(len(rows), np.float32)
+        return Made(rows.code, rows.time_ns, rows.values, rows.offset, trigger, fresh, none)
 
 
-def _apart(sessions: Sessions | None, before_ns: Ints, time_ns: Ints) -> Bools:
-    """Whether two times lie in different sessions."""
-    if sessions is None or not len(time_ns):
-        return np.zeros(len(time_ns), bool)
-    return np.asarray(sessions.session_of(before_ns) != sessions.session_of(time_ns))
+def _admitted(made: Made, partition: Ints) -> Admitted:
+    """In the order of what released them, so that no cut into batches shows."""
+    order = np.argsort(made.trigger, kind="stable")
+    trigger = made.trigger[order]
+    owner = partition[trigger] if len(order) else np.empty(0, np.int64)
+    with np.errstate(over="ignore"):
+        narrow = made.values[order].astype(np.float32)
+    readings = Readings(made.code[order], made.time_ns[order], narrow, owner, made.offset[order])
+    return Admitted(readings, trigger, made.fresh[order], 0, 0, carried=made.carried[order])
 
 
 def _nothing(readings: Readings) -> Admitted:

@@ -29,7 +29,7 @@ _GROUP = 1 << 16  # rows written at once
 
 
 def write_reconstruction(
-    path: Path, detector: Detector, data: DataSet, timeline: Timeline, features: Sequence[str], max_gap_s: float | None
+    path: Path, detector: Detector, data: DataSet, timeline: Timeline, features: Sequence[str], max_gap_ns: int | None
 ) -> None:
     """Write the file; null where a reading has no expected value.
 
@@ -41,7 +41,7 @@ def write_reconstruction(
         data: Readings.
         timeline: Those that were admitted.
         features: Names.
-        max_gap_s: A longer gap resets a stream's window.
+        max_gap_ns: A longer gap resets a stream's window.
     """
     table_rows = detector.rows(data.names)
 
@@ -53,7 +53,7 @@ def write_reconstruction(
         values: np.memmap[tuple[int, int], np.dtype[np.float32]] = np.memmap(aside, np.float32, "w+", shape=shape)
         for i in range(0, len(values), _GROUP):
             values[i : i + _GROUP] = np.nan
-        begins = run_begins(timeline.stream, timeline.time_ns, max_gap_s)
+        begins = run_begins(timeline.stream, timeline.time_ns, max_gap_ns)
         for places, expected, _ in reconstruct(detector, fetch, begins, len(timeline.rows)):
             values[timeline.rows[places]] = expected
             advance(len(places))

@@ -49,10 +49,10 @@ class EmbeddingWriter:
     """
 
     def __init__(self, path: Path, settings: Settings, detector: Detector, names: Sequence[str]) -> None:
-        a, gap = detector.architecture, settings.window.max_gap_s
+        a = detector.architecture
         self._detector, self._rows = detector, detector.rows(names)
         state = KeyedState()
-        self._ordering = Ordering(state, None if gap is None else int(gap * 1e9))
+        self._ordering = Ordering(state, settings.pipeline_options().reset_gap_ns)
         self._windower = Windower(state, a.window, settings.window.stride, a.width)
         self._streams = pa.array(names, pa.string())
         self._names = column_names(a.latent)
@@ -62,7 +62,7 @@ class EmbeddingWriter:
         self._waiting: list[tuple[Ints, Ints, Float32, Float32]] = []
 
     def push(self, readings: Readings, score: Float32) -> None:
-        """Take in the readings the pipeline took in, and their scores by offset."""
+        """Take in readings of the model, and their scores by offset."""
         admitted = self._ordering.admit(readings)
         kept = admitted.readings
         inputs = self._detector.prepare(kept.values, self._rows[kept.stream])

@@ -81,7 +81,7 @@ def render(facts: Facts) -> str:
         rate=_rate(facts),
         files=facts.files,
         span=_span(facts.timeline),
-        colors=colors if len(facts.settings.records.features) > 1 else {},
+        colors=colors if len(facts.settings.features) > 1 else {},
         other_color=plots.OTHER_COLOR,
         calendar=_calendar(facts),
         labelled=_labelled(facts, numbers),
@@ -221,9 +221,10 @@ def _stream(
     lines: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Plots and incidents of one stream."""
-    name, features = facts.data.names[code], facts.settings.records.features
+    name, features = facts.data.names[code], facts.settings.features
     rows = facts.timeline.rows[facts.timeline.part(code)]
-    time_ns, values, score = facts.data.time_ns[rows], facts.data.values[rows], facts.score[rows]
+    time_ns, score = facts.data.time_ns[rows], facts.score[rows]
+    values = facts.data.values[rows, : len(features)]
     mine = [one for one in facts.incidents if one.stream == code]
     known = [one for one in facts.verdict.labelled if one.stream == code] if facts.verdict else []
     most = sorted(sorted(mine, key=lambda one: -one.peak)[:_OF_STREAM], key=lambda one: one.onset_ns)
@@ -258,7 +259,7 @@ def _closer(
     code: int,
 ) -> bytes:
     """The plot of one incident: observed and expected values, and the features behind it."""
-    name, features = facts.data.names[code], facts.settings.records.features
+    name, features = facts.data.names[code], facts.settings.features
     whole, during = facts.timeline.part(code), facts.timeline.part(code, one.onset_ns, one.end_ns)
     window = facts.detector.architecture.window
     before = max(_BEFORE * window, (during.stop - during.start) // 2)
@@ -267,7 +268,7 @@ def _closer(
     warm = max(whole.start, begin - 2 * window)
     rows = facts.timeline.rows[warm:end]
     values = facts.data.values[rows].astype(np.float32)
-    times, gap = facts.timeline.time_ns[warm:end], facts.settings.window.max_gap_s
+    times, gap = facts.timeline.time_ns[warm:end], facts.settings.pipeline_options().reset_gap_ns
     begins = run_begins(facts.timeline.stream[warm:end], times, gap)
     expected, error = expected_series(facts.detector, values, int(facts.detector.rows([name])[0]), begins)
     shown, rows = slice(begin - warm, None), rows[begin - warm :]
@@ -276,7 +277,7 @@ def _closer(
     return plots.draw_incident(
         f"{name}, incident {number}, {_when(one.onset_ns)} UTC: peak {one.peak:.1f} times the alert line",
         time_ns,
-        values[shown],
+        values[shown, : len(features)],
         expected[shown],
         error[shown],
         facts.score[rows],

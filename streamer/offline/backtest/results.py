@@ -69,15 +69,16 @@ def carry_out(
         else:
             with EmbeddingWriter(directory / "embeddings.parquet", settings, detector, data.names) as writer:
                 result = run(settings, detector, version, data, watch=writer.push)
-        found = find(result, data)
+        data = result.data
+        found = find(result)
         if reconstruction:
             write_reconstruction(
                 directory / "rebuilt.parquet",
                 detector,
                 data,
                 found.timeline,
-                settings.records.features,
-                settings.window.max_gap_s,
+                settings.features,
+                settings.pipeline_options().reset_gap_ns,
             )
         near = None
         if embeddings:
@@ -86,14 +87,13 @@ def carry_out(
                 found.incidents,
                 found.timeline,
                 result.score,
-                data.sending_order(),
+                result.order,
                 data.names,
                 normal_below=settings.alerting.exit_below,
                 window=settings.window.length,
             )
         write(
             result,
-            data,
             settings,
             detector,
             version,
@@ -102,11 +102,12 @@ def carry_out(
             neighbours=near,
             reconstruction=reconstruction,
         )
-    return summary(result, data, settings, found)
+    return summary(result, settings, found)
 
 
-def find(result: Backtest, data: DataSet) -> Findings:
+def find(result: Backtest) -> Findings:
     """Incidents of a run and, where the data have labels, what those say of them."""
+    data = result.data
     timeline = Timeline.of(data.stream, data.time_ns, result.admitted)
     incidents = evaluation.gather(result.alerts, result.events, timeline, result.score)
     if data.label is None:
@@ -115,9 +116,9 @@ def find(result: Backtest, data: DataSet) -> Findings:
     return Findings(timeline, incidents, evaluation.evaluate(labelled, incidents, timeline))
 
 
-def summary(result: Backtest, data: DataSet, settings: Settings, found: Findings | None = None) -> dict[str, float]:
+def summary(result: Backtest, settings: Settings, found: Findings | None = None) -> dict[str, float]:
     """Figures of a run."""
-    found = found or find(result, data)
+    data, found = result.data, found or find(result)
     days = found.timeline.stream_days
     budget = settings.alerting.budget_per_stream_per_week
     weekly = 7 * len(found.incidents) / days if days else np.nan
@@ -139,12 +140,12 @@ def summary(result: Backtest, data: DataSet, settings: Settings, found: Findings
         "skipped": result.skipped,
         "duplicates": result.duplicates,
         "late": result.late,
+        "outside": result.outside,
     }
 
 
 def write(
     result: Backtest,
-    data: DataSet,
     settings: Settings,
     detector: Detector,
     version: str,
@@ -159,11 +160,13 @@ def write(
     Raises:
         DataError: The directory cannot be written.
     """
-    found = found or find(result, data)
+    data, found = result.data, found or find(result)
     files = ["scores.csv", "alerts.jsonl"]
     with _writable(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        _write_scores(result, data, directory / "scores.csv", settings.records.missing)
+        _write_scores(
+            result, directory / "scores.csv", filled=settings.records.missing == "fill" or settings.time.active
+        )
         with (directory / "alerts.jsonl").open("wb") as file:
             file.writelines(alert.encode() + b"\n" for alert in result.alerts)
         if found.verdict is not None:
@@ -185,14 +188,15 @@ def write(
                 incidents=found.incidents,
                 verdict=found.verdict,
                 neighbourhood=neighbours,
-                figures=summary(result, data, settings, found),
+                figures=summary(result, settings, found),
                 files=files,
             )
         )
         (directory / "report.html").write_text(page, encoding="utf-8")
 
 
-def _write_scores(result: Backtest, data: DataSet, path: Path, missing: str) -> None:
+def _write_scores(result: Backtest, path: Path, *, filled: bool) -> None:
+    data = result.data
     names = np.array(data.names, object)
     for i in range(0, len(data), _CHUNK):
         some = slice(i, i + _CHUNK)
@@ -205,8 +209,10 @@ def _write_scores(result: Backtest, data: DataSet, path: Path, missing: str) -> 
                 "settled": result.settled[some],
             }
         )
-        if missing == "fill":
+        if filled:
             table["filled"] = result.filled[some]
+        if result.carried is not None:
+            table["carried"] = result.carried[some]
         table.to_csv(path, mode="a" if i else "w", header=not i, index=False, float_format="%.8g")
 
 

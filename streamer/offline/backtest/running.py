@@ -16,9 +16,11 @@ from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.core.alerts import Alert
+from streamer.core.event_time.segments import lines
 from streamer.core.events import Event
+from streamer.core.outcome import Outcome, Scores
 from streamer.core.pipeline import Pipeline
-from streamer.core.readings import Readings
+from streamer.core.readings import Readings, admissible
 from streamer.core.retrospective import delay_in_scores
 from streamer.offline.backtest.evaluation import Timeline
 from streamer.offline.progress import progress
@@ -31,18 +33,22 @@ _BATCH = 4096
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What a run gave; columns have one row per reading of the data, in its order."""
+    """What a run gave; columns have one row per reading of `data`, in its order."""
 
+    data: DataSet  # what the model saw: the readings given, or the bars made of them
+    order: NDArray[np.int64]  # rows of `data` in the order in which they were scored
     score: Float32  # NaN where no window closed
     error: Float32
     settled: Float32  # with the readings after it in view; NaN where those are too few
     filled: Float32  # part of the window that was missing
     admitted: NDArray[np.bool_]  # neither skipped nor a duplicate nor late
     alerts: list[Alert]
-    events: list[Event]  # one for each alert; `row` counts readings of the data
+    events: list[Event]  # one for each alert; `row` counts the readings given
     skipped: int  # rows with values that are no numbers
     duplicates: int
     late: int
+    outside: int = 0  # rows outside of the sessions
+    carried: Float32 | None = None  # part of the features of a bar that was not measured; None: there are no bars
 
 
 def run(
@@ -65,35 +71,111 @@ def run(
         version: Of its bundle.
         data: Readings.
         batch: Readings taken in at once.
-        watch: Called after each batch with the readings processed, and the scores of all readings so far.
+        watch: Called after each batch with the readings the model saw and their scores; the readings' offsets
+            are places in those.
     """
     pipeline = Pipeline(settings.pipeline_options(), detector, version)
     for name in data.names:
         pipeline.keys.add(name)
-    score = np.full(len(data), np.nan, np.float32)
-    error = np.full(len(data), np.nan, np.float32)
-    settled = np.full(len(data), np.nan, np.float32)
-    admitted = np.zeros(len(data), np.bool_)
-    filled = np.full(len(data), np.nan, np.float32)
-    complete = data.admitted(settings.records)
-    alerts: list[Alert] = []
-    events: list[Event] = []
-    duplicates = late = 0
+    bars = settings.time.active
+    with np.errstate(over="ignore"):
+        complete = admissible(data.values.astype(np.float32)) if bars else data.admitted(settings.records)
+    gathered = _Gathered(len(data), as_given=not bars and not settings.context)
     with progress("backtest", len(data)) as advance:
-        for readings in data.batches(batch):
+        for readings in data.batches(batch, exact=bars):
             given = readings.take(complete[readings.offset])
             outcome = pipeline.process(given)
-            rows = outcome.readings.offset
-            score[rows], error[rows], settled[rows] = outcome.scores.score, outcome.scores.error, outcome.scores.settled
-            filled[rows], admitted[rows] = outcome.scores.filled, True
-            alerts += outcome.alerts
-            events += [dataclasses.replace(event, row=int(given.offset[event.row])) for event in outcome.events]
-            duplicates, late = duplicates + outcome.duplicates, late + outcome.late
+            gathered.add(outcome, given.offset)
             if watch is not None:
-                watch(given, score)
+                watch(*_numbered(outcome))
             advance(len(readings))
-    settled = _at_its_reading(settled, score, data, delay_in_scores(settings.window.stride))
-    return Backtest(score, error, settled, filled, admitted, alerts, events, int((~complete).sum()), duplicates, late)
+        if bars:
+            # The end of the data is the end of waiting.
+            outcome = pipeline.release(0, len(data))
+            gathered.add(outcome, np.array([len(data) - 1]))
+            if watch is not None:
+                watch(*_numbered(outcome))
+    span_ns = settings.pipeline_options().time.grid_ns
+    return gathered.result(data, delay_in_scores(settings.window.stride), int((~complete).sum()), span_ns)
+
+
+def _numbered(outcome: Outcome) -> tuple[Readings, Float32]:
+    readings = outcome.readings
+    return dataclasses.replace(readings, offset=np.arange(len(readings))), outcome.scores.score
+
+
+class _Gathered:
+    """What batches led to.
+
+    Args:
+        rows: Of the data.
+        as_given: The model sees the readings themselves, so there is a row for each that was given.
+    """
+
+    def __init__(self, rows: int, *, as_given: bool) -> None:
+        self._rows, self._as_given = rows, as_given
+        self._outcomes: list[tuple[Readings, Scores, Float32 | None]] = []
+        self._alerts: list[Alert] = []
+        self._events: list[Event] = []
+        self._duplicates = self._late = self._outside = 0
+
+    def add(self, outcome: Outcome, given: NDArray[np.int64]) -> None:
+        """Take in one outcome; `given` has the row of each reading of its batch."""
+        self._outcomes.append((outcome.readings, outcome.scores, outcome.carried))
+        self._alerts += outcome.alerts
+        self._events += [dataclasses.replace(event, row=int(given[event.row])) for event in outcome.events]
+        self._duplicates += outcome.duplicates
+        self._late += outcome.late
+        self._outside += outcome.outside
+
+    def result(self, data: DataSet, delay: int, skipped: int, span_ns: int) -> Backtest:
+        """All of it, settled scores beside the readings they are of."""
+        seen = Readings.concatenate([readings for readings, _, _ in self._outcomes])
+        scores = Scores.join([some for _, some, _ in self._outcomes])
+        carried = [part for _, _, part in self._outcomes if part is not None]
+        if self._as_given:
+            rows, n, made, order = seen.offset, self._rows, data, data.sending_order()
+        else:
+            rows, n, order = np.arange(len(seen)), len(seen), np.arange(len(seen))
+            label = None if data.label is None else _labels(seen, data, data.label, span_ns)
+            made = DataSet(data.names, seen.stream, seen.time_ns, seen.values.astype(np.float64), label)
+        columns = {}
+        for name in ("score", "error", "settled", "filled"):
+            columns[name] = np.full(n, np.nan, np.float32)
+            columns[name][rows] = getattr(scores, name)
+        admitted = np.zeros(n, np.bool_)
+        admitted[rows] = True
+        columns["settled"] = _at_its_reading(columns["settled"], columns["score"], made, delay)
+        return Backtest(
+            data=made,
+            order=order,
+            **columns,
+            admitted=admitted,
+            alerts=self._alerts,
+            events=self._events,
+            skipped=skipped,
+            duplicates=self._duplicates,
+            late=self._late,
+            outside=self._outside,
+            carried=np.concatenate(carried) if carried else None,
+        )
+
+
+def _labels(seen: Readings, data: DataSet, label: NDArray[np.bool_], span_ns: int) -> NDArray[np.bool_]:
+    """Bars in whose time a reading is labelled."""
+    order = np.lexsort((data.time_ns, data.stream))
+    stream, time_ns = data.stream[order], data.time_ns[order]
+    count = np.concatenate([[0], np.cumsum(label[order])])
+    end_ns = seen.time_ns + span_ns if span_ns else data.time_ns[seen.offset] + 1
+    both = np.concatenate([time_ns, seen.time_ns, end_ns])
+    member = np.concatenate([stream, seen.stream, seen.stream])
+    sorted_by_stream = np.argsort(member, kind="stable")
+    (line,) = lines(member[sorted_by_stream], both[sorted_by_stream])
+    place = np.empty_like(line)
+    place[sorted_by_stream] = line
+    n, m = len(time_ns), len(seen)
+    first, last = (np.searchsorted(place[:n], part) for part in (place[n : n + m], place[n + m :]))
+    return np.asarray(count[last] > count[first])
 
 
 def _at_its_reading(settled: Float32, score: Float32, data: DataSet, delay: int) -> Float32:

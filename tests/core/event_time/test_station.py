@@ -17,6 +17,7 @@ from streamer.core.event_time.options import TimeOptions, parse_feature
 from streamer.core.event_time.station import EventTime
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import Readings
+from streamer.core.sessions import Sessions
 
 FIELDS = ("price", "size")
 S = 1_000_000_000
@@ -272,14 +273,10 @@ def test_readings_at_one_time_are_data_in_a_bar_unless_a_sequence_number_says_ot
 
 
 def test_no_bar_joins_two_sessions() -> None:
-    class Halves:
-        def session_of(self, time_ns: np.ndarray) -> np.ndarray:
-            second = (time_ns - START) // S
-            return np.where(second < 20, 0, np.where(second < 30, -1, 1))
-
+    halves = Sessions(np.array([START, START + 30 * S]), np.array([START + 20 * S, START + 90 * S]))
     rows = [(0, second, float(second), 1.0) for second in range(50)]
 
-    out = run(options(0, 5, gap_limit=10), rows, sessions=Halves())
+    out = run(options(0, 5, gap_limit=10), rows, sessions=halves)
 
     assert [(second, fresh) for second, *_, fresh in out.rows[0]] == [
         (0, False), (5, False), (10, False), (15, False), (30, True), (35, False), (40, False), (45, False)

@@ -76,7 +76,7 @@ def test_a_backtest_writes_scores_alerts_and_a_report(tiny_detector: Detector, t
     some = data()
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
 
-    backtest.write(result, some, tiny.settings(), tiny_detector, VERSION, tmp_path / "deep" / "out")
+    backtest.write(result, tiny.settings(), tiny_detector, VERSION, tmp_path / "deep" / "out")
 
     table = pd.read_csv(tmp_path / "deep" / "out" / "scores.csv")
     assert list(table.columns[:3]) == ["stream", "timestamp", "score"]
@@ -93,7 +93,7 @@ def test_a_summary_counts(tiny_detector: Detector) -> None:
 
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
 
-    summary = backtest.summary(result, some, tiny.settings())
+    summary = backtest.summary(result, tiny.settings())
 
     assert (summary["readings"], summary["streams"], summary["skipped"]) == (400, 2, 1)
     assert summary["scored"] == 400 - 1 - 1 - 2 * (tiny.LENGTH - 1)
@@ -139,7 +139,7 @@ def test_the_rate_is_set_against_the_budget(tiny_detector: Detector) -> None:
     some, settings = data(), tiny.settings(alerting={"budget_per_stream_per_week": 4.0})
     result = backtest.run(settings, tiny_detector, VERSION, some)
 
-    figures = backtest.summary(result, some, settings)
+    figures = backtest.summary(result, settings)
 
     days = 2 * 199 / 1440
     assert figures["stream_days"] == pytest.approx(days)
@@ -310,7 +310,7 @@ def test_a_directory_that_cannot_be_written_is_an_error_of_data(tiny_detector: D
     result = backtest.run(tiny.settings(), tiny_detector, VERSION, some)
 
     with pytest.raises(DataError, match="--out: wanted a writable directory"):
-        backtest.write(result, some, tiny.settings(), tiny_detector, VERSION, tmp_path / "file" / "out")
+        backtest.write(result, tiny.settings(), tiny_detector, VERSION, tmp_path / "file" / "out")
 
 
 def stream_after_stream() -> DataSet:
