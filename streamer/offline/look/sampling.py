@@ -45,6 +45,7 @@ class Sample:
     documents: Sequence[Mapping[str, object]] | None = None  # of a file that is no text: rows instead of bytes
     runs: Sequence[int] = ()  # of documents
     is_file: bool = False
+    delimiter: str = ""  # that the header shows
 
 
 def sample_topic(
