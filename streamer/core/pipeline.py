@@ -134,7 +134,8 @@ class Pipeline:
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
-        return dataclasses.replace(outcome, late_at=readings.offset[admitted.late_rows], expired=len(expired.codes))
+        late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
+        return dataclasses.replace(outcome, late_at=late_at, expired=len(expired.codes))
 
     def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
