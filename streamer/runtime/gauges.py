@@ -38,7 +38,6 @@ class Gauges:
         metrics.incidents_open.labels(ANOMALY).set(pipeline.incidents.open_count)
         metrics.incidents_open.labels(SILENCE).set(int(pipeline.silence.is_silent.sum()))
         metrics.alerts_pending.set(pending)
-        metrics.records_held.set(pipeline.event_time.holding)
         metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
         for partition in self._lag_shown - lags.keys():
             metrics.consumer_lag.remove(str(partition))

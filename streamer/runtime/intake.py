@@ -47,6 +47,7 @@ class Intake:
     ) -> None:
         self._positions, self._pipeline, self._decoder, self._publisher = positions, pipeline, decoder, publisher
         self._metrics, self._clock, self._options = metrics, clock, options
+        metrics.records_held.set_function(lambda: pipeline.event_time.holding)
         self._arrived_s: dict[int, float] = {}  # when each partition last brought records
 
     def take_in(self, polled: Sequence[RecordBatch]) -> None:
