@@ -14,6 +14,7 @@ from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.loading import ENV_PREFIX, load, load_connections
 from streamer.config.records import RecordsConfig
+from streamer.config.rules import RulesConfig
 from streamer.config.schema import (
     SECRET_KEYS,
     AlertingConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",
+    "RulesConfig",
     "SchemaRegistryConfig",
     "SessionsConfig",
     "Settings",

@@ -23,12 +23,14 @@ from models.network.architecture import Architecture, BackboneName, RegulariserN
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.records import RecordsConfig
+from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.section import Positive, Section
 from streamer.core import calendar
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
+from streamer.core.rules.options import RulesOptions
 from streamer.formats import FormatOptions
 from streamer.formats.framed import FORMATS as FRAMED
 
@@ -225,6 +227,7 @@ class Settings(Section):
     schema_registry: SchemaRegistryConfig = SchemaRegistryConfig()
     time: TimeConfig = TimeConfig()
     sessions: SessionsConfig = SessionsConfig()
+    rules: RulesConfig = RulesConfig()
     files: FilesConfig = FilesConfig()
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
@@ -250,6 +253,7 @@ class Settings(Section):
     def _can_be_built(self) -> Settings:
         self.time_options()
         self.sessions.build()
+        self.rules_options()
         if "session-phase" in self.context and self.sessions.calendar is None:
             raise ValueError("time.context: session-phase needs the sessions of an exchange; set sessions.calendar")
         self.architecture()
@@ -276,6 +280,14 @@ class Settings(Section):
             ValueError: `time` asks for fields that the records do not have.
         """
         return self.time.options(self.records.features, self.records.zero_is_missing)
+
+    def rules_options(self) -> RulesOptions:
+        """What the rules watch.
+
+        Raises:
+            ValueError: A rule names what the records do not have.
+        """
+        return self.rules.options(self.records.features, has_sequence=self.records.sequence is not None)
 
     def architecture(self) -> Architecture:
         """The network that window, features and model describe.
@@ -304,6 +316,7 @@ class Settings(Section):
             fields=self.records.features,
             time=self.time_options(),
             sessions=self.sessions.build(),
+            rules=self.rules_options(),
             context=calendar.described(self.context, self.sessions.calendar),
             window=window.length,
             patch=window.patch,

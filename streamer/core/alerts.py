@@ -24,6 +24,7 @@ from streamer.core.events import (
     POWER_OF_TEN,
     RESOLVE,
     SEQUENCE_GAP,
+    SEVERITY,
     SILENCE,
     STALE_QUOTE,
     STREAM,
@@ -34,16 +35,6 @@ from streamer.core.events import (
     incident_id,
     severity,
 )
-
-# Kinds that have no score: a book that makes no sense or a slip of the comma misleads whoever trades on it.
-_SEVERITY = {
-    SILENCE: "warning",
-    CROSSED_BOOK: "critical",
-    LOCKED_BOOK: "warning",
-    POWER_OF_TEN: "critical",
-    STALE_QUOTE: "warning",
-    SEQUENCE_GAP: "warning",
-}
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -108,7 +99,7 @@ def build(
         incident_id=incident,
         event=event.event,
         kind=event.kind,
-        severity=severity(event.peak) if event.kind == ANOMALY else _SEVERITY[event.kind],
+        severity=severity(event.peak) if event.kind == ANOMALY else SEVERITY[event.kind],
         stream=stream,
         onset=iso(event.onset_ns),
         time=iso(event.at_ns),

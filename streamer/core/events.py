@@ -18,6 +18,16 @@ OPEN, UPDATE, RESOLVE = "open", "update", "resolve"
 QUIET, EXPIRED, CORRECTED = "quiet", "expired", "corrected"  # why an incident resolves
 STREAM, PARTITION, TOPIC = "stream", "partition", "topic"  # what an incident is about
 
+# Kinds that have no score: a book that makes no sense or a slip of the comma misleads whoever trades on it.
+SEVERITY = {
+    SILENCE: "warning",
+    CROSSED_BOOK: "critical",
+    LOCKED_BOOK: "warning",
+    POWER_OF_TEN: "critical",
+    STALE_QUOTE: "warning",
+    SEQUENCE_GAP: "warning",
+}
+
 WARNING_FROM, CRITICAL_FROM = 1.5, 3.0  # peak score
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from models.scoring.alert_line import AlertPolicy
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
+from streamer.core.rules.options import RulesOptions
 from streamer.core.sessions import Sessions
 
 
@@ -32,6 +33,7 @@ class PipelineOptions:
     silent_after: float | None = 30.0  # typical intervals without a reading; None: silence is not watched
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
+    rules: RulesOptions = field(default_factory=RulesOptions)
 
     @property
     def reset_gap_ns(self) -> int | None:

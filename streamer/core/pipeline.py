@@ -1,6 +1,6 @@
 """The processing pipeline, from readings to alerts: one object that daemon and backtest share.
 
-    event time -> score -> incidents, silence, expiry -> alerts
+    event time -> score -> incidents, silence, rules, expiry -> alerts
 
 Knows no broker, no clock, no metrics, no settings file. `process` takes readings and returns an `Outcome`; `export`
 and `restore` move the state of streams, so a restart, another replica or another engine's keyed operator
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.detector import Detector
 from models.errors import ModelError, PolicyError
 from streamer.core import alerts
-from streamer.core.event_time.station import EventTime
+from streamer.core.event_time.station import EventTime, InOrder
 from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
 from streamer.core.expiry import NOTHING_EXPIRED, Expiry
 from streamer.core.grouping import Ints
@@ -31,6 +31,7 @@ from streamer.core.ordering import Admitted
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
+from streamer.core.rules import Rules
 from streamer.core.scoring import Scored, Scorer
 from streamer.core.silence import SilenceWatch
 from streamer.errors import ConfigError, StateError
@@ -72,8 +73,9 @@ class Pipeline:
             self._silent_after_ns(detector),
             factor=options.silent_after or 1.0,
             grid_ns=options.time.grid_ns,
-            sessions=options.sessions,
+            sessions=market,
         )
+        self.rules = Rules(self.keys, options.rules, market)
         self.expiry = Expiry(self.keys, options.stream_ttl_ns)
         # How the features took part in each open incident when it was last reported.
         self.attributions: dict[int, list[alerts.Attribution]] = self.keys.register_sparse(
@@ -106,8 +108,10 @@ class Pipeline:
             partition: Which.
             offset: Said to have triggered what comes of it.
         """
-        admitted, _ = self.event_time.release(self.event_time.holders(partition), partition)
+        admitted, in_order = self.event_time.release(self.event_time.holders(partition), partition)
         scores, told = self._score(admitted)
+        broken = self._broken(admitted, in_order, np.array([partition]))
+        told += [(event, self._alert(event, None)) for event in broken]
         events = [dataclasses.replace(event, row=0) for event, _ in told]
         return Outcome.of(admitted, scores, [alert for _, alert in told], events, [(partition, offset)] * len(told), 0)
 
@@ -118,13 +122,14 @@ class Pipeline:
     def _process(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> Outcome:
         """Take in readings none of which come after their stream's time to live; `closed` goes with the first."""
         moves = self.event_time.is_newer(readings)
-        admitted, _ = self.event_time.take(readings)
+        admitted, in_order = self.event_time.take(readings)
         scores, told = self._score(admitted)
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
         arrived = readings if self.options.time.holds else admitted.readings
         for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition):
             row = event.row if self.options.time.holds else int(admitted.rows[event.row])
             told.append((dataclasses.replace(event, row=row), self._alert(event, None)))
+        told += [(event, self._alert(event, None)) for event in self._broken(admitted, in_order, readings.partition)]
         expired = NOTHING_EXPIRED
         if moves.any():
             expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
@@ -136,6 +141,16 @@ class Pipeline:
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
         late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
         return dataclasses.replace(outcome, late_at=late_at, expired=len(expired.codes))
+
+    def _broken(self, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:
+        """What the rules say of readings as sent, in order; `row` is the reading of the batch that released them."""
+        if not self.rules.spells:
+            return []
+        if in_order is None:
+            kept, at = admitted.readings, admitted.rows
+            return self.rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, at)
+        rows, at = in_order.rows, in_order.trigger
+        return self.rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], at)
 
     def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
@@ -168,7 +183,8 @@ class Pipeline:
 
     def _close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[tuple[Event, alerts.Alert]]:
         """Resolve what is open of streams that have expired, as of some readings."""
-        events = self.incidents.close(codes, rows, times_ns) + self.silence.close(codes, rows, times_ns)
+        stations = (self.incidents, self.silence, self.rules)
+        events = [event for station in stations for event in station.close(codes, rows, times_ns)]
         return [(event, self._alert(event, None)) for event in events]
 
     def swap(self, detector: Detector, version: str) -> None:

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from streamer import __version__
 from streamer.core.alerts import Attribution
-from streamer.core.events import ANOMALY, OPEN, RESOLVE, SILENCE, UPDATE
+from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, UPDATE
 from streamer.formats.rejects import REASONS, STREAM_LIMIT
 
 # A second series beside every counter that says when it was made: twice the series for nothing here.
@@ -178,12 +178,13 @@ class Metrics:
         for reason in (OVERFLOW, OUTSIDE_SESSION):
             self.records_dropped.labels(reason)
         self.window_resets.labels("gap")
-        for kind in (ANOMALY, SILENCE):
+        for kind in KINDS:
             self.incidents_resolved.labels(kind)
             self.incidents_open.labels(kind)
         for severity in SEVERITIES:
             self.incidents_opened.labels(ANOMALY, severity)
-        self.incidents_opened.labels(SILENCE, "warning")
+        for kind, severity in SEVERITY.items():
+            self.incidents_opened.labels(kind, severity)
         for event in (OPEN, UPDATE, RESOLVE):
             self.alerts_published.labels(event)
         for state in STATES:

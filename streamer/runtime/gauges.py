@@ -37,6 +37,8 @@ class Gauges:
             metrics.streams_tracked.labels(state).set(count)
         metrics.incidents_open.labels(ANOMALY).set(pipeline.incidents.open_count)
         metrics.incidents_open.labels(SILENCE).set(int(pipeline.silence.is_silent.sum()))
+        for kind, count in pipeline.rules.open_counts().items():
+            metrics.incidents_open.labels(kind).set(count)
         metrics.alerts_pending.set(pending)
         metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
         for partition in self._lag_shown - lags.keys():

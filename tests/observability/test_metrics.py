@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.core.alerts import Attribution
+from streamer.core.events import KINDS
 from streamer.formats.rejects import REASONS
 from streamer.observability.metrics import CATALOGUE, Metrics, StreamSeries
 
@@ -124,7 +125,7 @@ def test_series_of_known_labels_are_there_before_their_first_event() -> None:
     assert reasons | {label for (label,) in of(found, "records_rejected_total")} == set(REASONS)
     assert set(of(found, "alerts_published_total")) == {("open",), ("update",), ("resolve",)}
     assert set(of(found, "streams_tracked")) == {("warming",), ("active",), ("alerting",), ("silent",)}
-    assert set(of(found, "incidents_open")) == {("anomaly",), ("silence",)}
+    assert set(of(found, "incidents_open")) == {(kind,) for kind in KINDS}
     assert not of(found, "anomaly_score_ratio")
 
 

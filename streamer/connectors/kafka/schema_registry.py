@@ -7,8 +7,6 @@ that the number stands in (`formats.framed`), when to ask again (`runtime`).
 
 from __future__ import annotations
 
-import io
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +17,7 @@ import msgspec
 from streamer.config import Settings
 from streamer.errors import ConfigError, SchemasUnavailable
 from streamer.formats import framed
-from streamer.formats.rejects import MALFORMED, UNKNOWN_SCHEMA, Refused
+from streamer.formats.rejects import UNKNOWN_SCHEMA, Refused
 
 if TYPE_CHECKING:
     from streamer.config import SchemaRegistryConfig
@@ -99,7 +97,9 @@ class SchemaRegistry:
                 return msgspec.json.decode
             references = self._references(schema, serialized)
             if self._kind == "AVRO":
-                return _avro_reader(schema_id, schema.schema_str, list(references.values()))
+                from streamer.connectors.kafka.avro_schemas import avro_reader
+
+                return avro_reader(schema_id, schema.schema_str, list(references.values()))
             from streamer.connectors.kafka.protobuf_schemas import protobuf_reader
 
             return protobuf_reader(schema_id, schema.schema_str, references)
@@ -170,30 +170,3 @@ def open_schemas(settings: Settings) -> SchemaRegistry | None:
     """
     kind = framed.FORMATS.get(settings.records.format)
     return None if kind is None else SchemaRegistry(settings.schema_registry, kind)
-
-
-def _avro_reader(schema_id: int, text: str, references: list[str]) -> Reader:
-    from fastavro import parse_schema, schemaless_reader
-
-    named: dict[str, Any] = {}
-    for one in references:
-        parse_schema(json.loads(one), named_schemas=named)
-    schema: Any = parse_schema(json.loads(text), named_schemas=named)
-
-    def read(value: bytes) -> Any:
-        content = io.BytesIO(value)
-        try:
-            found = schemaless_reader(content, schema, None)
-        except RecursionError:
-            raise
-        except Exception as error:  # fastavro raises what Python raises underneath: EOFError, IndexError, ...
-            said = f": {error}" if str(error) else ""
-            raise Refused(
-                MALFORMED, f"the bytes are not what Avro schema {schema_id} says: {type(error).__name__}{said}"
-            ) from None
-        if content.tell() != len(value):
-            rest = len(value) - content.tell()
-            raise Refused(MALFORMED, f"{rest} bytes are left after what Avro schema {schema_id} says")
-        return found
-
-    return read

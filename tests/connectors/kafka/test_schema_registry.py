@@ -290,6 +290,48 @@ def test_a_schema_that_is_none_is_a_reason_to_refuse(registry: Registry, text: s
     assert (reject.reason, reject.detail[:24]) == ("unknown_schema", "schema 9 cannot be used:")
 
 
+@given(st.lists(st.binary(max_size=60).map(lambda content: framed(7, content)) | st.binary(max_size=10), max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+def test_any_bytes_are_a_reading_or_refused(registry: Registry, values: list[bytes]) -> None:
+    decode(decoder(registry), values)
+
+
+NODE = record("Node", value="double", next=["null", "Node"])
+THROUGH = record("A", b=record("B", more={"type": "array", "items": "A"}))
+NOTHING = {"type": "array", "items": record("Empty", a="null", b={"type": "fixed", "name": "F", "size": 0})}
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (NODE, "Node refers to itself"),
+        (THROUGH, "A refers to itself"),
+        (record("R", a=NOTHING), "an array whose items take no bytes"),
+        (record("R", a={"type": "array", "items": "null"}), "an array whose items take no bytes"),
+    ],
+)
+def test_an_avro_schema_that_a_message_could_crash_the_reader_by_is_refused(
+    registry: Registry, schema: Any, said: str
+) -> None:
+    registry.add(9, schema)
+
+    [reject] = decode(decoder(registry), [framed(9, b"\x02" * 500_000)]).rejects
+
+    assert reject.reason == "unknown_schema"
+    assert said in reject.detail
+
+
+def test_an_avro_type_may_be_used_several_times(registry: Registry) -> None:
+    point = record("Point", v="double")
+    registry.add(9, record("R", device="string", t="long", a=point, b="Point", c={"type": "array", "items": "Point"}))
+    whole = registry.schemas[9]["schema"]
+    value = avro({"device": "x", "t": 5, "a": {"v": 1}, "b": {"v": 2}, "c": [{"v": 3}]}, json.loads(whole), 9)
+
+    decoded = decode(decoder(registry, features=["a.v", "b.v"], timestamp_unit="s"), [value])
+
+    assert decoded.readings.values.tolist() == [[1, 2]]
+
+
 def test_a_schema_beyond_the_limit_is_refused(registry: Registry) -> None:
     registry.add(9, READING | {"doc": "x" * 1_000_000})
 
