@@ -135,9 +135,9 @@ class Daemon:
                 if self.settings.schema_registry.url is not None:
                     self._status.beat(self.settings.schema_registry.timeout_s)
                 with self.metrics.scoring_duration.time():
-                    waiting = connection.take_in(polled)
-                self._status.set_ready(waiting)
-                self._done += 0 if waiting else sum(map(len, polled))
+                    taken = connection.take_in(polled)
+                self._done += sum(map(len, polled)) if taken else 0
+            self._status.set_ready(connection.waiting())
         now = self._clock()
         if now >= self._checkpoint_at:
             connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
@@ -155,7 +155,9 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
-            self._gauges.refresh(self._pipeline, lags=connection.consumer.lag(), pending=connection.sinks.pending)
+            lags = connection.consumer.lag()
+            connection.intake.release_idle(lags)
+            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending)
             self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
