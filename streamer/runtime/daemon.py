@@ -140,10 +140,15 @@ class Daemon:
                 if self.settings.schema_registry.url is not None:
                     self._status.beat(self.settings.schema_registry.timeout_s)
                 with self.metrics.scoring_duration.time():
-                    waiting = connection.take_in(polled)
-                self._status.set_ready(waiting)
-                self._done += 0 if waiting else sum(map(len, polled))
-            self._tell(connection, self._topic_silence.look(heard=bool(polled), partitions=len(connection.positions)))
+                    taken = connection.take_in(polled)
+                self._done += sum(map(len, polled)) if taken else 0
+            waiting = connection.waiting()
+            self._status.set_ready(waiting)
+            if waiting:
+                self._topic_silence.restart()
+            else:
+                heard, partitions = bool(polled), len(connection.positions)
+                self._tell(connection, self._topic_silence.look(heard=heard, partitions=partitions))
         now = self._clock()
         if now >= self._checkpoint_at:
             connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
