@@ -117,6 +117,7 @@ class Connection:
             self.positions,
             pipeline=pipeline,
             decoder=decoder_for(settings, pipeline.keys),
+            options=settings.time,
             publisher=publisher,
             metrics=metrics,
             clock=clock,

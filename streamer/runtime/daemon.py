@@ -166,7 +166,9 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
-            self._gauges.refresh(self._pipeline, lags=connection.consumer.lag(), pending=connection.sinks.pending)
+            lags = connection.consumer.lag()
+            connection.intake.release_idle(lags)
+            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending)
             self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
