@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from streamer.offline.look.looking import Look
     from streamer.offline.look.proposing import Proposal
 
+_MANY = 10  # times as many messages, where streams are many
+
 Connections = tuple[config.KafkaConfig, config.SchemaRegistryConfig]
 
 log = logging.getLogger(__name__)
@@ -147,4 +149,8 @@ def _look(options: Namespace) -> tuple[Connections, Look, Proposal]:
         features=options.features,
     )
     seen = look(sample, wanted, readings=options.readings, from_registry=from_registry(registry))
+    if not options.data and len(sample.messages) < sample.total and seen.timing.steps < seen.timing.readings / 2:
+        # So many streams that they are hardly met twice in one place.
+        sample = sample_topic(kafka, min(sample.total, _MANY * options.messages), newest=True)
+        seen = look(sample, wanted, readings=options.readings, from_registry=from_registry(registry))
     return (kafka, registry), seen, propose(seen, Decided(options.grid, options.lateness, options.preset))

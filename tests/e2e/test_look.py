@@ -9,32 +9,37 @@ from typing import Any
 
 import pytest
 
-from streamer import config
 from streamer.cli import main
-from streamer.offline.look.sampling import Sample
+from streamer.offline.look.sampling import Message
 from tests.brokers import Broker, produce, unique
+from tests.e2e.harness import DaemonThread, Site, wait_until
 from tests.offline.look import topics
 
 pytestmark = pytest.mark.usefixtures("keep_logging")
 
 SAMPLES = {
     "wide": topics.sample(topics.machines(rows=300)),
+    "long": topics.sample(topics.long_metrics(rows=300)),
+    "trades": topics.sample(topics.trades(9000)),
+    "odd": topics.odd(rows=300),
 }
 
 
-def send(broker: Broker, sample: Sample, partitions: int = 1) -> str:
+def send(broker: Broker, messages: Sequence[Message]) -> str:
     """A topic that holds the messages."""
     topic = unique("unknown")
-    broker.create_topic(topic, partitions)
+    broker.create_topic(topic)
+    write(broker, topic, messages)
+    return topic
+
+
+def write(broker: Broker, topic: str, messages: Sequence[Message]) -> None:
+    """Send messages on."""
     produce(
         broker,
         topic,
-        [
-            {"value": message.value, "key": message.key, "headers": list(message.headers), "partition": 0}
-            for message in sample.messages
-        ],
+        [{"value": one.value, "key": one.key, "headers": list(one.headers), "partition": 0} for one in messages],
     )
-    return topic
 
 
 def streamer(*arguments: str | Path) -> int:
@@ -48,7 +53,7 @@ def at(broker: Broker, topic: str) -> Sequence[str]:
 def test_inspect_reads_a_topic_from_several_places_and_joins_no_group(
     broker: Broker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    topic = send(broker, topics.sample(topics.machines(rows=1000)))
+    topic = send(broker, topics.sample(topics.machines(rows=1000)).messages)
 
     assert streamer("inspect", *at(broker, topic), "--messages", "600", "--json") == 0
 
@@ -59,24 +64,30 @@ def test_inspect_reads_a_topic_from_several_places_and_joins_no_group(
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_init_and_retrain_make_a_bundle_of_an_unknown_topic(
-    name: str, broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_init_retrain_and_run_watch_a_topic_that_nobody_has_described(
+    name: str, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topic, file = send(broker, SAMPLES[name]), tmp_path / "streamer.yaml"
+    whole = SAMPLES[name]
+    cut = 4 * len(whole.messages) // 5
+    topic = send(broker, whole.messages[:cut])
+    site = Site(broker, tmp_path, tmp_path / "bundles")
+    site.environment = {"STREAMER_HTTP__PORT": "0"}
     for key, value in {"EPOCHS": "1", "STEPS_PER_EPOCH": "2", "HIDDEN": "4", "LATENT": "2"}.items():
         monkeypatch.setenv(f"STREAMER_MODEL__{key}", value)
 
-    assert streamer("init", *at(broker, topic), "--out", file) == 0
-    assert streamer("retrain", "--config", file, "--from-kafka") == 0
+    assert streamer("init", *at(broker, topic), "--out", site.file, "--yes") == 0
+    assert streamer("retrain", "--config", site.file, "--from-kafka") == 0
+    with DaemonThread(site) as daemon:
+        write(broker, topic, whole.messages[cut:])
+        wait_until(lambda: daemon.metrics()["streamer_windows_scored_total"] > 0, "a score")
 
-    assert config.load(file).kafka.topic == topic
-    assert list((tmp_path / "bundles").glob("*/manifest.json"))
+    assert site.dead_letters() == []
 
 
 def test_check_shows_decoded_readings_and_stops_at_a_wrong_mapping(
     broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    topic, file = send(broker, topics.sample(topics.machines())), tmp_path / "streamer.yaml"
+    topic, file = send(broker, topics.sample(topics.machines()).messages), tmp_path / "streamer.yaml"
     for name in (f"{topic}.dlq", f"{topic}.alerts"):
         broker.create_topic(name)
     assert streamer("init", *at(broker, topic), "--out", file) == 0

@@ -37,7 +37,7 @@ def tables(file: File, wanted: Wanted, rows: int) -> Iterator[tuple[pd.DataFrame
     fields: dict[str, None] = {}
     before = 0
     with unpacked(file) as (stream, tell):
-        messages = (_lines if file.kind() == JSON_LINES else _values)(stream, file)
+        messages = (_lines if file.kind() == JSON_LINES else objects)(stream, file)
         while some := _readings(messages, file, wanted, rows):
             fields |= dict.fromkeys(name for _, *places in some[:1000] for place in places for name in _paths(place))
             if wanted.everything:
@@ -69,7 +69,9 @@ def _readings(messages: Messages, file: File, wanted: Wanted, rows: int) -> list
         if path is None:
             inside: Any = [message]
         else:
-            inside = message if path == "@root" else _field(path.split("."), message)
+            # An array of readings may be the whole file, whose items are its messages here.
+            inside = [message] if path == "@root" and isinstance(message, dict) else message
+            inside = inside if path == "@root" else _field(path.split("."), message)
             if not isinstance(inside, list):
                 raise DataError(
                     f"{file.path}: row {number + 1}: wanted an array of readings in {path!r} (records.readings); "
@@ -151,7 +153,7 @@ def _lines(stream: io.BufferedReader, file: File) -> Messages:
             return
 
 
-def _values(stream: io.BufferedReader, file: File) -> Messages:
+def objects(stream: io.BufferedReader, file: File) -> Messages:
     """Messages in an array, or one after another; memory for some at a time."""
     decoder, text, at, number = json.JSONDecoder(), "", 0, 0
     reader = io.TextIOWrapper(stream, encoding="utf-8-sig")

@@ -5,6 +5,7 @@ Constants, identifiers, flags and further times are no features; a counter is on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamer.offline.look import words
 from streamer.offline.look.choosing import Choice, Chosen, Wanted
-from streamer.offline.look.fields import LIST, NOTHING, NUMERIC, SWITCH, TEXT, TIME, Field
+from streamer.offline.look.fields import LIST, NO_TIME, NOTHING, NUMERIC, SWITCH, TEXT, TIME, Field
 from streamer.offline.look.movement import codes_of, consecutive
 from streamer.offline.look.words import hint
 
@@ -22,6 +23,7 @@ PRESETS = (SENSOR, SENSOR_LONG, TRADES, QUOTES)
 
 _STEPS = 20  # of a stream, before its numbers are called a counter
 _MOST = 64  # features that are proposed
+_DAY_NS = 86_400_000_000_000
 
 Ints = NDArray[np.int64]
 
@@ -49,7 +51,7 @@ class Features:
     roles: Mapping[str, str] | None = None  # of ticks: price, size, bid, ask, bid_size, ask_size -> field
 
 
-def choose_features(fields: Mapping[str, Field], chosen: Chosen, run: Ints, wanted: Wanted) -> Features:
+def choose_features(fields: Mapping[str, Field], chosen: Chosen, run: Ints, times_ns: Ints, wanted: Wanted) -> Features:
     """The features of rows whose stream and time are chosen."""
     used = {*chosen.stream, chosen.timestamp} | ({chosen.metric.name} if chosen.metric else set())
     group = codes_of(chosen.group, run)
@@ -72,7 +74,7 @@ def choose_features(fields: Mapping[str, Field], chosen: Chosen, run: Ints, want
         elif sequence is not None and name == sequence.name:
             left.append(Choice(name, sequence.why))
             continue
-        elif reason := _no_feature(field, group, chosen):
+        elif reason := _no_feature(field, group, times_ns, chosen):
             left.append(Choice(name, reason))
             continue
         if field.numbers is not None:
@@ -112,7 +114,7 @@ def _kind_of_other(field: Field) -> str:
     return "beside the value of every message" if field.kind in NUMERIC else field.kind
 
 
-def _no_feature(field: Field, group: Ints, chosen: Chosen) -> str | None:
+def _no_feature(field: Field, group: Ints, times_ns: Ints, chosen: Chosen) -> str | None:
     """Why a field is no feature; None if it is one."""
     if field.kind not in NUMERIC or field.numbers is None:
         return {
@@ -122,7 +124,9 @@ def _no_feature(field: Field, group: Ints, chosen: Chosen) -> str | None:
             SWITCH: "true or false",
             NOTHING: "always empty",
         }.get(field.kind, f"{field.kind}: numbers are wanted")
-    if field.times_ns is not None and (hint(field.name, words.TIME) or hint(field.name, words.ARRIVAL)):
+    if field.times_ns is not None and (
+        hint(field.name, words.TIME) or hint(field.name, words.ARRIVAL) or _near(field.times_ns, times_ns)
+    ):
         return f"another time, in {field.unit}"
     if field.coverage < 0.02:
         return f"in {field.coverage:.1%} of the readings only"
@@ -130,6 +134,8 @@ def _no_feature(field: Field, group: Ints, chosen: Chosen) -> str | None:
         return f"constant: {np.nanmin(field.numbers):g}"
     if chosen.metric is None and _fixed(field, group):
         return "constant within every stream"
+    if chosen.metric is None and _ticks_on(field, group):
+        return "grows by the same step every time, as a clock does"
     if field.whole and hint(field.name, words.IDENTIFIER) == 1.0:
         return "an identifier, by its name"
     if field.distinct == 2 and hint(field.name, words.LABEL):
@@ -137,6 +143,21 @@ def _no_feature(field: Field, group: Ints, chosen: Chosen) -> str | None:
     if field.whole and field.distinct > 0.95 * field.present > 20 and hint(field.name, words.IDENTIFIER):
         return "an identifier: every message has another"
     return None
+
+
+def _near(times_ns: Ints, chosen_ns: Ints) -> bool:
+    """Whether a field says about the same time as the one that was chosen."""
+    both = (times_ns != NO_TIME) & (chosen_ns != NO_TIME)
+    return bool(both.any()) and float(np.median(np.abs(times_ns[both] - chosen_ns[both]))) < _DAY_NS
+
+
+def _ticks_on(field: Field, group: Ints) -> bool:
+    """Whether a number goes up by the same step from reading to reading."""
+    assert field.numbers is not None
+    now, before = consecutive(group)
+    steps = field.numbers[now] - field.numbers[before]
+    steps = steps[np.isfinite(steps)]
+    return len(steps) >= _STEPS and float(np.median(steps)) > 0 and bool((steps == np.median(steps)).mean() > 0.95)
 
 
 def _fixed(field: Field, group: Ints) -> bool:
@@ -209,7 +230,7 @@ def _kind(
         return SENSOR_LONG, "one metric in each message", None
     names = [feature.name for feature in taken]
     bid, ask = _named(names, words.BID), _named(names, words.ASK)
-    if bid and ask and _below(fields[bid], fields[ask]):
+    if bid and ask and _below(fields[bid], fields[ask]) and _may_be_ticks((bid, ask), chosen):
         roles = {"bid": bid, "ask": ask}
         for role, known in (("bid_size", words.BID_SIZE), ("ask_size", words.ASK_SIZE)):
             found = _named([name for name in names if name not in roles.values()], known)
@@ -218,9 +239,21 @@ def _kind(
         return QUOTES, f"{bid} is below {ask}: quotes", roles
     price = _named(names, words.PRICE)
     size = _named([name for name in names if name != price], words.SIZE)
-    if price and size and _positive(fields[price]) and _positive(fields[size]):
+    if (
+        price
+        and size
+        and all(_positive(fields[name]) for name in (price, size))
+        and _may_be_ticks((price, size), chosen)
+    ):
         return TRADES, f"{price} and {size}, both above 0: trades", {"price": price, "size": size}
     return SENSOR, "several numbers in each message" if len(names) > 1 else "one number in each message", None
+
+
+def _may_be_ticks(names: Sequence[str], chosen: Chosen) -> bool:
+    """Names of one letter are prices and sizes only where streams are named as symbols are."""
+    if all(len(name.rpartition(".")[2]) > 1 for name in names):
+        return True
+    return all(re.fullmatch(r"[A-Z0-9./:_-]{1,24}", name) for name in chosen.names)
 
 
 def _named(names: Sequence[str], known: str) -> str | None:

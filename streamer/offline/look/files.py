@@ -6,23 +6,25 @@ types. Not inside: reading whole files (`connectors.files`).
 
 from __future__ import annotations
 
-import bz2
+import contextlib
 import csv
-import gzip
 import itertools
 import lzma
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import pyarrow
 import pyarrow.parquet
 
+from streamer.connectors.files.json_tables import objects
+from streamer.connectors.files.paths import JSON, File, unpacked
 from streamer.errors import DataError
 from streamer.offline.look.sampling import PLACES, USUAL, Message, Sample
 
 _PARQUET = (".parquet", ".pq")
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
 _SKIPPED = ("_", ".")  # names of files that are no data
 _FILES = 50  # looked at, of a folder that holds more
 _LINE = 1_000_000  # bytes
@@ -48,15 +50,17 @@ def sample_files(paths: Sequence[Path], wanted: int = USUAL) -> Sample:
             return Sample(origin, [], _rows(files), documents=documents, runs=runs, is_file=True)
         messages: list[Message] = []
         columns: Sequence[str] = ()
+        delimiter = ""
         total = 0
         for number, file in enumerate(chosen):
-            lines, header, rows = _text(file, each)
-            columns = columns or header
+            lines, header, mark, rows = _text(file, each)
+            columns, delimiter = (columns, delimiter) if columns else (header, mark)
             total += rows
             messages += [Message(line, run=10 * number + run, offset=i) for i, (line, run) in enumerate(lines)]
     except (OSError, EOFError, lzma.LZMAError, pyarrow.ArrowException) as error:
         raise DataError(f"{origin}: wanted files that can be read; {error}") from None
-    return Sample(origin, messages, total * len(files) // len(chosen), columns=columns, is_file=True)
+    total = total * len(files) // len(chosen)
+    return Sample(origin, messages, total, columns=columns, delimiter=delimiter, is_file=True)
 
 
 def _files(path: Path) -> list[Path]:
@@ -99,15 +103,17 @@ def _slice(whole: pyarrow.parquet.ParquetFile, begin: int, size: int) -> list[di
     return found
 
 
-def _text(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[str], int]:
-    """Lines with their run, the header, and about how many lines the file has."""
-    opener = _OPENERS.get(file.suffix.lower())
-    size = 0 if opener else file.stat().st_size
-    with opener(file, "rb") if opener else file.open("rb") as text:
+def _text(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[str], str, int]:
+    """Lines with their run, the header and its delimiter, and about how many lines the file has."""
+    if File(file, file).kind() == JSON:
+        return _array(file, wanted)
+    packed = file.suffix.lower() in _PACKED
+    size = 0 if packed else file.stat().st_size
+    with _unpacked(file) if packed else file.open("rb") as text:
         head = [line for line in _lines(text, wanted if size else 3 * wanted) if line]
         if not head:
             raise DataError(f"{file}: wanted rows; the file is empty")
-        header = _header(head)
+        header, delimiter = _header(head)
         found = [(line, 0) for line in (head[1:] if header else head)]
         at = sum(map(len, head)) + len(head)
         total = max(len(found), size * len(head) // max(1, at))
@@ -117,7 +123,22 @@ def _text(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[st
                 text.seek(place)
                 text.readline(_LINE)
                 found += [(line, run) for line in _lines(text, wanted // 3) if line]
-    return found, header, total
+    return found, header, delimiter, total
+
+
+def _array(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[str], str, int]:
+    """The first items of an array that is a whole file, or of objects one after another; see `_text`."""
+    with unpacked(File(file, file)) as (stream, tell):
+        items = itertools.islice(objects(stream, File(file, file)), wanted)
+        found = [(msgspec.json.encode(item), 0) for _, item in items]
+        total = max(len(found), file.stat().st_size * len(found) // max(1, tell()))
+    return found, (), "", total
+
+
+@contextlib.contextmanager
+def _unpacked(file: Path) -> Iterator[IO[bytes]]:
+    with unpacked(File(file, file)) as (text, _):
+        yield text
 
 
 def _lines(text: IO[bytes], wanted: int) -> Iterator[bytes]:
@@ -125,19 +146,19 @@ def _lines(text: IO[bytes], wanted: int) -> Iterator[bytes]:
         yield line.rstrip(b"\r\n")[:_LINE]
 
 
-def _header(lines: Sequence[bytes]) -> Sequence[str]:
-    """Names of columns, if the first line has as many cells as the second and none of them is a number."""
+def _header(lines: Sequence[bytes]) -> tuple[Sequence[str], str]:
+    """Names of columns and what parts them, if the first line has as many cells as the second and none is a number."""
     if len(lines) < 2 or lines[0].lstrip()[:1] in (b"{", b"["):
-        return ()
+        return (), ""
     try:
         first, second = lines[0].decode("utf-8-sig"), lines[1].decode()
     except UnicodeDecodeError:
-        return ()
+        return (), ""
     for delimiter in (",", ";", "\t", "|"):
         (cells,), (below,) = csv.reader([first], delimiter=delimiter), csv.reader([second], delimiter=delimiter)
         if len(cells) > 1 and len(cells) == len(below) and not any(map(_starts_like_a_number, cells)):
-            return [cell.strip() for cell in cells]
-    return ()
+            return [cell.strip() for cell in cells], delimiter
+    return (), ""
 
 
 def _starts_like_a_number(cell: str) -> bool:

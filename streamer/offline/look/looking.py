@@ -81,11 +81,11 @@ def look(
         run = np.asarray(sample.runs or np.zeros(len(sample.documents or ())), np.int64)[message]
         taken_ms, pseudo = np.full(len(message), -1, np.int64), {}
     chosen = choose(fields, run, wanted, pseudo)
-    features = choose_features(fields, chosen, run, wanted)
     every = {**fields, **pseudo}
     times = every[chosen.timestamp].times_ns if chosen.timestamp in every else None
     if times is None:
         times = np.full(len(message), NO_TIME)
+    features = choose_features(fields, chosen, run, times, wanted)
     equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows])
     when = timing(
         times,
@@ -104,7 +104,7 @@ def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> In
     if chosen.metric is not None:
         names = fields[chosen.metric.name].texts
         return None if names is None else codes_of(names)
-    columns = [fields[each.name].numbers for each in features.taken if each.coverage < 0.9 and each.name in fields]
+    columns = [fields[each.name].numbers for each in features.taken if each.coverage < 0.6 and each.name in fields]
     there = [np.isfinite(column) for column in columns if column is not None]
     return codes_of(*there) if there else None
 

@@ -100,6 +100,7 @@ class Timing:
     same_time: float = 0.0  # share at a time at which the stream has a reading already
     duplicates: float = 0.0  # share that is equal to an earlier one in every field
     ahead: float = 0.0  # share more than an hour ahead of the broker's clock
+    steps: int = 0  # from one reading to the next of its stream that were seen
 
     @property
     def regular(self) -> bool:
@@ -172,6 +173,7 @@ def timing(
         float((inside & (steps == 0)).sum() / len(times_ns)),
         float(duplicates),
         float(ahead.mean()),
+        int(inside.sum()),
     )
 
 

@@ -83,7 +83,7 @@ def recognise(sample: Sample, from_registry: FromRegistry | None = None) -> Reco
     if wire:
         return _with_schema(filled, empty, wire, from_registry)
     best, share, read = "unknown", 0.0, _READERS["json"]
-    for name, reader in _readers(tried, sample.columns):
+    for name, reader in _readers(tried, sample.columns, sample.delimiter):
         good = sum(_try(reader, value)[0] for value in tried) / len(tried)
         if good > share + 0.05:
             best, share, read = name, good, reader
@@ -186,15 +186,17 @@ Reader = Callable[[bytes], Any]
 _READERS: dict[str, Reader] = {"json": _json, "influx": _influx, "msgpack": _msgpack}
 
 
-def _readers(tried: Sequence[bytes], columns: Sequence[str]) -> list[tuple[str, Reader]]:
+def _readers(tried: Sequence[bytes], columns: Sequence[str], delimiter: str) -> list[tuple[str, Reader]]:
     """What to try, the surest first: a message that two of them read is taken for the earlier."""
-    return [*_READERS.items(), *_separated(tried, columns)]
+    return [*_READERS.items(), *_separated(tried, columns, delimiter)]
 
 
-def _separated(tried: Sequence[bytes], columns: Sequence[str]) -> list[tuple[str, Reader]]:
-    """Delimiters that cut most messages into the same number of cells."""
+def _separated(tried: Sequence[bytes], columns: Sequence[str], known: str) -> list[tuple[str, Reader]]:
+    """Delimiters that cut most messages into the same number of cells; if the header shows which it is, that alone."""
     found: list[tuple[float, str, Reader]] = []
     for name, delimiter in (("csv", ","), ("csv", ";"), ("tsv", "\t"), ("csv", "|")):
+        if known not in ("", delimiter):
+            continue
         widths: Counter[int] = Counter()
         for value in tried:
             try:

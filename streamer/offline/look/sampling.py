@@ -45,15 +45,19 @@ class Sample:
     documents: Sequence[Mapping[str, object]] | None = None  # of a file that is no text: rows instead of bytes
     runs: Sequence[int] = ()  # of documents
     is_file: bool = False
+    delimiter: str = ""  # that the header shows
 
 
-def sample_topic(config: KafkaConfig, wanted: int = USUAL, time_range: TimeRange | None = None) -> Sample:
+def sample_topic(
+    config: KafkaConfig, wanted: int = USUAL, time_range: TimeRange | None = None, *, newest: bool = False
+) -> Sample:
     """Messages from the beginning, the middle and the end of every partition.
 
     Args:
         config: Connection and topic.
         wanted: About how many.
         time_range: When the broker took the messages; None: at any time.
+        newest: From the end of every partition alone, where streams are so many that they are not seen twice else.
 
     Raises:
         BrokerError: The topic is not there, or cannot be read.
@@ -63,7 +67,7 @@ def sample_topic(config: KafkaConfig, wanted: int = USUAL, time_range: TimeRange
         found = reader.bounds()
         found = (ranges_of(reader, found, time_range) if time_range is not None else None) or found
         held = {partition: (first, end) for partition, (first, end) in found.items() if end > first}
-        messages = list(_read(reader, places(held, wanted)))
+        messages = list(_read(reader, [ends(held, wanted)] if newest else places(held, wanted)))
     finally:
         reader.close()
     total = sum(end - first for first, end in held.values())
@@ -94,6 +98,16 @@ def places(held: Mapping[int, tuple[int, int]], wanted: int) -> list[dict[int, t
             begin = first + (end - first - size) * place // (PLACES - 1)
             run[partition] = (begin, begin + size)
     return [run for run in runs if run]
+
+
+def ends(held: Mapping[int, tuple[int, int]], wanted: int) -> dict[int, tuple[int, int]]:
+    """The newest offsets of every partition.
+
+    >>> ends({0: (0, 100), 1: (0, 10)}, 60)
+    {0: (70, 100), 1: (0, 10)}
+    """
+    each = wanted // max(1, len(held))
+    return {partition: (max(first, end - each), end) for partition, (first, end) in held.items()}
 
 
 def _read(reader: RangeReader, runs: Sequence[Mapping[int, tuple[int, int]]]) -> Iterator[Message]:

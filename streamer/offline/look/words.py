@@ -38,7 +38,7 @@ ARRIVAL = """
 """
 PRICE = "price px last_price lastprice trade_price tradeprice last trdpx kurs preis p"
 SIZE = """
-    size qty quantity volume vol trade_size tradesize last_size amount shares lastqty menge stueck s
+    size qty quantity volume vol trade_size tradesize last_size amount shares lastqty menge stueck s q
 """
 BID = "bid bid_price bidprice best_bid bidpx bid_px b geld"
 ASK = "ask ask_price askprice best_ask askpx ask_px offer offer_price a brief"

@@ -50,6 +50,12 @@ def test_readings_may_stand_in_an_array_with_fields_in_common(tmp_path: Path, re
     assert data.values.tolist() == [[1, -1], [2, -2], [3, -3], [1, -1]]
 
 
+def test_an_array_of_readings_may_be_the_whole_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.json", f"[{message()}, {message(a=3)}]")
+
+    assert datafiles.load([path], records(readings="@root")).values.tolist() == [[1, 2], [3, 2]]
+
+
 def test_a_field_may_be_absent_or_null(tmp_path: Path) -> None:
     text = f'{message(a=None)}\n\n{{"timestamp": "2024-01-02", "stream": "x", "b": 3}}\n{message(a=4)}\n'
 

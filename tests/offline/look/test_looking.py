@@ -255,3 +255,54 @@ def test_what_the_user_decides_is_taken() -> None:
 def test_a_topic_of_nothing_but_tombstones_says_so() -> None:
     with pytest.raises(DataError, match="holds no message with a value among the 3 looked at"):
         look(topics.sample([b"", b"", b""]))
+
+
+def test_exchange_messages_with_names_of_one_letter_are_trades() -> None:
+    rows = [
+        {
+            "e": "trade",
+            "E": row["timestamp"] + 5,
+            "s": row["symbol"],
+            "t": i,
+            "p": str(row["price"]),
+            "q": str(row["size"]),
+        }
+        for i, row in enumerate(topics.trades())
+    ]
+    for row, trade in zip(rows, topics.trades(), strict=True):
+        row["T"] = trade["timestamp"]
+
+    seen = look(topics.sample(rows))
+
+    assert found(seen) == ("ticks-trades", ("s",), "T", "ms", ["p", "q"])
+    assert left_out(seen)["E"] == "another time, in ms"
+
+
+def test_pressure_and_flow_of_one_letter_are_no_trades() -> None:
+    rows = [
+        {"device": row["device"], "ts": row["ts"], "p": row["temperature"], "q": 9.0 + row["vibration"]}
+        for row in topics.machines()
+    ]
+
+    assert found(look(topics.sample(rows)))[0] == "sensor"
+
+
+def test_a_clock_is_no_feature_and_counters_are_taken_by_their_rate() -> None:
+    rows = [
+        {**row, "uptime": 100 + 60 * (i // 3), "rx_bytes": 1000 * i + 37 * (i % 11)}
+        for i, row in enumerate(topics.machines())
+    ]
+
+    seen = look(topics.sample(rows))
+
+    assert [each.name for each in seen.features.taken if each.counter] == ["rx_bytes"]
+    assert "clock" in left_out(seen)["uptime"]
+
+
+def test_values_that_are_absent_now_and_then_leave_the_interval_as_it_is() -> None:
+    rng = np.random.default_rng(5)
+    rows = [{**row, "vibration": None if rng.random() < 0.2 else row["vibration"]} for row in topics.machines()]
+
+    seen = look(topics.sample(rows))
+
+    assert (seen.timing.interval_s, seen.timing.regular) == (60.0, True)
