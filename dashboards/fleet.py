@@ -239,8 +239,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Records by outcome",
-                "consumed + unpacked = windowed + duplicate + late + dead-lettered + rejected + replayed + ignored. "
-                "The line is consumed + unpacked; the stack should reach it.",
+                "consumed + unpacked = windowed + duplicate + late + dropped + dead-lettered + rejected + replayed "
+                "+ ignored, but for readings held back. The line is consumed + unpacked; the stack should reach it.",
                 [
                     (f"sum(rate(streamer_records_windowed_total{{{JOB}}}[$__rate_interval]))", "windowed"),
                     (f"sum(rate(streamer_records_duplicate_total{{{JOB}}}[$__rate_interval]))", "duplicate"),
@@ -249,6 +249,7 @@ def build() -> dict[str, Any]:
                     (f"sum(rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval]))", "rejected"),
                     (f"sum(rate(streamer_records_replayed_total{{{JOB}}}[$__rate_interval]))", "replayed"),
                     (f"sum(rate(streamer_records_ignored_total{{{JOB}}}[$__rate_interval]))", "ignored"),
+                    (f"sum(rate(streamer_records_dropped_total{{{JOB}}}[$__rate_interval]))", "dropped"),
                     (
                         f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))"
                         f" + sum(rate(streamer_records_unpacked_total{{{JOB}}}[$__rate_interval]))",
@@ -288,6 +289,43 @@ def build() -> dict[str, Any]:
                 "Lag by partition",
                 "Unread records per partition. One partition growing alone: a hot key or a stuck replica.",
                 [(f"max by (partition) (streamer_consumer_lag_records{{{JOB}}})", "partition {{partition}}")],
+                width=8,
+            )
+        )
+        .with_row(row("Event time: order and bars"))
+        .with_panel(
+            lines(
+                "Late, reordered, carried",
+                "Readings that came too late, that came late and were put in their place, that were dropped, and bars "
+                "in which values were carried over a gap. Many late ones: raise time.lateness.",
+                [
+                    (f"sum(rate(streamer_records_late_total{{{JOB}}}[$__rate_interval]))", "late"),
+                    (f"sum(rate(streamer_records_reordered_total{{{JOB}}}[$__rate_interval]))", "reordered"),
+                    (f"sum(rate(streamer_readings_carried_total{{{JOB}}}[$__rate_interval]))", "carried"),
+                    (
+                        f"sum by (reason) (rate(streamer_records_dropped_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "dropped: {{reason}}",
+                    ),
+                ],
+                unit="cps",
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Watermark lag",
+                "Event time from where the stream that waits longest stands to the newest reading: the lateness and a "
+                "bar, and more where streams are far apart.",
+                [(f"max by (instance) (streamer_watermark_lag_seconds{{{JOB}}})", "{{instance}}")],
+                unit="s",
+                width=8,
+            )
+        )
+        .with_panel(
+            lines(
+                "Readings held back",
+                "Waiting for late ones, or for their bar to be complete. They are part of the snapshots.",
+                [(f"sum by (instance) (streamer_records_held{{{JOB}}})", "{{instance}}")],
                 width=8,
             )
         )

@@ -57,7 +57,8 @@ class Outcome:
     reordered: int = 0  # readings put before newer ones of their stream
     overflow: int = 0  # readings left out because too many of their stream were held back
     outside: int = 0  # readings outside of the sessions
-    late_at: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # offsets of the late ones
+    # Partition and offset of each late reading, `(late, 2)`.
+    late_at: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
     carried: Float32 | None = None  # (n,) part of the features of a bar that was not measured; None: nothing was
 
     @classmethod

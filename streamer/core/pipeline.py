@@ -139,7 +139,8 @@ class Pipeline:
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
-        return dataclasses.replace(outcome, late_at=readings.offset[admitted.late_rows], expired=len(expired.codes))
+        late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
+        return dataclasses.replace(outcome, late_at=late_at, expired=len(expired.codes))
 
     def _broken(self, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:
         """What the rules say of readings as sent, in order; `row` is the reading of the batch that released them."""

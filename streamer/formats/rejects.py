@@ -21,6 +21,7 @@ BAD_STREAM = "bad_stream"
 BAD_TIMESTAMP = "bad_timestamp"
 FUTURE = "future"
 STREAM_LIMIT = "stream_limit"
+LATE = "late"  # told by what puts readings in order, not by a decoder
 REASONS = (
     EMPTY,
     TOO_LARGE,
@@ -34,6 +35,7 @@ REASONS = (
     BAD_TIMESTAMP,
     FUTURE,
     STREAM_LIMIT,
+    LATE,
 )
 
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from streamer import __version__
 from streamer.core.alerts import Attribution
-from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, UPDATE
+from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, SILENCE, UPDATE
 from streamer.formats.rejects import REASONS, STREAM_LIMIT
 
 # A second series beside every counter that says when it was made: twice the series for nothing here.
@@ -31,6 +31,7 @@ __all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamSeries"]
 
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("warming", "active", "alerting", "silent")
+OVERFLOW, OUTSIDE_SESSION = "overflow", "outside_session"  # why readings are dropped
 RELOAD_REASONS = ("artifact", "config", "canary")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -62,11 +63,39 @@ class Metrics:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
 
         self.records_consumed = counter("records_consumed_total", "Records read from the input topic.")
-        self.records_windowed = counter("records_windowed_total", "Readings added to their stream's window.")
+        self.records_windowed = counter(
+            "records_windowed_total", "Readings added to their stream's window, alone or in a bar."
+        )
         self.records_duplicate = counter(
             "records_duplicate_total", "Readings with the event time of the one before; dropped."
         )
-        self.records_late = counter("records_late_total", "Readings older than their stream's newest; dropped.")
+        self.records_late = counter(
+            "records_late_total", "Readings older than their stream's newest by more than time.lateness."
+        )
+        self.records_dropped = counter(
+            "records_dropped_total",
+            "Readings dropped: too many of a stream waiting (overflow), or outside of the sessions.",
+            ["reason"],
+        )
+        self.records_reordered = counter(
+            "records_reordered_total", "Readings that came late, within time.lateness, and were put in their place."
+        )
+        self.records_held = gauge(
+            "records_held", "Readings held back until nothing can overtake them or their bar is complete."
+        )
+        self.records_taken_over = counter(
+            "records_taken_over_total", "Readings held back that came with the state of a partition."
+        )
+        self.records_handed_over = counter(
+            "records_handed_over_total", "Readings held back that left with the state of a partition."
+        )
+        self.readings_carried = counter(
+            "readings_carried_total", "Readings of the model with values that were carried or filled in over a gap."
+        )
+        self.watermark_lag = gauge(
+            "watermark_lag_seconds",
+            "Event time from where the stream that waits longest stands to the newest reading.",
+        )
         self.records_dead_lettered = counter(
             "records_dead_lettered_total", "Records sent to the dead-letter topic.", ["reason"]
         )
@@ -126,6 +155,7 @@ class Metrics:
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
+        self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
         self.ready = gauge("ready", "1 when connection, topics, ACLs and model are verified.")
         self.last_poll = gauge("last_poll_timestamp_seconds", "When the loop last polled.")
@@ -146,6 +176,8 @@ class Metrics:
             if reason != STREAM_LIMIT:
                 self.records_dead_lettered.labels(reason)
         self.records_rejected.labels(STREAM_LIMIT)
+        for reason in (OVERFLOW, OUTSIDE_SESSION):
+            self.records_dropped.labels(reason)
         self.window_resets.labels("gap")
         for kind in KINDS:
             self.incidents_resolved.labels(kind)
@@ -154,6 +186,7 @@ class Metrics:
             self.incidents_opened.labels(ANOMALY, severity)
         for kind, severity in SEVERITY.items():
             self.incidents_opened.labels(kind, severity)
+        self.incidents_opened.labels(SILENCE, "critical")  # of the whole topic
         for event in (OPEN, UPDATE, RESOLVE):
             self.alerts_published.labels(event)
         for state in STATES:

@@ -65,6 +65,7 @@ class Connection:
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
         self._stop = stop
+        self._waiting: tuple[str, list[int]] = "", []
         self.positions: Positions = {}
         self.sinks = KafkaSinks(connect_producer(kafka), kafka, max_value_bytes=settings.records.max_record_bytes)
         try:
@@ -116,26 +117,30 @@ class Connection:
             self.positions,
             pipeline=pipeline,
             decoder=decoder_for(settings, pipeline.keys),
+            options=settings.time,
             publisher=publisher,
             metrics=metrics,
             clock=clock,
         )
 
-    def take_in(self, polled: Sequence[RecordBatch]) -> str | None:
-        """Deal with one poll; None when done.
-
-        Else the schema registry does not answer, and what it says: nothing was done, and the next poll brings the
-        same records again.
-        """
+    def take_in(self, polled: Sequence[RecordBatch]) -> bool:
+        """Deal with one poll; False: not now, the next poll brings the same records again (`waiting` says why)."""
         try:
             self.intake.take_in(polled)
         except SchemasUnavailable as error:
-            for batch in polled:
-                if batch.partition in self.positions:
-                    self.consumer.seek(batch.partition, int(batch.offsets[0]))
+            held = [batch for batch in polled if batch.partition in self.positions]
+            for batch in held:
+                self.consumer.seek(batch.partition, int(batch.offsets[0]))
+            self._waiting = str(error), [batch.partition for batch in held]
             self._stop.wait(SCHEMAS_PAUSE_S)  # less than the group's patience, so that polling goes on
-            return str(error)
-        return None
+            return False
+        self._waiting = "", []
+        return True
+
+    def waiting(self) -> str | None:
+        """What records wait for, those of partitions that left not counted; None: for nothing."""
+        reason, partitions = self._waiting
+        return reason if any(partition in self.positions for partition in partitions) else None
 
     def close(self) -> None:
         """Leave the group, which takes a checkpoint of the partitions still held."""

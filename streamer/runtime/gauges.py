@@ -40,6 +40,7 @@ class Gauges:
         for kind, count in pipeline.rules.open_counts().items():
             metrics.incidents_open.labels(kind).set(count)
         metrics.alerts_pending.set(pending)
+        metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
         for partition in self._lag_shown - lags.keys():
             metrics.consumer_lag.remove(str(partition))
         for partition, lag in lags.items():

@@ -5,14 +5,17 @@ Records before a partition's `publish_from` are processed in silence, to rebuild
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from streamer.config import TimeConfig
 from streamer.connectors.kafka import RecordBatch
+from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.formats import Decoded, Decoder
+from streamer.formats.rejects import LATE, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
@@ -25,6 +28,7 @@ class Intake:
         positions: Of the partitions held; batches of others are left alone.
         pipeline: Processes.
         decoder: Decodes; knows the pipeline's streams.
+        options: What is done about late readings and idle partitions.
         publisher: Takes what it led to.
         metrics: Counts.
         clock: Seconds since 1970, for metrics.
@@ -36,12 +40,15 @@ class Intake:
         *,
         pipeline: Pipeline,
         decoder: Decoder,
+        options: TimeConfig,
         publisher: Publisher,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
         self._positions, self._pipeline, self._decoder, self._publisher = positions, pipeline, decoder, publisher
-        self._metrics, self._clock = metrics, clock
+        self._metrics, self._clock, self._options = metrics, clock, options
+        metrics.records_held.set_function(lambda: pipeline.event_time.holding)
+        self._arrived_s: dict[int, float] = {}  # when each partition last brought records
 
     def take_in(self, polled: Sequence[RecordBatch]) -> None:
         """Deal with one poll."""
@@ -50,23 +57,63 @@ class Intake:
         # All of the poll before any of it is processed: a schema that cannot be had now must leave no half behind.
         decoded = [self._decode(batch, self._positions[batch.partition].publish_from) for batch in held]
         live: list[Readings] = []
+        loud: dict[int, RecordBatch] = {}
         for batch, (silent, replayed, found) in zip(held, decoded, strict=True):
             self._metrics.records_consumed.inc(len(batch))
             if replayed is not None:
                 self._metrics.records_replayed.inc(silent)
+                held_before = self._pipeline.event_time.holding
                 self._pipeline.process(replayed.readings)
+                moved_over(self._metrics, self._pipeline.event_time.holding - held_before)
             if found is not None:
-                self._publisher.dead_letter(batch.rows(slice(silent, None)) if silent else batch, found.rejects)
+                loud[batch.partition] = batch.rows(slice(silent, None)) if silent else batch
+                self._publisher.dead_letter(loud[batch.partition], found.rejects)
                 self._metrics.records_unpacked.inc(found.extra)
                 self._metrics.records_ignored.inc(found.ignored)
                 live.append(found.readings)
             self._positions[batch.partition].next_offset = int(batch.offsets[-1]) + 1
         if live:
-            self._publisher.publish(self._pipeline.process(Readings.concatenate(live)))
+            outcome = self._pipeline.process(Readings.concatenate(live))
+            sent_on = self._send_late_on(loud, outcome) if self._options.dead_letter_late else 0
+            self._publisher.publish(outcome, late_sent_on=sent_on)
             newest_ms = max(int(batch.timestamps_ms[-1]) for batch in polled)
             if newest_ms > 0:
                 self._metrics.event_to_score.observe(max(0.0, self._clock() - newest_ms / 1000))
-        self._metrics.last_record.set(self._clock())
+        now_s = self._clock()
+        self._arrived_s.update(dict.fromkeys((batch.partition for batch in polled), now_s))
+        self._metrics.last_record.set(now_s)
+
+    def release_idle(self, lags: Mapping[int, int]) -> None:
+        """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.
+
+        Args:
+            lags: Records not read yet, by partition.
+        """
+        now_s = self._clock()
+        for partition, position in self._positions.items():
+            quiet_s = now_s - self._arrived_s.setdefault(partition, now_s)
+            if not 0 < self._options.idle <= quiet_s or lags.get(partition, 0):
+                continue
+            if position.next_offset < position.publish_from or not len(self._pipeline.event_time.holders(partition)):
+                continue
+            self._publisher.publish(self._pipeline.release(partition, position.next_offset))
+            position.saved_offset = -1  # no record moved it, and yet there is something to save
+        for partition in self._arrived_s.keys() - self._positions.keys():
+            del self._arrived_s[partition]
+
+    def _send_late_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> int:
+        """Dead letters of records with late readings; how many."""
+        count = 0
+        for partition in np.unique(outcome.late_at[:, 0]).tolist():
+            batch = loud[partition]
+            offsets = np.unique(outcome.late_at[outcome.late_at[:, 0] == partition, 1])
+            detail = (
+                f"older than the newest reading of its stream by more than time.lateness, {self._options.lateness:g} s"
+            )
+            rejects = [Reject(row, LATE, detail) for row in np.searchsorted(batch.offsets, offsets).tolist()]
+            self._publisher.dead_letter(batch, rejects)
+            count += len(rejects)
+        return count
 
     def _decode(self, batch: RecordBatch, publish_from: int) -> tuple[int, Decoded | None, Decoded | None]:
         """How many records come before `publish_from`, what they hold, and what the rest holds."""
@@ -76,3 +123,8 @@ class Intake:
             self._decoder.decode(batch.rows(slice(silent, None)) if silent else batch) if silent < len(batch) else None
         )
         return silent, replayed, found
+
+
+def moved_over(metrics: Metrics, count: int) -> None:
+    """Count readings held back that came with a partition's state, or, below 0, left with it."""
+    (metrics.records_taken_over if count > 0 else metrics.records_handed_over).inc(abs(count))

@@ -18,6 +18,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.errors import StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
+from streamer.runtime.intake import moved_over
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.snapshots import Snapshot, SnapshotStore
 from streamer.runtime.status import Status
@@ -110,7 +111,7 @@ class Partitions:
     def offset_reset(self, reset: OffsetReset) -> None:
         """The log was truncated or the topic recreated: the state belongs to other records."""
         self._metrics.offset_resets.inc()
-        self._pipeline.forget(reset.partition)
+        self._forget(reset.partition)
         self._positions[reset.partition] = Position(
             reset.restarted_at, publish_from=reset.restarted_at, saved_offset=reset.restarted_at
         )
@@ -120,8 +121,13 @@ class Partitions:
         for partition in list(self._positions):
             self._drop(partition)
 
-    def _drop(self, partition: int) -> None:
+    def _forget(self, partition: int) -> None:
+        held = self._pipeline.event_time.holding
         self._pipeline.forget(partition)
+        moved_over(self._metrics, self._pipeline.event_time.holding - held)
+
+    def _drop(self, partition: int) -> None:
+        self._forget(partition)
         self._positions.pop(partition, None)
 
     # Where reading begins.
@@ -197,7 +203,9 @@ class Partitions:
         try:
             version = str(snapshot.state.values.get("model_version"))
             made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
+            held = self._pipeline.event_time.holding
             self._pipeline.restore(snapshot.state, made_with)
+            moved_over(self._metrics, self._pipeline.event_time.holding - held)
         except (StateError, ArtifactError) as error:
             self._skipped(partition, str(error))
             return None

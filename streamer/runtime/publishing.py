@@ -17,7 +17,7 @@ from streamer.core.events import OPEN, RESOLVE
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.formats.rejects import STREAM_LIMIT, Reject
-from streamer.observability.metrics import Metrics
+from streamer.observability.metrics import OUTSIDE_SESSION, OVERFLOW, Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.refusals import RefusalLog
 
@@ -56,14 +56,19 @@ class Publisher:
         self._topic, self._refusals = topic, refusals
         self._scores, self._metrics, self._clock = scores, metrics, clock
 
-    def publish(self, outcome: Outcome) -> None:
-        """Alerts, scores and counts of one batch of readings."""
+    def publish(self, outcome: Outcome, *, late_sent_on: int = 0) -> None:
+        """Alerts, scores and counts of one batch of readings; `late_sent_on` of the late ones are dead letters."""
         self._publish_alerts(outcome)
         self._publish_scores(outcome)
         metrics, readings, scores = self._metrics, outcome.readings, outcome.scores
-        metrics.records_windowed.inc(len(readings))
+        metrics.records_windowed.inc(outcome.taken)
         metrics.records_duplicate.inc(outcome.duplicates)
-        metrics.records_late.inc(outcome.late)
+        metrics.records_late.inc(outcome.late - late_sent_on)
+        metrics.records_dropped.labels(OVERFLOW).inc(outcome.overflow)
+        metrics.records_dropped.labels(OUTSIDE_SESSION).inc(outcome.outside)
+        metrics.records_reordered.inc(outcome.reordered)
+        if outcome.carried is not None:
+            metrics.readings_carried.inc(int((outcome.carried > 0).sum()))
         metrics.window_resets.labels("gap").inc(outcome.resets)
         metrics.streams_expired.inc(outcome.expired)
         metrics.filled_values.inc(int(np.isnan(readings.values).sum()))

@@ -28,7 +28,9 @@ from streamer.config import Settings
 from streamer.core.keyed_state import ExportedState
 from streamer.errors import StateError
 
-FORMAT = 3
+FORMAT = 4
+_TIME = {"lateness", "grid", "bars", "bar_size", "bar_field", "aggregate", "features"}
+_RECORDS = {"format", "readings", "stream", "timestamp", "timestamp_unit", "features", "metric", "value", "sequence"}
 UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
 _MAGIC = b"streamer snapshot\n"
 _MAX_HEADER_BYTES = 1 << 30
@@ -46,9 +48,10 @@ class Snapshot:
 
 def shape_of(settings: Settings) -> str:
     """Digest of the settings that the meaning of a snapshot depends on."""
-    records = settings.records.model_dump(mode="json", include={"stream", "timestamp", "timestamp_unit", "features"})
+    records = settings.records.model_dump(mode="json", include=_RECORDS)
     window = settings.window.model_dump(mode="json", include={"length", "patch"})
-    parts = [settings.kafka.group, records, window]
+    time = settings.time.model_dump(mode="json", include=_TIME)
+    parts = [settings.kafka.group, records, window, time, settings.context]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -156,7 +159,7 @@ class SnapshotStore:
         if meta["shape"] != self.shape:
             raise StateError(
                 f"{path}: written with other settings: kafka.group, records.stream, records.timestamp, "
-                "records.features, window.length or window.patch has changed"
+                "records.features, another key of records, the section time, window.length or window.patch has changed"
             )
         body = content[begin + length :]
         if zlib.crc32(body) != meta["crc32"]:

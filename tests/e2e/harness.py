@@ -308,7 +308,8 @@ class Expected:
         detector, manifest = registry.load()
         result = backtest.run(settings, detector, str(manifest["version"]), data)
         scored = np.flatnonzero(~np.isnan(result.score))
-        scores = {(data.names[data.stream[i]], int(data.time_ns[i])): float(result.score[i]) for i in scored.tolist()}
+        seen = result.data
+        scores = {(seen.names[seen.stream[i]], int(seen.time_ns[i])): float(result.score[i]) for i in scored.tolist()}
         ids = [alert.alert_id for alert in result.alerts]
         assert len(set(ids)) == len(ids)
         return cls(scores, set(ids), sum(alert.event == "open" for alert in result.alerts))
@@ -332,9 +333,10 @@ class Scrape(dict[str, float]):
 
     def accounted(self) -> float:
         """Records whose fate is known; equals `streamer_records_consumed_total`."""
-        fates = ("windowed", "duplicate", "late", "dead_lettered", "rejected", "replayed", "ignored")
-        found = sum(self.total(f"streamer_records_{fate}_total") for fate in fates)
-        return found - self.total("streamer_records_unpacked_total")
+        fates = ("windowed", "duplicate", "late", "dropped", "dead_lettered", "rejected", "replayed", "ignored")
+        found = sum(self.total(f"streamer_records_{fate}_total") for fate in (*fates, "handed_over"))
+        came = self.total("streamer_records_unpacked_total") + self.total("streamer_records_taken_over_total")
+        return found + self.total("streamer_records_held") - came
 
 
 class _Running:
@@ -439,9 +441,9 @@ class DaemonProcess(_Running):
 class DaemonThread(_Running):
     """The daemon in a thread of this process: starts faster, and can be looked into."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, clock: Callable[[], float] = time.time) -> None:
         self.site = site
-        self.daemon = Daemon(site.settings)
+        self.daemon = Daemon(site.settings, clock=clock)
         self.failure: list[BaseException] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)

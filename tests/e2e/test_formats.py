@@ -14,7 +14,7 @@ from streamer.offline.replay import encode
 from tests import registries
 from tests.brokers import Broker
 from tests.e2e.conftest import NewSite, World
-from tests.e2e.harness import DaemonThread, Expected, Site
+from tests.e2e.harness import DaemonThread, Expected, Site, streamer
 from tests.e2e.test_bad_input import produce_in_order
 from tests.registries import framed
 
@@ -28,8 +28,9 @@ def send(broker: Broker, site: Site, values: list[bytes]) -> list[int]:
     return produce_in_order(broker, site.settings.kafka.topic, [{"key": None, "value": value} for value in values])
 
 
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_records_wait_while_the_schema_registry_is_away_and_none_is_lost(
-    broker: Broker, world: World, new_site: NewSite
+    broker: Broker, world: World, new_site: NewSite, client: str
 ) -> None:
     fastavro = pytest.importorskip("fastavro", reason="needs streamer[schema-registry]")
     pytest.importorskip("confluent_kafka", reason="needs streamer[schema-registry]")
@@ -51,7 +52,11 @@ def test_records_wait_while_the_schema_registry_is_away_and_none_is_lost(
     with registries.running() as registry:
         registry.add(1, older)
         registry.add(2, newer)
-        site = new_site(records={"format": "avro"}, schema_registry={"url": registry.url, "timeout_s": 1.0})
+        site = new_site(
+            kafka={"client": client},
+            records={"format": "avro"},
+            schema_registry={"url": registry.url, "timeout_s": 1.0},
+        )
         with DaemonThread(site) as daemon:
             send(broker, site, [avro(1, older, reading) for reading in sent[:half]])
             site.wait_until_done()
@@ -61,6 +66,7 @@ def test_records_wait_while_the_schema_registry_is_away_and_none_is_lost(
             said = daemon.wait_until_not_ready("schema registry")
             waiting = daemon.metrics()
             assert site.committed() == committed
+            checked = streamer("check", site)
             registry.start()
             daemon.wait_until_ready()
             unknown = send(broker, site, [framed(3, b"?")])
@@ -68,6 +74,8 @@ def test_records_wait_while_the_schema_registry_is_away_and_none_is_lost(
             metrics = daemon.metrics()
 
     assert "cannot be reached for schema 2" in said
+    assert checked.code == 69
+    assert "schema registry" in checked.out + checked.err
     assert waiting["streamer_records_consumed_total"] == half
     assert metrics["streamer_records_windowed_total"] == len(sent)
     assert metrics.accounted() == metrics["streamer_records_consumed_total"] == len(sent) + 1

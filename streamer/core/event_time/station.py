@@ -91,6 +91,16 @@ class EventTime:
             return 0
         return self.held.count + (self._bars.holding if self.options.features else 0)
 
+    @property
+    def behind_ns(self) -> int:
+        """Event time from where the stream that waits longest stands to the newest reading; 0: none waits."""
+        if self.held is None or not self.held.count:
+            return 0
+        waits = self._lateness.holding()
+        newest = self.ordering.columns["newest_ns"]
+        started = self._lateness.frontier_ns[waits]
+        return int(newest[waits].max() - started[started != NEVER].min(initial=int(newest[waits].max())))
+
     def is_newer(self, readings: Readings) -> Bools:
         """Readings newer than all that their streams had sent before this batch, `(n,)`."""
         return self.ordering.is_newer(readings)
