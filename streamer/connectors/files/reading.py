@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.config import FilesConfig, RecordsConfig
 from streamer.connectors.files import csv_tables, json_tables, parquet_tables
-from streamer.connectors.files.columns import Columns
+from streamer.connectors.files.columns import Columns, joined
 from streamer.connectors.files.data_set import DataSet, join, newest_sent
 from streamer.connectors.files.one_stream import Watch, columns_that_take_turns, likely_columns, overlap
 from streamer.connectors.files.paths import CSV, PARQUET, File, files_of
@@ -198,7 +198,7 @@ def _times(first: File, paths: Sequence[Path], wanted: Wanted) -> Iterator[pd.Se
     for file in (first, *others):
         for frame, _ in _tables(file, wanted):
             if frame is not None:
-                yield frame[wanted.time(list(frame.columns))]
+                yield joined(frame, wanted.time(list(frame.columns)))
 
 
 def _metric(values: NDArray[np.float64], wanted: Wanted) -> NDArray[np.int64] | None:
