@@ -22,6 +22,8 @@ class FilesConfig(Section):
     decimal: Literal[".", ","] | None = None  # decimal point or comma in CSV; none: found
     thousands: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # 1.234,5: "."; none: not used
     date_format: Annotated[str, Field(min_length=2, max_length=100)] | None = None  # e.g. "%d/%m/%Y %H:%M"; none: found
+    timestamp: tuple[str, ...] = ()  # columns that make up the time, e.g. [Date, Time]; none: that of the records
+    missing: tuple[str, ...] = ()  # words for no value, e.g. "?", besides an empty cell, NA, NaN, null and the like
     encoding: str | None = None  # of text, e.g. cp1252; none: UTF-8, or UTF-16 with its mark
     one_stream: bool = False  # a file without the stream column is one stream even if its times repeat or go back
 

@@ -20,7 +20,14 @@ from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
-_LISTS = {("records", "features"), ("records", "zero_is_missing"), ("records", "columns"), ("time", "context")}
+_LISTS = {
+    ("records", "features"),
+    ("records", "zero_is_missing"),
+    ("records", "columns"),
+    ("files", "timestamp"),
+    ("files", "missing"),
+    ("time", "context"),
+}
 
 
 def load(path: Path | None, environ: dict[str, str] | None = None) -> Settings:

@@ -22,6 +22,7 @@ from streamer.core.events import (
     LOCKED_BOOK,
     OPEN,
     POWER_OF_TEN,
+    PRICE_SPIKE,
     RESOLVE,
     SEQUENCE_GAP,
     SEVERITY,
@@ -99,7 +100,7 @@ def build(
         incident_id=incident,
         event=event.event,
         kind=event.kind,
-        severity=severity(event.peak) if event.kind == ANOMALY else SEVERITY[event.kind],
+        severity=_severity(event),
         stream=stream,
         onset=iso(event.onset_ns),
         time=iso(event.at_ns),
@@ -114,6 +115,12 @@ def build(
         reason=event.why,
         details=dict(event.details),
     )
+
+
+def _severity(event: Event) -> str:
+    if event.kind == ANOMALY:
+        return severity(event.peak)
+    return "critical" if event.scope == TOPIC else SEVERITY[event.kind]
 
 
 def attribute(
@@ -189,9 +196,11 @@ def _summary(event: Event, stream: str, attributions: Sequence[Attribution], fil
 def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
     details = event.details
     if event.scope == TOPIC:
+        if event.reason == EXPIRED:
+            return f"Nothing had come from topic {stream} since {since}; it is no longer read here, incident closed."
         if event.event == RESOLVE:
-            return f"Records of {stream} are coming again after {lasted}."
-        return f"Nothing has come from the whole of {stream} since {since}."
+            return f"Records of topic {stream} are coming again after {lasted}."
+        return f"Nothing has come from topic {stream} since {since} ({details['partitions']} partitions read)."
     if "pause_s" in details:
         pause = duration(int(float(details["pause_s"]) * 1e9))
         if event.event == RESOLVE:
@@ -232,6 +241,9 @@ def _rule(event: Event, stream: str, lasted: str, since: str) -> str:
             f"{stream}: {says['field']} {says['observed']} is {says['factor']} times its recent level "
             f"{says['level']}, since {since}: a slip of the decimal point?"
         )
+    if event.kind == PRICE_SPIKE:
+        away = f"{float(says['sigmas']):.1f} sigmas"
+        return f"{stream}: price {says['observed']} at {since}, {away} from {says['expected']} before and after it."
     if event.kind == STALE_QUOTE:
         return f"{stream}: the quote has not changed since {since} while others of its partition move."
     return (
@@ -245,6 +257,7 @@ _RULE_NAMES = {
     LOCKED_BOOK: "the locked book",
     POWER_OF_TEN: "the slip of the decimal point",
     STALE_QUOTE: "the stale quote",
+    PRICE_SPIKE: "the price spike",
     SEQUENCE_GAP: "the sequence gap",
 }
 

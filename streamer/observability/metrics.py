@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from streamer import __version__
 from streamer.core.alerts import Attribution
-from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, UPDATE
+from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, SILENCE, UPDATE
 from streamer.formats.rejects import REASONS, STREAM_LIMIT
 
 # A second series beside every counter that says when it was made: twice the series for nothing here.
@@ -155,6 +155,7 @@ class Metrics:
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
+        self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
         self.ready = gauge("ready", "1 when connection, topics, ACLs and model are verified.")
         self.last_poll = gauge("last_poll_timestamp_seconds", "When the loop last polled.")
@@ -185,6 +186,7 @@ class Metrics:
             self.incidents_opened.labels(ANOMALY, severity)
         for kind, severity in SEVERITY.items():
             self.incidents_opened.labels(kind, severity)
+        self.incidents_opened.labels(SILENCE, "critical")  # of the whole topic
         for event in (OPEN, UPDATE, RESOLVE):
             self.alerts_published.labels(event)
         for state in STATES:

@@ -23,6 +23,7 @@ from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors.kafka import PoisonedBatch
 from streamer.connectors.kafka.probe import Missing, probe
+from streamer.core.alerts import Alert
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, DeliveryFailed
 from streamer.observability.metrics import CollectorRegistry
@@ -33,6 +34,7 @@ from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.partitions import Poison
 from streamer.runtime.snapshots import open_store
 from streamer.runtime.status import Status
+from streamer.runtime.topic_silence import TopicSilence
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
 SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
@@ -66,6 +68,7 @@ class Daemon:
         self._connection: Connection | None = None
         self._pipeline: Pipeline
         self._model_watch: ModelWatch
+        self._topic_silence: TopicSilence
 
     @property
     def address(self) -> str:
@@ -118,6 +121,7 @@ class Daemon:
                 self._pipeline = Pipeline(self.settings.pipeline_options(), *loaded)
                 self._model_watch = ModelWatch(self._pipeline, self._models, self.metrics)
                 self._model_watch.announce()
+                self._topic_silence = TopicSilence(self._pipeline.options, self._pipeline, self.metrics, self._clock)
                 return True
             status.set_ready(f"no bundle in {self._models.directory}; run `streamer retrain`")
             stop.wait(min(1.0, self.settings.model.poll_s))
@@ -129,6 +133,7 @@ class Daemon:
         if connection.sinks.stuck:
             # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
+            self._topic_silence.restart()
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:
@@ -137,7 +142,13 @@ class Daemon:
                 with self.metrics.scoring_duration.time():
                     taken = connection.take_in(polled)
                 self._done += sum(map(len, polled)) if taken else 0
-            self._status.set_ready(connection.waiting())
+            waiting = connection.waiting()
+            self._status.set_ready(waiting)
+            if waiting:
+                self._topic_silence.restart()
+            else:
+                heard, partitions = bool(polled), len(connection.positions)
+                self._tell(connection, self._topic_silence.look(heard=heard, partitions=partitions))
         now = self._clock()
         if now >= self._checkpoint_at:
             connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
@@ -163,8 +174,13 @@ class Daemon:
     def shutdown(self, connection: Connection) -> None:
         """Last checkpoint; what it could not save is not committed on leaving the group either."""
         log.info("stopping: final checkpoint")
+        self._tell(connection, self._topic_silence.stop())
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
+
+    def _tell(self, connection: Connection, alert: Alert | None) -> None:
+        if alert is not None:
+            connection.sinks.publish_alert(alert)
 
     def _verify_broker(self, stop: threading.Event) -> bool:
         """Ask until the broker grants everything; True when it does, False when told to stop."""
@@ -191,6 +207,7 @@ class Daemon:
             connection = self._connection = self._connect(stop)
             connection.checkpoints.flush(self.settings.kafka.delivery_timeout_s)  # connects before the first alert
             self._status.set_ready(None)
+            self._topic_silence.restart()
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
             while not stop.is_set():
                 self.tick(connection)

@@ -441,9 +441,9 @@ class DaemonProcess(_Running):
 class DaemonThread(_Running):
     """The daemon in a thread of this process: starts faster, and can be looked into."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, clock: Callable[[], float] = time.time) -> None:
         self.site = site
-        self.daemon = Daemon(site.settings)
+        self.daemon = Daemon(site.settings, clock=clock)
         self.failure: list[BaseException] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="daemon", daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pandas as pd
 import pytest
@@ -65,3 +66,24 @@ def test_a_silence_is_told_while_catching_up(dropout: DataSet, new_site: NewSite
 
     assert [a["event"] for a in site.alerts() if a["kind"] == "silence"] == ["open", "resolve"]
     Expected.of(site, dropout).hold(site)
+
+
+def test_silence_of_the_whole_topic_is_told_by_the_wall_clock(world: World, new_site: NewSite) -> None:
+    site, ahead = new_site(), [0.0]
+
+    def told() -> list[tuple[str, str, str]]:
+        return [(a["event"], a["scope"], a["stream"]) for a in site.alerts() if a["scope"] == "topic"]
+
+    with DaemonThread(site, clock=lambda: time.time() + ahead[0]) as daemon:
+        site.send(world.live.select(slice(0, 300)))
+        site.wait_until_done()
+        daemon.wait_until_ready()
+        ahead[0] += 2 * 24 * 3600  # two days pass at once
+        wait_until(lambda: daemon.metrics()["streamer_topic_silent"] == 1, "the silence of the topic")
+        wait_until(lambda: len(told()) == 1, "its alert")
+        site.send(world.live.select(slice(300, 600)))
+        wait_until(lambda: daemon.metrics()["streamer_topic_silent"] == 0, "the end of the silence")
+        site.wait_until_done()
+
+    topic = site.settings.kafka.topic
+    assert told() == [("open", "topic", topic), ("resolve", "topic", topic)]

@@ -6,7 +6,7 @@ Not inside: how a file becomes tables, how text is a time (`dates`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -85,7 +85,7 @@ class Columns:
 
         Times without a zone are UTC. Numbers count seconds if `records.timestamp_unit` is that of text.
         """
-        column = frame[self._wanted.time(list(frame.columns))]
+        column = joined(frame, self._wanted.time(list(frame.columns)))
         unit = self._wanted.records.timestamp_unit
         if column.isna().any():
             words = f"wanted a time in every row of {column.name!r}; {int(column.isna().sum())} have none"
@@ -163,7 +163,7 @@ class Columns:
         there = np.array(column.notna(), np.bool_)
         as_text = not pd.api.types.is_object_dtype(column)  # in JSON, a number in quotes is none
         if as_text:
-            there &= ~column.str.strip().isin(MISSING).to_numpy(np.bool_)
+            there &= ~column.str.strip().isin((*MISSING, *self._wanted.files.missing)).to_numpy(np.bool_)
         numbers, bad = np.full(len(column), np.nan), np.zeros(len(column), np.bool_)
         thousands, decimal = frame.attrs.get("thousands"), frame.attrs.get("decimal", ".")
         for i in np.flatnonzero(there):
@@ -179,7 +179,8 @@ class Columns:
                 bad[i] = True
         if bad.any():
             wrong = column[bad].iloc[0]
-            advice = '; for a decimal comma set files.decimal: ","' * bool(_COMMA.fullmatch(str(wrong)))
+            advice = f"; if it stands for no value, set files.missing: [{wrong!r}]" * (not re.search(r"\d", str(wrong)))
+            advice += '; for a decimal comma set files.decimal: ","' * bool(_COMMA.fullmatch(str(wrong)))
             self._fault(f"wanted numbers in {name!r}; got {wrong!r} ({int(bad.sum())} rows){advice}", column.index, bad)
         return numbers
 
@@ -232,6 +233,17 @@ class Columns:
     def _fault(self, words: str, index: pd.Index, bad: pd.Series | NDArray[np.bool_]) -> NoReturn:
         row = int(index[int(np.argmax(np.asarray(bad)))]) + 1
         raise DataError(f"{self._file.path}: row {row}: {words}")
+
+
+def joined(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """One column, or the text of several joined by a space; missing where one of them is."""
+    if len(columns) == 1:
+        return frame[columns[0]]
+    parts = [frame[name].astype("str") for name in columns]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole + " " + part
+    return whole.where(frame[list(columns)].notna().all(axis=1)).rename(" ".join(columns))
 
 
 def _in_numerals(column: pd.Series, unit: str) -> bool:

@@ -50,7 +50,7 @@ def tables(file: File, wanted: Wanted, rows: int) -> Iterator[tuple[pd.DataFrame
     as_text = set(wanted.as_text)
     time = wanted.time(columns)
     if wanted.files.date_format or wanted.files.thousands:
-        as_text.add(time)  # 07.10.2013 is no number whose thousands are set apart
+        as_text.update(time)  # 07.10.2013 is no number whose thousands are set apart
     options: dict[str, Any] = {"dtype": dict.fromkeys(as_text.intersection(kept), str)}
     if len(dialect.names) > 64 and 4 * len(kept) < len(dialect.names):
         options["usecols"] = kept  # pandas does not tell a row that is too long then
@@ -70,7 +70,7 @@ def tables(file: File, wanted: Wanted, rows: int) -> Iterator[tuple[pd.DataFrame
                 thousands=wanted.files.thousands,
                 skipinitialspace=dialect.spaces,
                 keep_default_na=False,
-                na_values={name: MISSING if name in numbers else ("",) for name in kept},
+                na_values={name: (*MISSING, *wanted.files.missing) if name in numbers else ("",) for name in kept},
                 chunksize=rows,
                 low_memory=False,  # one type for each column of a piece
                 **options,

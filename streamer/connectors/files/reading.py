@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from streamer.config import FilesConfig, RecordsConfig
 from streamer.connectors.files import csv_tables, json_tables, parquet_tables
-from streamer.connectors.files.columns import Columns
+from streamer.connectors.files.columns import Columns, joined
 from streamer.connectors.files.data_set import DataSet, join, newest_sent
-from streamer.connectors.files.one_stream import Watch, likely_columns, overlap
+from streamer.connectors.files.one_stream import Watch, columns_that_take_turns, likely_columns, overlap
 from streamer.connectors.files.paths import CSV, PARQUET, File, files_of
 from streamer.connectors.files.wanted import Wanted, did_you_mean
 from streamer.errors import DataError
@@ -27,7 +27,7 @@ from streamer.errors import DataError
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1 << 21  # values in one piece of a file
-_SAMPLE = 100_000  # rows looked at for the column that names the stream
+_SAMPLE = 20_000  # rows looked at for the column that names the stream
 
 Done = Callable[[int], None]
 
@@ -144,7 +144,8 @@ def _numbered(paths: Sequence[Path], wanted: Wanted, done: Done) -> Iterator[tup
                         watch.look(piece.time_ns, _metric(piece.values, wanted))
                     yield number, piece
                 done(size)
-            _refuse_mixture(file, wanted, watch)
+            if watch.rows and (not watches or watch.mixed(by_a_column=True)):
+                _refuse_mixture(file, wanted, watch, columns)
             watches.append(watch)
             number += 1
         if len(watches) > 1 and overlap(watches):
@@ -173,9 +174,9 @@ def _files(path: Path) -> list[File]:
 _READABLE = "wanted a readable CSV or Parquet file, JSON lines or JSON, or a folder of such"
 
 
-def _tables(file: File, wanted: Wanted) -> Iterator[tuple[pd.DataFrame | None, int]]:
+def _tables(file: File, wanted: Wanted, rows: int | None = None) -> Iterator[tuple[pd.DataFrame | None, int]]:
     """Pieces of a file, each with the bytes it took; no table where no row can be wanted."""
-    rows = max(1, _AT_ONCE // len(wanted.records.features))
+    rows = rows or max(1, _AT_ONCE // len(wanted.records.features))
     kind = "CSV or Parquet"
     try:
         if not wanted.may_hold(file):
@@ -197,7 +198,7 @@ def _times(first: File, paths: Sequence[Path], wanted: Wanted) -> Iterator[pd.Se
     for file in (first, *others):
         for frame, _ in _tables(file, wanted):
             if frame is not None:
-                yield frame[wanted.time(list(frame.columns))]
+                yield joined(frame, wanted.time(list(frame.columns)))
 
 
 def _metric(values: NDArray[np.float64], wanted: Wanted) -> NDArray[np.int64] | None:
@@ -205,39 +206,45 @@ def _metric(values: NDArray[np.float64], wanted: Wanted) -> NDArray[np.int64] | 
     return None if wanted.records.metric is None else np.argmax(~np.isnan(values), axis=1)
 
 
-def _refuse_mixture(file: File, wanted: Wanted, watch: Watch) -> None:
+def _refuse_mixture(file: File, wanted: Wanted, watch: Watch, columns: Columns) -> None:
     """Raises a `DataError` for a file that would be one stream, and holds several."""
-    if not watch.mixed(by_a_column=True):
-        return
-    likely = _likely(file, wanted)
-    if not (likely or watch.mixed(by_a_column=False)):
-        return
-    records = wanted.records
-    shown = "/".join(records.stream)
+    suspect = watch.mixed(by_a_column=True)
+    names = list(wanted.records.stream)
+    frame, times = _head(file, wanted, columns)
+    likely = likely_columns(frame, times, wanted.names) if suspect else []
+    turns = [] if likely else columns_that_take_turns(frame, times, wanted.names, names)
+    seen, advice = watch.seen, "name the column of its streams in records.stream"
     if likely:
-        column, kinds = likely[0]
-        others = f" (or {', '.join(repr(name) for name, _ in likely[1:4])})" * (len(likely) > 1)
-        advice = f"set records.stream: {column}{others}, which has {kinds} values, each with times that move forward"
-    else:
-        advice = "name the column of its streams in records.stream"
+        advice = (
+            f"set records.stream: {_named(likely)}, of which the times of each of {likely[0][1]} values move forward"
+        )
+    elif turns:
+        seen = f"the {turns[0][1]} values of {turns[0][0]!r} take turns"
+        advice = f"set records.stream: {_named(turns)}"
+    elif not watch.mixed(by_a_column=False):
+        return
     numbers = "; if equal times are told apart by a sequence number, name it in records.sequence" * bool(watch.repeated)
     raise DataError(
-        f"{file.path}: wanted the column of records.stream, {shown!r}, or times that move forward: without it the file "
-        f"would be one stream {file.name!r}, and {watch.seen}; {advice}{numbers}; if it is one stream all the same, "
+        f"{file.path}: wanted the column of records.stream, {'/'.join(names)!r}, or times of one stream; without it "
+        f"the file would be one stream {file.name!r}, and {seen}; {advice}{numbers}; if it is one stream all the same, "
         "set files.one_stream: true"
     )
 
 
-def _likely(file: File, wanted: Wanted) -> list[tuple[str, int]]:
-    """Columns that may name the streams of a file, from its first rows with all their columns."""
+def _named(columns: Sequence[tuple[str, int]]) -> str:
+    """The first of some columns, and the others."""
+    others = ", ".join(repr(name) for name, _ in columns[1:4])
+    return columns[0][0] + (f" (or {others})" if others else "")
+
+
+def _head(file: File, wanted: Wanted, columns: Columns) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The first rows of a file with all their columns, and their times."""
     whole = Wanted(wanted.records, wanted.files, wanted.where, wanted.labels, everything=True)
-    for frame, _ in _tables(file, whole):
+    for frame, _ in _tables(file, whole, _SAMPLE):
         if frame is not None:
-            some = frame.iloc[:_SAMPLE]
-            piece = Columns(file, wanted, {}, {}, lambda: _times(file, [file.path], wanted))
-            kept = piece.kept(some)
-            return likely_columns(kept, piece.times(kept), wanted.names)
-    return []
+            kept = columns.kept(frame)
+            return kept, columns.times(kept)
+    return pd.DataFrame(), np.empty(0, np.int64)
 
 
 def _say_metrics(metrics: dict[str, int], wanted: Wanted) -> None:

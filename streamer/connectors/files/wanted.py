@@ -39,7 +39,7 @@ class Wanted:
             names |= set(_KEYS)
         if records.metric is not None:
             names.add(records.metric)
-        return names - {records.timestamp}
+        return names - {records.timestamp} | (set(self.files.timestamp) if len(self.files.timestamp) > 1 else set())
 
     @property
     def values(self) -> list[str]:
@@ -63,9 +63,11 @@ class Wanted:
             return [name for name in _KEYS if name in found][:1]
         return [name for name in self.records.stream if name in found]
 
-    def time(self, found: Sequence[str]) -> str:
-        """The column of the event time."""
-        return next((name for name in self._times() if name in found), self._times()[0])
+    def time(self, found: Sequence[str]) -> list[str]:
+        """The columns of the event time, usually one."""
+        if self.files.timestamp:
+            return list(self.files.timestamp)
+        return [next((name for name in self._times() if name in found), self._times()[0])]
 
     def columns(self, file: File, found: Sequence[str]) -> list[str]:
         """Columns to read of those a file has.
@@ -80,7 +82,7 @@ class Wanted:
                     f"got '{column}={value}'{did_you_mean([column], found)}"
                 )
         records = self.records
-        needed = [self.time(found), *self.values, *filter(None, (records.metric, records.sequence))]
+        needed = [*self.time(found), *self.values, *filter(None, (records.metric, records.sequence))]
         stream = self.stream(found)
         if 0 < len(stream) < len(records.stream):
             needed += records.stream
@@ -98,18 +100,22 @@ class Wanted:
         return list(dict.fromkeys([*needed, *stream, *(column for column, _ in self.where), *labels, *others]))
 
     def _times(self) -> Sequence[str]:
+        if self.files.timestamp:
+            return self.files.timestamp
         return _KAFKA_TIMES if self.records.timestamp[0] == "@" else (self.records.timestamp,)
 
     def _streams(self) -> Sequence[str]:
         return _KEYS if self.records.stream == ("@key",) else self.records.stream
 
     def _advice(self, missing: Sequence[str], found: Sequence[str]) -> str:
-        if self.records.timestamp[0] == "@" and missing[0] == self._times()[0]:
+        if self.records.timestamp[0] == "@" and not self.files.timestamp and missing[0] == self._times()[0]:
             return (
                 f": records.timestamp is {self.records.timestamp!r}, which a file has not; add a column 'timestamp' "
                 "with the time of each row"
             )
         times = [name for name in found if name.lower() in _TIMES] if self.records.timestamp in missing else []
+        if [name.lower() for name in times[:2]] == ["date", "time"]:
+            return f"; if {times[0]!r} and {times[1]!r} are the time, set files.timestamp: [{times[0]}, {times[1]}]"
         return did_you_mean(missing, found) or (f"; did you mean {times[0]!r}?" if times else "")
 
 

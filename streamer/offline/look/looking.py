@@ -86,7 +86,7 @@ def look(
     if times is None:
         times = np.full(len(message), NO_TIME)
     features = choose_features(fields, chosen, run, times, wanted)
-    equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows])
+    equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows], times)
     when = timing(
         times,
         chosen.group,

@@ -220,7 +220,13 @@ def _lateness(seen: Look, decided: Decided) -> tuple[float, str]:
 
 
 def _above(seconds: float) -> float:
-    return next((one for one in _NICE_S if one >= seconds), math.ceil(seconds))
+    """A duration that people would write, a little above a measured one.
+
+    >>> [_above(measured) for measured in (0.3, 3.2, 41.0, 144.0, 1500.0)]
+    [1, 4, 45, 150, 1500]
+    """
+    step = next((step for below, step in ((10, 1), (60, 5), (600, 30)) if seconds < below), 300)
+    return step * math.ceil(seconds / step)
 
 
 def _window(seen: Look, grid_s: float, preset: Preset | None) -> list[Setting]:

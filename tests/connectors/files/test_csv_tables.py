@@ -106,6 +106,23 @@ def test_words_for_a_missing_number_are_none_for_a_stream(tmp_path: Path) -> Non
     assert np.isnan(data.values[:, 0]).all()
 
 
+def test_a_time_in_two_columns_and_words_for_no_value_are_declared(tmp_path: Path) -> None:
+    text = "Date;Time;a;b\n16/12/2006;17:24:00;1.5;10\n16/12/2006;17:25:00;?;20\n"
+    path = write(tmp_path / "power.txt", text)
+    files = FilesConfig(timestamp=("Date", "Time"), missing=("?",))
+
+    with pytest.raises(DataError, match=r"wanted columns \['timestamp'\]; .*set files\.timestamp: \[Date, Time\]"):
+        datafiles.load([path], RECORDS)
+    with pytest.raises(DataError, match=r"row 2: wanted numbers in 'a'; got '\?' .* set files\.missing: \['\?'\]"):
+        datafiles.load([path], RECORDS, files=files.model_copy(update={"missing": ()}))
+    data = datafiles.load([path], RECORDS, files=files)
+    assert data.time_ns.astype("datetime64[ns]").astype("datetime64[s]").astype(str).tolist() == [
+        "2006-12-16T17:24:00",
+        "2006-12-16T17:25:00",
+    ]
+    np.testing.assert_array_equal(data.values, [[1.5, 10], [np.nan, 20]])
+
+
 def test_a_wide_file_is_read_by_the_columns_wanted(tmp_path: Path) -> None:
     names = [f"c{i}" for i in range(200)]
     text = f"timestamp,{','.join(names)},a,b\n2024-01-01,{','.join(names)},1.5,10\n"

@@ -57,7 +57,7 @@ def test_five_devices_without_their_column_are_refused(tmp_path: Path, minute_by
     assert "fleet.csv: wanted the column of records.stream, 'machine'" in message
     assert "the file would be one stream 'fleet'" in message
     assert re.search(seen, message), message
-    assert "set records.stream: device, which has 5 values" in message
+    assert "set records.stream: device, of which the times of each of 5 values move forward" in message
     assert "files.one_stream: true" in message
     named = datafiles.load([path], RECORDS.model_copy(update={"stream": ("device",)}))
     assert len(named.names) == 5
@@ -150,6 +150,39 @@ def test_a_stream_named_by_several_columns_wants_all_of_them(tmp_path: Path) -> 
     assert datafiles.load([path], records).names == ["x/0", "x/1", "y/0", "y/1"]
     with pytest.raises(DataError, match=r"wanted columns \['cpu'\]"):
         datafiles.load([write(tmp_path / "g.csv", minutes(1), host="x")], records)
+
+
+def test_devices_that_take_turns_are_refused_though_all_times_move_forward(tmp_path: Path) -> None:
+    #           0 s         10 s        20 s
+    # press-0   x           x           x
+    # press-1    x           x           x
+    turns = [(10.0 * step + 0.3 * device, f"press-{device}") for step in range(100) for device in range(5)]
+    times, presses = zip(*turns, strict=True)
+    numbers = [int(name[-1]) for name in presses]
+
+    for name, values in (("Gerät", presses), ("anlage", numbers), ("device_id", numbers)):
+        path = write(tmp_path / "f.csv", times, **{name: values, "status": ["ok", "idle"] * 250, "hour": 7})
+        with pytest.raises(DataError, match=f"the 5 values of '{name}' take turns; set records.stream: {name};"):
+            datafiles.load([path], RECORDS)
+        assert datafiles.load([path], RECORDS, files=FilesConfig(one_stream=True)).names == ["f"]
+        assert len(datafiles.load([path], RECORDS.model_copy(update={"stream": (name,)})).names) == 5
+
+
+def test_devices_that_come_at_random_are_told_by_the_name_of_their_column(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    times, devices = np.cumsum(rng.exponential(5, 300)).tolist(), rng.integers(0, 3, 300)
+
+    with pytest.raises(DataError, match=r"the 3 values of 'machines' take turns; set records.stream: machines"):
+        datafiles.load([write(tmp_path / "f.csv", times, machines=devices)], RECORDS)
+    assert datafiles.load([write(tmp_path / "g.csv", times, mode=devices)], RECORDS).names == ["g"]
+
+
+def test_a_device_that_replaced_another_is_the_same_stream(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "f.csv", minutes(100), serial=["A1"] * 50 + ["B2"] * 50, split=["train"] * 15 + ["test"] * 85
+    )
+
+    assert datafiles.load([path], RECORDS).names == ["f"]
 
 
 @pytest.mark.parametrize("column", ["@key", "key", "stream"])
