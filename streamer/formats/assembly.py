@@ -185,7 +185,7 @@ class Assembler:
             return value  # type: ignore[no-any-return]
         try:
             return msgspec.convert(value, float, strict=not self._lax)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, ValueError):
             return None
 
     def _say_values(self, values: NDArray[np.float64], narrow: NDArray[Any], elements: Elements, i: int) -> Why:

@@ -1,0 +1,68 @@
+"""Records whose schema cannot be had now: read again from where they began, and told of while this replica has them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streamer.connectors.kafka import RecordBatch
+from streamer.errors import SchemasUnavailable
+from streamer.runtime import connection
+from streamer.runtime.connection import Connection
+from streamer.runtime.positions import Position
+from tests.messages import batch
+
+
+class Consumer:
+    def __init__(self) -> None:
+        self.sought: list[tuple[int, int]] = []
+
+    def seek(self, partition: int, offset: int) -> None:
+        self.sought.append((partition, offset))
+
+
+class Intake:
+    away = True
+
+    def take_in(self, polled: Sequence[RecordBatch]) -> None:
+        if self.away:
+            raise SchemasUnavailable("the registry is away")
+
+
+@pytest.fixture
+def some(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A connection that holds partitions 0 and 1, and no client behind it."""
+    monkeypatch.setattr(connection, "SCHEMAS_PAUSE_S", 0.0)
+    made: Any = Connection.__new__(Connection)
+    made.positions = {number: Position(0, 0, -1) for number in (0, 1)}
+    made.consumer, made.intake, made._stop = Consumer(), Intake(), threading.Event()
+    made._waiting = "", []
+    return made
+
+
+def test_records_that_wait_are_read_again_from_the_first_of_each_partition_that_is_held(some: Any) -> None:
+    polled = [batch([b"?"] * 3, first=17), batch([b"?"], first=5, partition=1), batch([b"?"], first=9, partition=2)]
+
+    taken = some.take_in(polled)
+
+    assert not taken
+    assert some.consumer.sought == [(0, 17), (1, 5)]
+    assert some.waiting() == "the registry is away"
+
+
+def test_what_waits_is_forgotten_when_it_was_taken_or_its_partitions_left(some: Any) -> None:
+    polled = [batch([b"?"], first=17)]
+    assert not some.take_in(polled)
+    held = some.positions.pop(0)
+    left = some.waiting()
+    some.positions[0] = held
+    some.intake.away = False
+
+    taken = some.take_in(polled)
+
+    assert left is None
+    assert taken
+    assert some.waiting() is None
