@@ -5,6 +5,7 @@
     pipeline / loop      against the loop a user would write first: one message, one window, one forward
     patched / unpatched  the default network against the same fed one reading a step
     bytes a stream       what one stream costs in memory
+    plain / ordered, plain / bars       what order and bars cost; see `event_time.py`
     mapped / in memory, gathered / overlaps, overlaps / readings      training; see `training.py`
 
 Medians of several rounds, the two sides of a ratio in turn, so that a machine whose
@@ -26,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import training, workloads
+from benchmarks import event_time, training, workloads
 from models.detector import BATCH, Detector
 from streamer.connectors.kafka import RecordBatch
 from streamer.core.pipeline import Pipeline
@@ -37,6 +38,8 @@ AIMS = {
     "pipeline / model": 0.75,
     "pipeline / loop": 20.0,
     "bytes a stream": 6144.0,
+    "plain / ordered": 0.9,
+    "plain / bars": 0.9,
 }
 
 
@@ -47,8 +50,9 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     found, scale = measure(options.rounds)
-    for told, more in zip((found, scale), training.measure(), strict=True):
-        told.update(more)
+    for measured in (event_time.measure(options.rounds), training.measure()):
+        for told, more in zip((found, scale), measured, strict=True):
+            told.update(more)
     if options.json:
         print(json.dumps({"machine": machine(), "ratios": found, "scale": scale}, indent=2))
         return 0

@@ -142,11 +142,12 @@ def part(feed: Feed, sessions: Sessions) -> Part:
     return Part(feed.take(before), test, ((begin, closes),), int(tick_faults.MOST_ROWS * len(feed)))
 
 
-def judge(opened: Sequence[Opened], faults: Sequence[Fault]) -> Verdict:
+def judge(opened: Sequence[Opened], faults: Sequence[Fault], clean: Sequence[Opened] = ()) -> Verdict:
     """Set incidents against faults.
 
     An incident belongs to the newest fault of its symbol that began before it was known, as long as it is
-    not over for long; the first one catches it. All others are false.
+    not over for long; the first one catches it. All others are false. Those that the round without faults had as well
+    (`clean`) are not blamed on harmless ones.
     """
     delay: dict[Fault, float | None] = dict.fromkeys(faults)
     by: dict[Fault, str] = {}
@@ -160,6 +161,8 @@ def judge(opened: Sequence[Opened], faults: Sequence[Fault]) -> Verdict:
                 delay[fault], by[fault] = (one.time_ns - fault.begin_ns) / SECOND, one.kind
             continue
         false.append(one)
+        if any(one.symbol == x.symbol and abs(one.time_ns - x.time_ns) <= MINUTE for x in clean):
+            continue
         for harmless in begun:
             if harmless.kind in HARMLESS and one.time_ns <= harmless.end_ns + HARMLESS_NS:
                 delay[harmless], by[harmless] = (one.time_ns - harmless.begin_ns) / SECOND, one.kind
@@ -210,7 +213,7 @@ def _run(
     version = retrain_from_files(settings, [train])
     what = ", ".join(f"{one.test.symbol} {len(one.train):,} + {len(one.test):,} rows" for one in parts)
     print(f"\n## {preset.stem}: {what}; trained in {time.monotonic() - began:.0f} s\n", flush=True)
-    verdicts = {}
+    verdicts: dict[int, Verdict] = {}
     for seed in (CLEAN, *seeds):
         made: list[tuple[Feed, list[Fault]]] = [(one.test, []) for one in parts]
         if seed != CLEAN:
@@ -221,7 +224,9 @@ def _run(
         data = home / f"round{seed}.parquet"
         pd.concat([feed.table() for feed, _ in made]).to_parquet(data)
         alerts = _backtest(settings, version, data) if broker is None else _live(settings, preset, broker, home, data)
-        verdicts[seed] = judge(_opened(alerts, settings), [fault for _, faults in made for fault in faults])
+        faults = [fault for _, own in made for fault in own]
+        clean = verdicts[CLEAN].false if CLEAN in verdicts else ()
+        verdicts[seed] = judge(_opened(alerts, settings), faults, clean)
         (home / f"round{seed}.json").write_text(_record(verdicts[seed], alerts))
     print(table(parts, verdicts), flush=True)
 

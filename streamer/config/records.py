@@ -80,6 +80,13 @@ class RecordsConfig(Section):
             raise ValueError(f"readings: every line of {self.format} is a reading already; leave it out")
         if self.readings is not None and not all(self.readings.split(".")):
             raise ValueError(f"readings: wanted the name of a field, a.b, or @root; got {self.readings!r}")
+        if self.readings is not None and (
+            deep := [name for name in fields_of(self.format_options()) if name.startswith(f"{self.readings}.")]
+        ):
+            raise ValueError(
+                f"fields of an element are named from inside readings {self.readings!r}: "
+                f"wanted {deep[0].removeprefix(self.readings + '.')!r}; got {deep[0]!r}"
+            )
         if not rows and (self.columns or self.delimiter is not None):
             raise ValueError(f"columns and delimiter are for format csv and tsv; got format {self.format}")
         if self.delimiter in ('"', "\r", "\n"):

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from streamer.config.section import Duration, Section
-from streamer.core.rules.options import BookRule, PriceRule, QuoteRule, RulesOptions
+from streamer.core.rules.options import BookRule, PriceRule, QuoteRule, RulesOptions, SpikeRule
 
 FieldName = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -33,12 +33,20 @@ class QuoteConfig(Section):
     after: Duration = 60.0  # for so long
 
 
+class SpikeConfig(Section):
+    """A price far from those right before and after it."""
+
+    fields: Annotated[tuple[FieldName, ...], Field(min_length=1, max_length=16)] = ("price",)  # among records.features
+    sigmas: Annotated[float, Field(ge=2, le=1000)] = 4.5  # how far, in standard deviations of one-minute returns
+
+
 class RulesConfig(Section):
     """Faults that need no model, each an incident of its own kind."""
 
     crossed_book: BookConfig | None = None  # {bid: bid, ask: ask, longer_than: 1s}: crossed and locked books; none: off
     power_of_ten: PriceConfig | None = None  # {field: price}: a price ten or a hundred times its level; none: off
     stale_quote: QuoteConfig | None = None  # {fields: [bid, ask], after: 60s}: it stands while others move; none: off
+    price_spike: SpikeConfig | None = None  # {fields: [price], sigmas: 4.5}: a price taken back at once; none: off
     sequence_gap: bool = False  # numbers of records.sequence that are missing
 
     def options(self, fields: tuple[str, ...], *, has_sequence: bool) -> RulesOptions:
@@ -59,7 +67,7 @@ class RulesConfig(Section):
 
         if self.sequence_gap and not has_sequence:
             raise ValueError("rules.sequence_gap needs records.sequence: the field with the sequence number")
-        book, price, quote = self.crossed_book, self.power_of_ten, self.stale_quote
+        book, price, quote, spike = self.crossed_book, self.power_of_ten, self.stale_quote, self.price_spike
         return RulesOptions(
             book=BookRule(
                 column("crossed_book.bid", book.bid),
@@ -75,4 +83,11 @@ class RulesConfig(Section):
             if quote
             else None,
             sequence=self.sequence_gap,
+            spike=SpikeRule(
+                tuple(column("price_spike.fields", name) for name in spike.fields),
+                spike.sigmas,
+                None if price is None else column("power_of_ten.field", price.field),
+            )
+            if spike
+            else None,
         )

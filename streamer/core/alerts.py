@@ -22,6 +22,7 @@ from streamer.core.events import (
     LOCKED_BOOK,
     OPEN,
     POWER_OF_TEN,
+    PRICE_SPIKE,
     RESOLVE,
     SEQUENCE_GAP,
     SEVERITY,
@@ -240,6 +241,9 @@ def _rule(event: Event, stream: str, lasted: str, since: str) -> str:
             f"{stream}: {says['field']} {says['observed']} is {says['factor']} times its recent level "
             f"{says['level']}, since {since}: a slip of the decimal point?"
         )
+    if event.kind == PRICE_SPIKE:
+        away = f"{float(says['sigmas']):.1f} sigmas"
+        return f"{stream}: price {says['observed']} at {since}, {away} from {says['expected']} before and after it."
     if event.kind == STALE_QUOTE:
         return f"{stream}: the quote has not changed since {since} while others of its partition move."
     return (
@@ -253,6 +257,7 @@ _RULE_NAMES = {
     LOCKED_BOOK: "the locked book",
     POWER_OF_TEN: "the slip of the decimal point",
     STALE_QUOTE: "the stale quote",
+    PRICE_SPIKE: "the price spike",
     SEQUENCE_GAP: "the sequence gap",
 }
 

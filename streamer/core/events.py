@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 ANOMALY, SILENCE = "anomaly", "silence"
 CROSSED_BOOK, LOCKED_BOOK, POWER_OF_TEN = "crossed_book", "locked_book", "power_of_ten"
-STALE_QUOTE, SEQUENCE_GAP = "stale_quote", "sequence_gap"
-RULE_KINDS = (CROSSED_BOOK, LOCKED_BOOK, POWER_OF_TEN, STALE_QUOTE, SEQUENCE_GAP)
+STALE_QUOTE, SEQUENCE_GAP, PRICE_SPIKE = "stale_quote", "sequence_gap", "price_spike"
+RULE_KINDS = (CROSSED_BOOK, LOCKED_BOOK, POWER_OF_TEN, STALE_QUOTE, SEQUENCE_GAP, PRICE_SPIKE)
 KINDS = (ANOMALY, SILENCE, *RULE_KINDS)
 OPEN, UPDATE, RESOLVE = "open", "update", "resolve"
 QUIET, EXPIRED, CORRECTED = "quiet", "expired", "corrected"  # why an incident resolves
@@ -24,6 +24,7 @@ SEVERITY = {
     CROSSED_BOOK: "critical",
     LOCKED_BOOK: "warning",
     POWER_OF_TEN: "critical",
+    PRICE_SPIKE: "warning",
     STALE_QUOTE: "warning",
     SEQUENCE_GAP: "warning",
 }

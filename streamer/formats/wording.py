@@ -6,6 +6,7 @@ Only rejects are looked at, so nothing here needs to be fast. Not inside: findin
 from __future__ import annotations
 
 import difflib
+import functools
 from datetime import datetime
 from typing import Any
 
@@ -49,11 +50,17 @@ def missing_field(document: Any, name: str) -> str:
     """A field that is not there, and those that are."""
     names = [str(key) for key in document][: 10 * _NAMED] if isinstance(document, dict) else []
     text = f"field {name!r} is missing"
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"{text}; did you mean {close[0]!r}?"
+    meant = _meant(name, tuple(one for one in names if len(one) <= _SHOWN))
+    if meant is not None:
+        return f"{text}; did you mean {meant!r}?"
     shown = ", ".join(_short(repr(key)) for key in names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{text}; there is {shown}" if shown else text
+
+
+@functools.lru_cache(maxsize=256)
+def _meant(name: str, names: tuple[str, ...]) -> str | None:
+    """The name that is most like one that is not there. Of a flood of messages most have the same fields."""
+    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 
 def walk(document: Any, path: str) -> tuple[Any, str | None]:

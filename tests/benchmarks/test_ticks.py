@@ -162,6 +162,7 @@ def test_incidents_are_set_against_faults() -> None:
 
     assert verdict.delay_s == {spike: 20.0, slide: None, twice: 10.0, other: None}
     assert verdict.by[spike] == "anomaly"
+    assert ticks.judge(opened, [twice], clean=[Opened("XYZ", "anomaly", 8020 * SECOND)]).delay_s == {twice: None}
     assert [one.time_ns // SECOND for one in verdict.false] == [900, 8010]
     part = ticks.Part(trades(0), trades(1), (OPEN[1],), 10)
     said = ticks.table([part], {ticks.CLEAN: ticks.judge([], []), 0: verdict})

@@ -25,6 +25,7 @@ def load(tmp_path: Path, environment: dict[str, str] | None = None, **sections: 
         ({"format": "csv", "readings": "x"}, "every line of csv is a reading already"),
         ({"format": "influx", "readings": "@root"}, "every line of influx is a reading already"),
         ({"readings": "a..b"}, "wanted the name of a field"),
+        ({"readings": "p", "features": ["p.a"]}, "wanted 'a'; got 'p.a'"),
         ({"columns": ["a"]}, "are for format csv and tsv"),
         ({"format": "msgpack", "delimiter": ";"}, "are for format csv and tsv"),
         ({"format": "csv", "delimiter": '"'}, "wanted a character that parts cells"),

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.columns import Columns
-from streamer.core.event_time.segments import Ints, lines, running_max, shifted
+from streamer.core.event_time.segments import Ints, line_up, running_max, shifted
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
@@ -51,12 +51,7 @@ class Verdicts:
         """
         if not len(place):
             return np.empty(0, np.int64)
-        both = np.concatenate([self._member, place])
-        order = np.argsort(both, kind="stable")
-        (line,) = lines(both[order], np.concatenate([self._steps_ns, time_ns])[order])
-        back = np.empty_like(line)
-        back[order] = line
-        steps, rows = back[: len(self._member)], back[len(self._member) :]
+        steps, rows = line_up(self._member, self._steps_ns, place, time_ns)
         found = np.searchsorted(steps, rows, side="right")
         return self._rows[np.minimum(found, len(self._rows) - 1)]
 

@@ -41,6 +41,19 @@ def lines(member: Ints, *values: Ints) -> list[Ints]:
     return [member * len(kinds) + part for part in ranks]
 
 
+def line_up(member: Ints, values: Ints, other_member: Ints, other_values: Ints) -> tuple[Ints, Ints]:
+    """Two sets of values on one line, each with the groups of its own places; groups may come in any order."""
+    n = len(member)
+    low = min(int(values.min()), int(other_values.min()))
+    high = max(int(values.max()), int(other_values.max()))
+    groups = max(int(member.max()), int(other_member.max())) + 1
+    span = high - low + 1
+    if span * groups < _ROOM:
+        return member * span + (values - low), other_member * span + (other_values - low)
+    kinds, rank = np.unique(np.concatenate([values, other_values]), return_inverse=True)
+    return member * len(kinds) + rank[:n], other_member * len(kinds) + rank[n:]
+
+
 def running_max(member: Ints, values: Ints) -> Ints:
     """The highest value of each place's group so far, `(n,)`; `member` rises.
 

@@ -128,7 +128,7 @@ class EventTime:
         """Release all that some streams of a partition have sent, as nothing more is expected of them for now."""
         if self.held is None:
             return _nothing(Readings.empty(len(self.options.fields))), None
-        rows = self.held.release(codes, self._lateness.release_all(codes), len(self._state.names))
+        rows = _in_order(self.held.release(codes, self._lateness.release_all(codes), len(self._state.names)))
         admitted, in_order = self._released(rows, np.zeros(len(rows), np.int64), np.array([partition]))
         return self._beside(admitted), in_order
 
@@ -163,7 +163,7 @@ class EventTime:
                 sequence[taken],
             )
         )
-        rows = self.held.release(verdicts.codes, verdicts.frontier_ns, len(self._state.names))
+        rows = _in_order(self.held.release(verdicts.codes, verdicts.frontier_ns, len(self._state.names)))
         place = np.full(len(self._state.names), -1, np.int64)
         place[verdicts.codes] = np.arange(len(verdicts.codes))
         trigger = verdicts.triggers(place[rows.code], rows.time_ns)
@@ -176,8 +176,6 @@ class EventTime:
         """Readings that nothing can overtake any more: in order, without duplicates, made into bars."""
         if not len(rows):
             return _nothing(Readings.empty(self.width)), InOrder(rows, trigger)
-        order = np.lexsort((rows.sequence, rows.time_ns, rows.code))
-        rows, trigger = rows.take(order), trigger[order]
         n = len(rows)
         same = (np.diff(rows.code, prepend=-1) == 0) & (np.diff(rows.time_ns, prepend=0) == 0)
         if self.options.features:
@@ -214,6 +212,12 @@ def _admitted(made: Made, partition: Ints) -> Admitted:
         narrow = made.values[order].astype(np.float32)
     readings = Readings(made.code[order], made.time_ns[order], narrow, owner, made.offset[order])
     return Admitted(readings, trigger, made.fresh[order], 0, 0, carried=made.carried[order])
+
+
+def _in_order(rows: Rows) -> Rows:
+    """Sorted by stream, time and sequence number; what is equal stays as it came."""
+    keys = (rows.time_ns, rows.code)
+    return rows.take(np.lexsort((rows.sequence, *keys) if rows.sequence.any() else keys))
 
 
 def _nothing(readings: Readings) -> Admitted:

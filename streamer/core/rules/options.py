@@ -23,6 +23,15 @@ class PriceRule:
 
 
 @dataclass(frozen=True, slots=True)
+class SpikeRule:
+    """A price far from those right before and after it."""
+
+    fields: tuple[int, ...]
+    sigmas: float
+    slips: int | None = None  # field of which `PriceRule` tells jumps by a power of ten
+
+
+@dataclass(frozen=True, slots=True)
 class QuoteRule:
     """A quote that stands still while others move."""
 
@@ -38,7 +47,8 @@ class RulesOptions:
     price: PriceRule | None = None
     quote: QuoteRule | None = None
     sequence: bool = False
+    spike: SpikeRule | None = None
 
     @property
     def active(self) -> bool:
-        return bool(self.book or self.price or self.quote or self.sequence)
+        return bool(self.book or self.price or self.quote or self.spike or self.sequence)

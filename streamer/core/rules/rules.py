@@ -18,6 +18,7 @@ from streamer.core.rules.book import Book
 from streamer.core.rules.options import RulesOptions
 from streamer.core.rules.ordered import Ordered
 from streamer.core.rules.power_of_ten import PowerOfTen
+from streamer.core.rules.price_spike import PriceSpike
 from streamer.core.rules.sequence_gap import SequenceGap
 from streamer.core.rules.spells import Spells
 from streamer.core.rules.stale_quote import StaleQuote
@@ -39,9 +40,10 @@ class Rules:
         self._price = PowerOfTen(state, options.price) if options.price else None
         self._quote = StaleQuote(state, options.quote) if options.quote else None
         self._sequence = SequenceGap(state) if options.sequence else None
+        self._spike = PriceSpike(state, options.spike) if options.spike else None
         self.spells: list[Spells] = [
             *(self._book.spells if self._book else ()),
-            *(rule.spells for rule in (self._price, self._quote, self._sequence) if rule is not None),
+            *(rule.spells for rule in (self._price, self._quote, self._sequence, self._spike) if rule is not None),
         ]
 
     def step(
@@ -86,6 +88,8 @@ class Rules:
             events += self._quote.step(some, exact)
         if self._sequence is not None and sequence is not None:
             events += self._sequence.step(some, sequence[order])
+        if self._spike is not None:
+            events += self._spike.step(some, exact)
         return sorted(events, key=lambda event: event.row)
 
     def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:

@@ -16,7 +16,7 @@ from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.core.alerts import Alert
-from streamer.core.event_time.segments import lines
+from streamer.core.event_time.segments import line_up
 from streamer.core.events import Event
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.pipeline import Pipeline
@@ -167,14 +167,9 @@ def _labels(seen: Readings, data: DataSet, label: NDArray[np.bool_], span_ns: in
     stream, time_ns = data.stream[order], data.time_ns[order]
     count = np.concatenate([[0], np.cumsum(label[order])])
     end_ns = seen.time_ns + span_ns if span_ns else data.time_ns[seen.offset] + 1
-    both = np.concatenate([time_ns, seen.time_ns, end_ns])
-    member = np.concatenate([stream, seen.stream, seen.stream])
-    sorted_by_stream = np.argsort(member, kind="stable")
-    (line,) = lines(member[sorted_by_stream], both[sorted_by_stream])
-    place = np.empty_like(line)
-    place[sorted_by_stream] = line
-    n, m = len(time_ns), len(seen)
-    first, last = (np.searchsorted(place[:n], part) for part in (place[n : n + m], place[n + m :]))
+    twice = np.concatenate([seen.stream, seen.stream])
+    line, edges = line_up(stream, time_ns, twice, np.concatenate([seen.time_ns, end_ns]))
+    first, last = np.split(np.searchsorted(line, edges), 2)
     return np.asarray(count[last] > count[first])
 
 

@@ -195,7 +195,8 @@ def _choose_stream(
         after = movement(times, group) if times is not None else before
         score = 1.2 * hint(name, words.STREAM) - 0.8 * hint(name, words.NOT_STREAM) * (hint(name, words.STREAM) < 1)
         score += 2 * (before.same + before.back - after.same - after.back)
-        score += rough - roughness(columns, group)
+        # One column that a stream makes smooth says more than others that are noise in any case.
+        score += 2 * float(np.max(rough - roughness(columns, group), initial=0.0))
         score += max(0.0, evenness(times, group) - even) if times is not None else 0.0
         score -= 0.6 * (field.distinct == 1) + 0.3 * (name == KEY) + 0.3 * (field.kind == NUMBER)
         score -= 0.5 * (name.startswith("@header:"))

@@ -67,8 +67,11 @@ def evenness(times_ns: Ints, group: Ints) -> float:
     return float(((steps > 0.75 * usual) & (steps < 1.25 * usual)).mean())
 
 
-def roughness(columns: Sequence[NDArray[np.float64]], group: Ints) -> float:
-    """How far values jump within groups, against what they differ by at random: 0 smooth, 1 no better than chance."""
+def roughness(columns: Sequence[NDArray[np.float64]], group: Ints) -> NDArray[np.float64]:
+    """How far values of each column jump within groups, against what they differ by at random.
+
+    0 is smooth, 1 no better than chance.
+    """
     now, before = consecutive(group)
     rng = np.random.default_rng(0)
     found = []
@@ -76,11 +79,11 @@ def roughness(columns: Sequence[NDArray[np.float64]], group: Ints) -> float:
         steps = np.abs(column[now] - column[before])
         known = column[np.isfinite(column)]
         if len(known) < 8 or np.isfinite(steps).sum() < 8:
+            found.append(1.0)
             continue
         chance = np.abs(known - rng.permutation(known)).mean()
-        if chance > 0:
-            found.append(min(1.0, float(np.nanmean(steps) / chance)))
-    return float(np.median(found)) if found else 1.0
+        found.append(min(1.0, float(np.nanmean(steps) / chance)) if chance > 0 else 1.0)
+    return np.array(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ USUAL = 3000  # messages of one look
 _LEAST = 50  # messages of one run
 PLACES = 5  # the first, three between, the newest
 _PARTITIONS = 24  # looked at, of a topic that has more
+_BYTES = 100_000_000  # read for one look
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +112,21 @@ def ends(held: Mapping[int, tuple[int, int]], wanted: int) -> dict[int, tuple[in
 
 
 def _read(reader: RangeReader, runs: Sequence[Mapping[int, tuple[int, int]]]) -> Iterator[Message]:
-    number = 0
+    number, size = 0, 0
     for ranges in runs:
         batches: dict[int, list[RecordBatch]] = {}
         for batch in reader.read(ranges):
             batches.setdefault(batch.partition, []).append(batch)
+            size += sum(len(value) for value in batch.values if value)
+            if size > _BYTES:
+                runs = ()  # of messages as large as these, fewer are enough
+                break
         for partition in sorted(batches):
             for batch in batches[partition]:
                 yield from _messages(batch, number)
             number += 1
+        if not runs:
+            return
 
 
 def _messages(batch: RecordBatch, run: int) -> Iterator[Message]:

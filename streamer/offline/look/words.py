@@ -12,7 +12,8 @@ TIME = """
     uhrzeit datum horodatage fecha
 """
 STREAM = """
-    stream device device_id deviceid symbol ticker instrument isin sensor sensor_id sensorid host hostname
+    stream device device_id deviceid symbol sym ticker instrument instr pair isin sensor sensor_id sensorid host
+    hostname
     machine machine_id asset asset_id unit_id node station meter meter_id source series series_id id name tag
     equipment pump turbine vehicle geraet gerät maschine anlage messstelle messpunkt sensorname standort zaehler
     zähler appareil dispositivo
@@ -29,7 +30,7 @@ SEQUENCE = """
 IDENTIFIER = "id uuid guid key nr no code pid port version build zip plz row index offset"
 LABEL = "label labels fault anomaly is_anomaly class target suspicious flag quality split"
 NOT_STREAM = """
-    unit units einheit uom status state level severity quality exchange venue conditions condition side currency
+    unit units einheit uom status state level severity quality exchange exch ex venue conditions condition side currency
     message msg version type kind split color
 """
 ARRIVAL = """

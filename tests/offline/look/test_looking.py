@@ -306,3 +306,12 @@ def test_values_that_are_absent_now_and_then_leave_the_interval_as_it_is() -> No
     seen = look(topics.sample(rows))
 
     assert (seen.timing.interval_s, seen.timing.regular) == (60.0, True)
+
+
+def test_the_symbol_is_the_stream_not_the_exchange_whatever_they_are_called() -> None:
+    rows = [
+        {"x1": row["exchange"], "x2": row["symbol"], "t": row["timestamp"], "px": row["price"], "qty": row["size"]}
+        for row in topics.trades()
+    ]
+
+    assert found(look(topics.sample(rows))) == ("ticks-trades", ("x2",), "t", "ms", ["px", "qty"])
