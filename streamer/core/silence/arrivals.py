@@ -116,7 +116,7 @@ class Measure:
         limits_before = _shifted(limits, begin, limits_before[begin])
         powers = power_below(limits // 4)
         powers_before = _shifted(powers, begin, t["power"][groups.codes])
-        clocks.have(np.union1d(powers_before, powers))
+        clocks.have(np.flatnonzero(np.bincount(powers_before, minlength=64) + np.bincount(powers, minlength=64)))
 
         stands = clocks.at(powers, order)  # the clock that measures a stream from each reading on
         since = _shifted(stands, begin, t["clock_ns"][groups.codes])

@@ -51,6 +51,14 @@ class PartitionClocks:
         """Clocks after the last reading, `(m,)`."""
         return np.asarray(self._table[self._index[powers], -1])
 
+    @property
+    def ends(self) -> Ints:
+        """All clocks after the last reading, `(64,)`; the lowest number where none runs."""
+        ends = np.full(64, np.iinfo(np.int64).min)
+        running = self._index >= 0
+        ends[running] = self._table[self._index[running], -1]
+        return ends
+
     def first_after(self, power: int, clock: int) -> int:
         """The first reading after which a clock is past a value."""
         return int(np.searchsorted(self._table[self._index[power]], clock, side="right")) - 1

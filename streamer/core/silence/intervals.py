@@ -73,53 +73,65 @@ class Intervals:
             Each stream's limit after each reading, `(n,)`, in the order of `groups`.
         """
         t, codes, self._writes = self._columns, groups.codes, []
-        limits = np.repeat(self.limit_ns(codes), groups.count)
+        limits = self.limit_ns(codes)
         some = np.flatnonzero(learn)
         if not len(some):
-            return limits
-        member = groups.member[some]
-        new = np.bincount(member, minlength=len(codes))
+            return np.repeat(limits, groups.count)
+        if len(some) == len(codes) == len(learn):  # one step of each stream
+            member, new, rank = some, np.ones(len(codes), np.int64), np.zeros(len(codes), np.int64)
+        else:
+            member = groups.member[some]
+            new = np.bincount(member, minlength=len(codes))
+            rank = np.arange(len(some)) - (np.cumsum(new) - new)[member]
         before = t["count"][codes]
         fill = before % BLOCK
-        # One line for each stream: the steps of its unfinished block, then the new ones.
-        length = fill + new
-        begin = np.cumsum(length) - length
-        rank = np.arange(len(some)) - np.repeat(np.cumsum(new) - new, new)
-        line = np.empty(int(length.sum()), np.float32)
-        owner, place = _spread(fill)
-        line[begin[owner] + place] = t["pending"][codes[owner], place]
         steps = steps_ns[some].astype(np.float32)
-        line[begin[member] + fill[member] + rank] = steps
-
-        blocks = length // BLOCK
-        full = self._blocks(codes, line, begin, blocks)
-        done = (fill[member] + rank + 1) // BLOCK
-        known = np.repeat(self.limit_ns(codes), new)
+        known = limits[member]
         early = before[member] + rank + 1 < BLOCK
         if early.any():
             known[early] = self._early(codes, member[early], steps[early])
-        first = np.cumsum(blocks) - blocks
-        if len(full):
-            known = np.where(done > 0, full[(first[member] + done - 1).clip(min=0)], known)
-
-        rest = length - blocks * BLOCK
-        owner, place = _spread(rest)
-        last = np.cumsum(new) - 1
-        self._writes += [
-            ("pending", (codes[owner], place), line[(begin + blocks * BLOCK)[owner] + place]),
-            ("count", codes, before + new),
-            ("limit_ns", codes[new > 0], known[last[new > 0]]),
-        ]
+        closes = fill + new >= BLOCK
+        waiting = np.arange(len(some))
+        if closes.any():
+            rows = np.flatnonzero(closes[member])
+            which = np.flatnonzero(closes)
+            known[rows] = self._closed(codes[which], fill[which], new[which], steps[rows], known[rows])
+            waiting = np.flatnonzero(~closes[member])
+        self._writes.append(("pending", (codes[member[waiting]], (fill[member] + rank)[waiting]), steps[waiting]))
+        last = (np.cumsum(new) - 1)[new > 0]
+        self._writes += [("count", codes, before + new), ("limit_ns", codes[new > 0], known[last])]
+        if len(some) == len(learn):
+            return known
         # Readings without a step leave the limit as the stream's newest step left it.
         upto = np.cumsum(learn) - 1
         upto_before = np.repeat(np.concatenate([[0], np.cumsum(new)[:-1]]), groups.count)
-        return np.where(upto >= upto_before, known[upto.clip(min=0)], limits)
+        return np.where(upto >= upto_before, known[upto.clip(min=0)], np.repeat(limits, groups.count))
 
     def keep(self) -> None:
         """Remember the newest `step`."""
         for name, where, values in self._writes:
             self._columns[name][where] = values
         self._writes = []
+
+    def _closed(self, codes: Ints, fill: Ints, new: Ints, steps: Floats, known: Ints) -> Ints:
+        """Limits after each step of streams that fill a block, where they are `known` until then."""
+        # One line for each stream: the steps of its unfinished block, then the new ones.
+        length = fill + new
+        begin = np.cumsum(length) - length
+        line = np.empty(int(length.sum()), np.float32)
+        owner, place = _spread(fill)
+        line[begin[owner] + place] = self._columns["pending"][codes[owner], place]
+        member, rank = _spread(new)
+        line[begin[member] + fill[member] + rank] = steps
+        blocks = length // BLOCK
+        full = self._blocks(codes, line, begin, blocks)
+        done = (fill[member] + rank + 1) // BLOCK
+        first = np.cumsum(blocks) - blocks
+        rest = length - blocks * BLOCK
+        owner, place = _spread(rest)
+        kept = line[(begin + blocks * BLOCK)[owner] + place]
+        self._writes.append(("pending", (codes[owner], place), kept))
+        return np.where(done > 0, full[(first[member] + done - 1).clip(min=0)], known)
 
     def _early(self, codes: Ints, member: Ints, steps: Floats) -> Ints:
         """Limits in a stream's first block, from its second longest step so far."""
@@ -135,8 +147,6 @@ class Intervals:
     def _blocks(self, codes: Ints, line: Floats, begin: Ints, blocks: Ints) -> Ints:
         """Limits after each full block, `(blocks,)`."""
         owner, rank = _spread(blocks)
-        if not len(owner):
-            return np.empty(0, np.int64)
         block = np.sort(line[(begin[owner] + rank * BLOCK)[:, None] + np.arange(BLOCK)], axis=1)
         maxima = self._ring("maxima", codes, blocks, block[:, -1])
         longest = np.partition(maxima, MAXIMA - 2, axis=1)[:, -2]

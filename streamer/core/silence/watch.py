@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.columns import Arrays
 from streamer.core.events import EXPIRED, OPEN, PARTITION, QUIET, RESOLVE, SILENCE, Detail, Event
 from streamer.core.grouping import Ints
 from streamer.core.keyed_state import NO_STREAM, KeyedState
@@ -17,6 +18,7 @@ from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
 from streamer.core.silence.arrivals import Arrivals, Measure
 from streamer.core.silence.intervals import Bools, Intervals
+from streamer.core.silence.soonest import Soonest
 
 MANY = 10  # streams that fall silent together, and at least half of those active, are one incident
 NAMES_TOLD = 5
@@ -61,7 +63,9 @@ class SilenceWatch:
                 "since_ns": (np.int64, (), NEVER),  # last reading before the silence
                 "storm": (np.bool_, (), False),  # silent as part of an incident of the partition
             },
+            put=self._put,
         )
+        self._soonest = Soonest()
         self._intervals = Intervals(state, factor, grid_ns)
         self._measure = Measure(state, self._columns, self._clocks, self._intervals, sessions)
         self.after_ns = after_ns
@@ -75,6 +79,7 @@ class SilenceWatch:
     def after_ns(self, after_ns: int | None) -> None:
         self._after_ns = after_ns
         self._intervals.seed_ns = after_ns or 1
+        self._soonest.forget()
 
     @property
     def is_silent(self) -> NDArray[np.bool_]:
@@ -130,17 +135,25 @@ class SilenceWatch:
         silent = np.concatenate([np.zeros(len(batch.power), bool), t["since_ns"][others] != NEVER])
         return codes, power, clock, limit, silent
 
+    def _put(self, codes: Ints, columns: Arrays) -> None:
+        self._columns.put(codes, columns)
+        self._soonest.forget()
+
     def _cut(self, batch: Arrivals) -> int:
         """How many readings may be taken in before an incident of many streams might begin or end."""
         n, groups, t = len(batch.rows), batch.groups, self._columns
         if self.after_ns is None:
             return n
+        if batch.partition not in self._clocks:
+            self._soonest.forget(batch.partition)  # its clocks begin anew
         storm = self._storms.get(batch.partition)
         if storm is not None:
             returning = groups.begin[batch.known & t["storm"][groups.codes]]
             places = np.sort(groups.order[np.concatenate([returning, batch.back])])
             wanted = max(1, -(-storm[1] // 2) - storm[2])
             return int(places[wanted - 1]) + 1 if len(places) >= wanted else n
+        if self._soonest.all_well(batch):
+            return n
         _, power, clock, limit, silent = self._everyone(batch)
         elapsed = batch.clocks.end(power) - clock
         gone = np.flatnonzero(~silent & (elapsed > limit))
@@ -202,7 +215,10 @@ class SilenceWatch:
     def _gone(self, batch: Arrivals) -> list[Event]:
         """Streams that have fallen silent at the end of a batch; incidents of many streams begin and end here."""
         t, partition, last = self._columns, batch.partition, len(batch.rows) - 1
+        if partition not in self._storms and self._soonest.all_well(batch):
+            return []
         codes, power, clock, limit, silent = self._everyone(batch)
+        self._soonest.found(partition, power[~silent], clock[~silent], limit[~silent])
         elapsed = batch.clocks.end(power) - clock
         gone = ~silent & (elapsed > limit)
         storm = self._storms.get(partition)
@@ -215,6 +231,7 @@ class SilenceWatch:
             missing = codes[t["storm"][codes]]
             t["storm"][missing], t["since_ns"][missing] = False, NEVER
             t["clock_ns"][missing] = batch.clocks.end(t["power"][missing])
+            self._soonest.forget(partition)
             return [self._storm_over(partition, int(batch.times_ns[-1]), int(batch.rows[-1]), len(missing), QUIET)]
         if not gone.any():
             return []
