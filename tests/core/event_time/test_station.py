@@ -228,9 +228,8 @@ def test_readings_sent_twice_change_nothing_where_they_can_be_told_apart(
     grid: int, rows: list[Sent], again: list[tuple[int, int]]
 ) -> None:
     # Without bars equal times are duplicates; in bars a sequence number tells.
-    once = sorted(
-        {(stream, second): (stream, second, *rest) for stream, second, *rest in rows}.values(), key=itemgetter(1)
-    )
+    distinct = {(each[0], each[1]): each for each in rows}
+    once = sorted(distinct.values(), key=itemgetter(1))
     order = [(place, place) for place in range(len(once))]
     order += [(place + behind, place) for place, behind in again if place < len(once)]
     order.sort(key=itemgetter(0))
