@@ -18,7 +18,15 @@ class Narrow:
         self.held: list[bytes | None] = []
         self.acknowledged: list[bytes | None] = []
 
-    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
         if self.held:
             raise DeliveryFailed("full")
         self.held.append(key)
