@@ -239,12 +239,14 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Records by outcome",
-                "consumed + unpacked = windowed + duplicate + late + dropped + dead-lettered + rejected + replayed "
-                "+ ignored, but for readings held back. The line is consumed + unpacked; the stack should reach it.",
+                "consumed + unpacked = windowed + duplicate + late + corrected + dropped + dead-lettered + rejected + "
+                "replayed + ignored, but for readings held back. The line is consumed + unpacked; the stack should "
+                "reach it.",
                 [
                     (f"sum(rate(streamer_records_windowed_total{{{JOB}}}[$__rate_interval]))", "windowed"),
                     (f"sum(rate(streamer_records_duplicate_total{{{JOB}}}[$__rate_interval]))", "duplicate"),
                     (f"sum(rate(streamer_records_late_total{{{JOB}}}[$__rate_interval]))", "late"),
+                    (f"sum(rate(streamer_readings_corrected_total{{{JOB}}}[$__rate_interval]))", "corrected"),
                     (f"sum(rate(streamer_records_dead_lettered_total{{{JOB}}}[$__rate_interval]))", "dead-lettered"),
                     (f"sum(rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval]))", "rejected"),
                     (f"sum(rate(streamer_records_replayed_total{{{JOB}}}[$__rate_interval]))", "replayed"),

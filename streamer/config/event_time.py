@@ -32,6 +32,7 @@ class TimeConfig(Section):
     gap_limit: Annotated[int, Field(ge=0, le=100_000)] = 10  # bars; a longer gap resets the stream's window
     max_held: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of a stream held back in one bar
     dead_letter_late: bool = False  # send readings that come too late to the dead-letter topic
+    correct: bool = False  # late readings of the newest 16 bars correct these, their scores and their incidents
     context: tuple[ContextName, ...] = ()  # calendar features: inputs of the model that are not scored
 
     @property
@@ -57,6 +58,8 @@ class TimeConfig(Section):
                 raise ValueError("bar_field is needed for bars: volume, and for no other")
         elif self.bar_size is not None or self.bar_field is not None:
             raise ValueError("bar_size and bar_field are for bars: ticks or volume")
+        if self.correct and not self.grid:
+            raise ValueError("correct makes the bars of a grid again: set grid, or leave it out")
         if self.features and not (self.grid or self.bars != "time"):
             raise ValueError("features are computed from bars: set grid, such as 10s, or bars")
         return self
@@ -88,6 +91,7 @@ class TimeConfig(Section):
             max_held=self.max_held,
             zero_is_missing=tuple(fields.index(name) for name in zero_is_missing),
             context=self.context,
+            correct=self.correct,
         )
 
 

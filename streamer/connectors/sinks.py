@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -90,26 +91,41 @@ class KafkaSinks:
         self._send(self._config.dlq_topic, key, value, [*carried, *own])
 
     def publish_scores(
-        self, streams: Sequence[str], time_ns: NDArray[np.int64], score: NDArray[np.float32], model_version: str
+        self,
+        streams: Sequence[str],
+        time_ns: NDArray[np.int64],
+        score: NDArray[np.float32],
+        model_version: str,
+        settled: NDArray[np.float32] | None = None,
     ) -> None:
-        """Columns of equal length on `kafka.scores_topic`, a few thousand rows a message."""
+        """Columns of equal length on `kafka.scores_topic`, a few thousand rows a message.
+
+        With `settled` they replace scores that were sent before: the message says so, and has these figures too.
+        """
         if self._config.scores_topic is None:
             return
         for i in range(0, len(streams), _SCORES_A_MESSAGE):
             some = slice(i, i + _SCORES_A_MESSAGE)
-            self._publish_scores(list(streams[some]), time_ns[some].tolist(), score[some].tolist(), model_version)
+            columns: dict[str, list[Any]] = {
+                "stream": list(streams[some]),
+                "time_ns": time_ns[some].tolist(),
+                "score": score[some].tolist(),
+            }
+            about: dict[str, Any] = {"model_version": model_version}
+            if settled is not None:
+                columns["settled"], about["corrected"] = settled[some].tolist(), True
+            self._publish_scores(columns, about)
 
-    def _publish_scores(self, streams: list[str], time_ns: list[int], score: list[float], model_version: str) -> None:
+    def _publish_scores(self, columns: dict[str, list[Any]], about: dict[str, Any]) -> None:
         """One message, or several where names are so long that one would exceed what the producer takes."""
         assert self._config.scores_topic is not None
-        columns = {"stream": streams, "time_ns": time_ns, "score": score, "model_version": model_version}
-        message = msgspec.json.encode(columns)
+        message = msgspec.json.encode(columns | about)
         if len(message) <= MAX_MESSAGE_BYTES - 2 * RECORD_OVERHEAD_BYTES:
             self._send(self._config.scores_topic, None, message, ())
             return
-        half = len(streams) // 2
+        half = len(columns["stream"]) // 2
         for some in (slice(half), slice(half, None)):
-            self._publish_scores(streams[some], time_ns[some], score[some], model_version)
+            self._publish_scores({name: values[some] for name, values in columns.items()}, about)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all that was published is acknowledged.

@@ -25,6 +25,10 @@ class Columns:
         self._data: Arrays = {name: np.empty((0, *shape), dtype) for name, (dtype, shape, _) in schema.items()}
         self.rows = 0
 
+    @property
+    def schema(self) -> Schema:
+        return self._schema
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The whole column, `(rows, ...)`; writes go through."""
         return self._data[name][: self.rows]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.columns import Arrays
-from streamer.core.events import ANOMALY, EXPIRED, OPEN, RESOLVE, UPDATE, Event
+from streamer.core.events import ANOMALY, CORRECTED, EXPIRED, OPEN, RESOLVE, UPDATE, Event
 from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
@@ -151,6 +151,48 @@ class Incidents:
         t["anomalous_ns"][code], t["anomalous"][code] = anomalous_ns, anomalous_scores
         t["onset_ns"][code], t["peak"][code], t["reported"][code], t["quiet"][code] = onset, peak, reported, quiet
         return events
+
+    def correct(
+        self, code: int, times_ns: Ints, scores: NDArray[np.float32], before: NDArray[np.float32], at_ns: int, row: int
+    ) -> Event | None:
+        """Put the newest scores of a stream right: those that are no longer anomalous count no more.
+
+        Args:
+            code: Stream.
+            times_ns: Of its newest scores, rising; NEVER where there is none.
+            scores: As they are now, and what they were `before`.
+            at_ns: Event time of its newest reading.
+            row: The reading that led to this.
+
+        Returns:
+            That the open incident is resolved, if all of it lies in these scores and they do not make one any more.
+        """
+        t, rule = self._columns, self.rule
+        withdrawn = (before >= 1.0) & ~(scores >= 1.0)
+        if not withdrawn.any():
+            return None
+        bits = int(t["bits"][code])
+        for place in np.flatnonzero(withdrawn[::-1][: rule.open_within]).tolist():
+            bits &= ~(1 << place)
+        t["bits"][code] = bits
+        kept = [
+            (at, score)
+            for at, score in zip(t["anomalous_ns"][code].tolist(), t["anomalous"][code].tolist(), strict=True)
+            if at not in set(times_ns[withdrawn].tolist())
+        ]
+        blank = [(NEVER, 0.0)] * (rule.open_within - len(kept))
+        t["anomalous_ns"][code], t["anomalous"][code] = zip(*blank, *kept, strict=True)
+        onset = int(t["onset_ns"][code])
+        since = times_ns >= onset
+        if not t["open"][code] or not (times_ns == onset).any():
+            return None
+        flags = scores[since] >= 1.0
+        in_window = np.convolve(flags, np.ones(rule.open_within, np.int64))[: len(flags)]
+        if (flags & (in_window >= rule.open_after)).any():
+            return None
+        t["open"][code], t["quiet"][code] = False, 0
+        score = float(scores[-1])
+        return Event(RESOLVE, ANOMALY, code, onset, at_ns, score, float(t["peak"][code]), row, reason=CORRECTED)
 
     def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:
         """Resolve the open incidents of streams that are no longer tracked.

@@ -8,11 +8,14 @@ inside: waiting for late readings, bars (`event_time`).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.event_time.hindsight import Corrected
 from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER, Readings
@@ -33,23 +36,42 @@ class Admitted:
     reordered: int = 0  # put in their place before newer ones of their stream
     overflow: int = 0  # too many of one stream were waiting
     outside: int = 0  # outside of the sessions
+    corrected: tuple[Corrected, ...] = ()  # newest bars of some streams, made again with late readings
 
     def with_verdicts(self, *, late: Ints, overflow: int, reordered: int) -> Admitted:
         """The same with what was not admitted."""
         return replace(self, late=len(late), late_rows=late, overflow=overflow, reordered=reordered)
 
+    def with_corrected(self, corrected: Sequence[Corrected]) -> Admitted:
+        """The same with bars that late readings have changed."""
+        return replace(self, corrected=tuple(corrected))
+
     def with_counts(self, *, duplicates: int, taken: int) -> Admitted:
         """The same with how many readings it was made of."""
         return replace(self, duplicates=duplicates, taken=taken)
 
-    def with_columns(self, columns: NDArray[np.float32]) -> Admitted:
-        """The same, with columns after the values of each reading."""
-        values = np.concatenate([self.readings.values, columns], 1, dtype=np.float32, casting="same_kind")
-        return replace(self, readings=replace(self.readings, values=values))
+    def with_columns(self, columns: Callable[[Ints], NDArray[np.float32]]) -> Admitted:
+        """The same, with columns that follow from its time after the values of each reading."""
+
+        def widened(values: NDArray[Any], time_ns: Ints) -> NDArray[np.float32]:
+            return np.concatenate([values, columns(time_ns)], 1, dtype=np.float32, casting="same_kind")
+
+        kept = self.readings
+        return replace(
+            self,
+            readings=replace(kept, values=widened(kept.values, kept.time_ns)),
+            corrected=tuple(replace(one, values=widened(one.values, one.time_ns)) for one in self.corrected),
+        )
 
     def among(self, rows: Ints, outside: int) -> Admitted:
         """The same where the batch was made of `rows` of a larger one, the others being outside of the sessions."""
-        return replace(self, rows=rows[self.rows], late_rows=rows[self.late_rows], outside=outside)
+        return replace(
+            self,
+            rows=rows[self.rows],
+            late_rows=rows[self.late_rows],
+            outside=outside,
+            corrected=tuple(replace(one, row=int(rows[one.row])) for one in self.corrected),
+        )
 
 
 class Ordering:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.alerts import Alert
+from streamer.core.corrections import NOTHING_RESCORED, Rescored
 from streamer.core.events import Event
 from streamer.core.ordering import Admitted
 from streamer.core.readings import Readings
@@ -59,6 +60,7 @@ class Outcome:
     outside: int = 0  # readings outside of the sessions
     # Partition and offset of each late reading, `(late, 2)`.
     late_at: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    rescored: Rescored = NOTHING_RESCORED  # what late readings have put right; `trigger` counts as `row` of an event
     carried: Float32 | None = None  # (n,) part of the features of a bar that was not measured; None: nothing was
 
     @classmethod
@@ -117,6 +119,13 @@ class Outcome:
             overflow=sum(part.overflow for part in parts),
             outside=sum(part.outside for part in parts),
             late_at=np.concatenate([part.late_at for part in parts]),
+            rescored=Rescored.join(
+                [
+                    part.rescored.later(first)
+                    for part, first in zip(parts, before, strict=False)
+                    if part.rescored.readings
+                ]
+            ),
             carried=_join_carried(parts),
         )
 

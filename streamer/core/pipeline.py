@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from models.detector import Detector
 from models.errors import ModelError, PolicyError
 from streamer.core import alerts
+from streamer.core.corrections import NOTHING_RESCORED, Corrections
+from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
 from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
 from streamer.core.expiry import NOTHING_EXPIRED, Expiry
@@ -65,9 +67,13 @@ class Pipeline:
             sessions=market,
             drop_outside=market is not None and not market.keep_outside,
         )
-        self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version)
+        corrects = self.event_time.hindsight is not None
+        history = BARS if corrects else 0
+        self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version, history=history)
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)
+        grid_ns, stations = options.time.grid_ns, (self.scorer, self.retrospective, self.incidents)
+        self.corrections = Corrections(self.keys, grid_ns, *stations) if corrects else None
         self.silence = SilenceWatch(
             self.keys,
             self._silent_after_ns(detector),
@@ -91,13 +97,16 @@ class Pipeline:
             # A stream comes back after its time to live: it is forgotten before its reading is taken in.
             row, code = back
             if row:
-                parts.append(self._process(readings.take(slice(row)), closed))
+                parts += self._pieces(readings.take(slice(row)), closed)
                 closed = []
             readings = readings.take(slice(row, None))
             closed += self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1])
             self.keys.clear(np.array([code]))
-        parts.append(self._process(readings, closed))
-        return Outcome.join(parts)
+        return Outcome.join(parts + self._pieces(readings, closed))
+
+    def _pieces(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> list[Outcome]:
+        first, *others = self.event_time.pieces(readings)
+        return [self._process(first, closed), *(self._process(piece, []) for piece in others)]
 
     def release(self, partition: int, offset: int) -> Outcome:
         """Score what a partition's streams have held back, as nothing more is expected of them for now.
@@ -110,7 +119,7 @@ class Pipeline:
         """
         admitted, in_order = self.event_time.release(self.event_time.holders(partition), partition)
         scores, told = self._score(admitted)
-        broken = self._broken(admitted, in_order, np.array([partition]))
+        broken = _broken(self.rules, admitted, in_order, np.array([partition]))
         told += [(event, self._alert(event, None)) for event in broken]
         events = [dataclasses.replace(event, row=0) for event, _ in told]
         return Outcome.of(admitted, scores, [alert for _, alert in told], events, [(partition, offset)] * len(told), 0)
@@ -125,11 +134,15 @@ class Pipeline:
         admitted, in_order = self.event_time.take(readings)
         scores, told = self._score(admitted)
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
+        rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
+        told += [(event, self._alert(event, None)) for event in withdrawn]
         arrived = readings if self.options.time.holds else admitted.readings
         for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition):
             row = event.row if self.options.time.holds else int(admitted.rows[event.row])
             told.append((dataclasses.replace(event, row=row), self._alert(event, None)))
-        told += [(event, self._alert(event, None)) for event in self._broken(admitted, in_order, readings.partition)]
+        told += [
+            (event, self._alert(event, None)) for event in _broken(self.rules, admitted, in_order, readings.partition)
+        ]
         expired = NOTHING_EXPIRED
         if moves.any():
             expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
@@ -140,17 +153,7 @@ class Pipeline:
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
         late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
-        return dataclasses.replace(outcome, late_at=late_at, expired=len(expired.codes))
-
-    def _broken(self, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:
-        """What the rules say of readings as sent, in order; `row` is the reading of the batch that released them."""
-        if not self.rules.spells:
-            return []
-        if in_order is None:
-            kept, at = admitted.readings, admitted.rows
-            return self.rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, at)
-        rows, at = in_order.rows, in_order.trigger
-        return self.rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], at)
+        return dataclasses.replace(outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes))
 
     def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
@@ -165,6 +168,8 @@ class Pipeline:
             del some  # its windows go before the next are cut
         settled = self.retrospective.step(kept.stream, score, fresh)
         self.latest.step(kept.stream, fresh, score, settled, error)
+        if self.corrections:
+            self.corrections.step(kept.stream, kept.time_ns, score)
         return Scores(score, error, filled, settled, failures, sparse), sorted(told, key=lambda each: each[0].row)
 
     def _judge(self, some: Scored, kept: Readings) -> list[tuple[Event, alerts.Alert]]:
@@ -197,6 +202,8 @@ class Pipeline:
         detector = fitted(self.options, detector, version)
         self.scorer.swap(detector, version)
         self.retrospective.reset()
+        if self.corrections:
+            self.corrections.reset()
         self.recomputed = recomputed
         self.silence.after_ns = self._silent_after_ns(detector)
         self.latest.blank()
@@ -276,18 +283,28 @@ class Pipeline:
         return alerts.build(
             event,
             topic=self.options.topic,
-            stream=self._subject(event),
+            stream=_subject(event, self.keys.names, self.options.topic),
             attributions=attributions,
             model_version=self.scorer.version,
             dashboard_url=self.options.dashboard_url,
             filled=float(filled[event.row]) if scored and filled is not None else 0.0,
         )
 
-    def _subject(self, event: Event) -> str:
-        """Whom an incident is about: a stream, or a whole partition as the logs call it."""
-        if event.scope == STREAM:
-            return self.keys.names[event.code]
-        return f"{self.options.topic}[{event.details['partition']}]"
+
+def _subject(event: Event, names: Sequence[str], topic: str) -> str:
+    """Whom an incident is about: a stream, or a whole partition as the logs call it."""
+    return names[event.code] if event.scope == STREAM else f"{topic}[{event.details['partition']}]"
+
+
+def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:
+    """What the rules say of readings as sent, in order; `row` is the reading of the batch that released them."""
+    if not rules.spells:
+        return []
+    if in_order is None:
+        kept, at = admitted.readings, admitted.rows
+        return rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, at)
+    rows, at = in_order.rows, in_order.trigger
+    return rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], at)
 
 
 def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detector:

@@ -85,6 +85,11 @@ class Retrospective:
         """Forget all scores, as those of another detector."""
         self._columns["recent"][:] = np.nan
 
+    def correct(self, code: int, newest: Float32) -> None:
+        """Put the newest scores of a stream right, at most `delay`, newest last."""
+        if len(newest):
+            self._columns["recent"][code, -len(newest) :] = newest
+
     def _push(self, recent: Float32, codes: Ints, score: Float32, runs: Ints) -> Float32:
         """Settled scores `(n,)` of `score`, all finite; `recent` is changed."""
         delay, groups = self.delay, group(codes)

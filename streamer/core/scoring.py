@@ -50,13 +50,14 @@ class Scorer:
         detector: Scores windows of `window` readings.
         stride: Readings between two windows of a stream.
         version: Names the detector in alerts.
+        history: Readings before a window that are kept, so that earlier ones can be scored again.
     """
 
-    def __init__(self, state: KeyedState, detector: Detector, *, stride: int, version: str) -> None:
+    def __init__(self, state: KeyedState, detector: Detector, *, stride: int, version: str, history: int = 0) -> None:
         architecture = detector.architecture
         self.stride = stride
         self._state = state
-        self.windower = Windower(state, architecture.window, stride, architecture.width)
+        self.windower = Windower(state, architecture.window, stride, architecture.width, history)
         self._use(detector, version)
 
     def _use(self, detector: Detector, version: str) -> None:
@@ -138,6 +139,27 @@ class Scorer:
         """Observed, expected and the share of each feature in one anomalous window of a stream."""
         row = int(self._detector_rows(np.array([code]))[0])
         return self.detector.explain(window, row, shares)
+
+    def correct(self, code: int, values: Float32) -> None:
+        """Replace the newest readings of a stream, `(n, features + context)`, oldest first, raw units."""
+        rows = np.repeat(self._detector_rows(np.array([code])), len(values))
+        self.windower.newest(code, len(values))[:] = self.detector.prepare(values, rows)
+
+    def score_again(self, code: int, back: Ints) -> Float32:
+        """Scores of windows of a stream that ended so many readings before its newest, oldest first.
+
+        What is known of drift counts as it is now and is not moved.
+        """
+        windows = self.windower.again(code, back)
+        row = self._detector_rows(np.array([code]))
+        log_errors = self._measure(windows, np.repeat(row, len(back)))[0]
+        sound = np.flatnonzero((log_errors < np.inf).all((1, 2)))
+        levels, seen = (self._adaptation[name][[code]] for name in ("levels", "windows"))  # copies
+        rows, one = np.repeat(row, len(sound)), np.zeros(len(sound), np.int64)
+        judged = self.detector.judge(log_errors[sound], rows, one, levels, seen, self.stride)
+        score = np.full(len(back), np.nan, np.float32)
+        score[sound] = np.where(np.isfinite(judged.score), judged.score, np.nan)
+        return score
 
     def swap(self, detector: Detector, version: str) -> None:
         """Use another detector of the same window and features; windows are kept, rescaled to it.

@@ -47,11 +47,13 @@ class Windower:
         length: Readings in a window.
         stride: Readings between the ends of two windows of a stream.
         width: Numbers of a reading: features, then context.
+        history: Readings that are kept longer, so that windows which ended with them can be cut again.
     """
 
-    def __init__(self, state: KeyedState, length: int, stride: int, width: int) -> None:
+    def __init__(self, state: KeyedState, length: int, stride: int, width: int, history: int = 0) -> None:
         self.length, self.stride, self.width = length, stride, width
-        self._room = 2 * length
+        self._kept = length + history
+        self._room = 2 * length + history
         self._state = state
         self._columns = state.register(
             "windows",
@@ -79,7 +81,7 @@ class Windower:
             return
         groups = group(codes)
         self._state.reach(groups.codes[-1:])
-        most = self._room - self.length + 1  # readings a strip surely has room for
+        most = self._room - self._kept + 1  # readings a strip surely has room for
         if int(groups.count.max()) <= most:
             yield self._push(groups, groups.order, values, fresh)
             return
@@ -105,9 +107,11 @@ class Windower:
         full = before + groups.count > self._room
         if full.any():
             moving = groups.codes[full]
-            # `views` copies on indexing, so source and target may overlap.
-            strip[moving, : length - 1] = views[moving * self._room + before[full] - length][:, 1:]
-            before[full] = length - 1
+            kept = self._kept - 1
+            # Indexing copies, so source and target may overlap.
+            source = (moving * self._room + before[full] - kept)[:, None] + np.arange(kept)
+            strip[moving, :kept] = flat[source]
+            before[full] = kept
         member, rank = groups.member, groups.rank
         place = groups.codes[member] * self._room + before[member] + rank
         flat[place] = values[rows]
@@ -130,16 +134,31 @@ class Windower:
         lacking: Ints = np.maximum(0, self.length - self._columns["run"][codes])
         return lacking
 
+    def run(self, code: int) -> int:
+        """Readings of a stream since its window was last reset."""
+        return int(self._columns["run"][code])
+
+    def newest(self, code: int, count: int) -> Float32:
+        """The newest readings of a stream, oldest first; writes go through."""
+        used = int(self._columns["used"][code])
+        return self._columns["strip"][code, used - count : used]
+
+    def again(self, code: int, back: Ints) -> Float32:
+        """Windows that ended so many readings before a stream's newest, `(n, length, width)`."""
+        end = int(self._columns["used"][code]) - back
+        windows: Float32 = self._columns["strip"][code][end[:, None] + np.arange(-self.length, 0)]
+        return windows
+
     @property
     def strips(self) -> Float32:
         """The slab, `(rows, 2 * length, width)`; writes go through."""
         return self._columns["strip"]
 
     def _take(self, codes: Ints) -> Arrays:
-        """The newest `length` readings of some streams, which is all that exporting needs."""
+        """The newest readings of some streams, which is all that exporting needs."""
         used = self._columns["used"][codes]
-        kept = np.minimum(used, self.length)
-        place = np.maximum(used - self.length, 0)[:, None] + np.arange(self.length)
+        kept = np.minimum(used, self._kept)
+        place = np.maximum(used - self._kept, 0)[:, None] + np.arange(self._kept)
         return {
             "newest": self._columns["strip"][codes[:, None], place],
             "used": kept,
@@ -147,9 +166,9 @@ class Windower:
         }
 
     def _put(self, codes: Ints, columns: Arrays) -> None:
-        wanted = (len(codes), self.length, self.width)
+        wanted = (len(codes), self._kept, self.width)
         if columns["newest"].shape != wanted:
             raise ValueError(f"column newest: wanted {wanted}; got {columns['newest'].shape}")
-        self._columns["strip"][codes, : self.length] = columns["newest"]
-        self._columns["used"][codes] = np.clip(columns["used"], 0, self.length)
+        self._columns["strip"][codes, : self._kept] = columns["newest"]
+        self._columns["used"][codes] = np.clip(columns["used"], 0, self._kept)
         self._columns["run"][codes] = columns["run"]

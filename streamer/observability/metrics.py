@@ -72,6 +72,9 @@ class Metrics:
         self.records_late = counter(
             "records_late_total", "Readings older than their stream's newest by more than time.lateness."
         )
+        self.readings_corrected = counter(
+            "readings_corrected_total", "Late readings that corrected bars already scored, with time.correct."
+        )
         self.records_dropped = counter(
             "records_dropped_total",
             "Readings dropped: too many of a stream waiting (overflow), or outside of the sessions.",

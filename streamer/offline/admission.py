@@ -6,6 +6,7 @@ daemon does because the same code says where. Not inside: the windows.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class Arrivals:
         market = options.sessions
         self._station = EventTime(
             self._state,
-            options.time,
+            dataclasses.replace(options.time, correct=False),  # training sees bars as they were first scored
             options.max_gap_ns,
             sessions=market,
             drop_outside=market is not None and not market.keep_outside,

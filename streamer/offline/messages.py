@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,33 +29,44 @@ Fields = dict[str, Any]  # by dotted path
 Write = Callable[[Fields], bytes]
 
 
+class Record(NamedTuple):
+    """One message with all that is sent."""
+
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+    timestamp_ms: int | None = None  # None: when it is sent
+
+
 def encode(data: DataSet, settings: Settings) -> list[tuple[bytes, bytes]]:
     """Key and value of each message; the key is the stream.
 
     Raises:
         ConfigError: The format or the layout is one that is not written.
     """
-    return [(key, value) for key, value, _ in encode_with_headers(data, settings)]
+    return [(record.key, record.value) for record in records_of(data, settings)]
 
 
-def encode_with_headers(data: DataSet, settings: Settings) -> list[tuple[bytes, bytes, Headers]]:
-    """Key, value and headers of each message; see `encode`."""
+def records_of(data: DataSet, settings: Settings) -> list[Record]:
+    """Each message with all that is sent; see `encode`."""
     records = settings.records
     write = _writer(records)
     stamps = _stamps(data.time_ns, records)
     names = [_name(name, records) for name in data.names]
     header = records.timestamp.removeprefix(HEADER) if records.timestamp.startswith(HEADER) else None
+    in_message = header is None and records.timestamp != KAFKA_TIME
+    times_ms = (data.time_ns // 1_000_000).tolist() if records.timestamp == KAFKA_TIME else [None] * len(data)
     numbers = data.sequence.tolist() if data.sequence is not None else [None] * len(data)
     messages = []
-    rows = zip(data.stream.tolist(), stamps, data.values.tolist(), numbers, strict=True)
-    for code, stamp, row, number in rows:
+    rows = zip(data.stream.tolist(), stamps, times_ms, data.values.tolist(), numbers, strict=True)
+    for code, stamp, time_ms, row, number in rows:
         key, fields = names[code]
         headers: Headers = [(header, str(stamp).encode())] if header is not None else ()
         for values in _layout(row, records):
-            message = fields | ({} if header is not None else {records.timestamp: stamp}) | values
+            message = fields | ({records.timestamp: stamp} if in_message else {}) | values
             if number is not None and records.sequence is not None:
                 message[records.sequence] = number
-            messages.append((key, write(message), headers))
+            messages.append(Record(key, write(message), headers, time_ms))
     return messages
 
 
@@ -63,17 +74,12 @@ def require_writable(records: RecordsConfig) -> None:
     """Refuse what is only read, before anything is sent.
 
     Raises:
-        ConfigError: The format or the time of the messages.
+        ConfigError: The format is one.
     """
     _writer(records)
 
 
 def _writer(records: RecordsConfig) -> Write:
-    if records.timestamp == KAFKA_TIME:
-        raise ConfigError(
-            "records.timestamp: '@kafka' is when the broker took a record, which is not the time that a file has; "
-            "replay with a configuration that names a field or a header"
-        )
     if records.format == "json":
         encoder = msgspec.json.Encoder()
         return lambda message: encoder.encode(_nested(message, records.readings))

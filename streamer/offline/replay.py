@@ -18,19 +18,17 @@ from numpy.typing import NDArray
 
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
-from streamer.connectors.kafka import Headers, Producer
+from streamer.connectors.kafka import Producer
 from streamer.errors import DeliveryFailed
-from streamer.offline.messages import encode, encode_with_headers, require_writable
+from streamer.offline.messages import Record, encode, records_of, require_writable
 from streamer.offline.progress import progress
 
-__all__ = ["encode", "encode_with_headers", "replay", "require_writable", "send", "shifted_to_now"]
+__all__ = ["Record", "encode", "records_of", "replay", "require_writable", "send", "shifted_to_now"]
 
 log = logging.getLogger(__name__)
 _BATCH = 1000
 _SECOND_NS = 1_000_000_000
 _WORTH_A_FLUSH_S = 0.05
-
-Sent = tuple[bytes, bytes] | tuple[bytes, bytes, Headers]
 
 
 def replay(
@@ -76,7 +74,7 @@ def replay(
                         continue
                     stop.wait(min(1.0, max(wait_s, 0.005)))
                     continue
-            some_messages = encode_with_headers(data.select(slice(sent, sent + some)), settings)
+            some_messages = records_of(data.select(slice(sent, sent + some)), settings)
             send(producer, settings.kafka.topic, some_messages, settings)
             sent, messages = sent + some, messages + len(some_messages)
             advance(some, f"event time {_text(due[sent - 1])}")
@@ -98,15 +96,15 @@ def shifted_to_now(data: DataSet, speed: float | None, now_ns: int) -> DataSet:
     return dataclasses.replace(data, time_ns=data.time_ns + by)
 
 
-def send(producer: Producer, topic: str, messages: Sequence[Sent], settings: Settings) -> None:
+def send(producer: Producer, topic: str, messages: Sequence[Record | tuple[bytes, bytes]], settings: Settings) -> None:
     """Queue messages, waiting for room when the producer has none."""
-    for key, value, *headers in messages:
-        more: Headers = headers[0] if headers else ()
+    for message in messages:
+        key, value, headers, timestamp_ms = Record(*message)
         try:
-            producer.send(topic, key=key, value=value, headers=more)
+            producer.send(topic, key=key, value=value, headers=headers, timestamp_ms=timestamp_ms)
         except DeliveryFailed:
             producer.flush(settings.kafka.delivery_timeout_s)
-            producer.send(topic, key=key, value=value, headers=more)
+            producer.send(topic, key=key, value=value, headers=headers, timestamp_ms=timestamp_ms)
 
 
 def _text(time_ns: NDArray[np.int64]) -> str:

@@ -19,7 +19,7 @@ from streamer.connectors.kafka import connect_producer
 from streamer.connectors.kafka.probe import Needs, require
 from streamer.errors import BrokerError, ConfigError, DataError
 from streamer.offline.machines import FEATURES, READINGS_A_DAY, Fleet, random_fault
-from streamer.offline.replay import encode, send
+from streamer.offline.replay import records_of, send
 
 log = logging.getLogger(__name__)
 _FIRST_FAULT = 90  # readings before the first fault: every window has closed by then
@@ -99,7 +99,7 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
                 values[sends][:, columns],
             )
             try:
-                send(producer, settings.kafka.topic, encode(data, settings), settings)
+                send(producer, settings.kafka.topic, records_of(data, settings), settings)
                 if time.monotonic() - told_at > 10:
                     producer.flush(settings.kafka.delivery_timeout_s)
                     told_at = time.monotonic()

@@ -60,10 +60,12 @@ class Publisher:
         """Alerts, scores and counts of one batch of readings; `late_sent_on` of the late ones are dead letters."""
         self._publish_alerts(outcome)
         self._publish_scores(outcome)
+        self._publish_corrections(outcome)
         metrics, readings, scores = self._metrics, outcome.readings, outcome.scores
         metrics.records_windowed.inc(outcome.taken)
         metrics.records_duplicate.inc(outcome.duplicates)
         metrics.records_late.inc(outcome.late - late_sent_on)
+        metrics.readings_corrected.inc(outcome.rescored.readings)
         metrics.records_dropped.labels(OVERFLOW).inc(outcome.overflow)
         metrics.records_dropped.labels(OUTSIDE_SESSION).inc(outcome.outside)
         metrics.records_reordered.inc(outcome.reordered)
@@ -130,6 +132,13 @@ class Publisher:
                 "%d more alerts published in this poll (%s); all of them are on the alerts topic",
                 unlogged.total(), counts, extra={"topic": self._topic},
             )  # fmt: skip
+
+    def _publish_corrections(self, outcome: Outcome) -> None:
+        again = outcome.rescored
+        if self._scores and len(again):
+            names, version = self._pipeline.keys.names, self._pipeline.scorer.version
+            streams = [names[code] for code in again.stream.tolist()]
+            self._sinks.publish_scores(streams, again.time_ns, again.score, version, again.settled)
 
     def _publish_scores(self, outcome: Outcome) -> None:
         readings, scores = outcome.readings, outcome.scores

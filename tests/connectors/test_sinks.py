@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
 from streamer.config import KafkaConfig
@@ -16,12 +19,22 @@ class Narrow:
     def __init__(self, *, acknowledges: bool = True) -> None:
         self.acknowledges = acknowledges
         self.held: list[bytes | None] = []
+        self.sent: list[bytes | None] = []
         self.acknowledged: list[bytes | None] = []
 
-    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
         if self.held:
             raise DeliveryFailed("full")
         self.held.append(key)
+        self.sent.append(value)
 
     def flush(self, timeout_s: float) -> None:
         if not self.acknowledges:
@@ -42,8 +55,6 @@ def sinks(producer: Narrow) -> KafkaSinks:
 
 
 def publish(to: KafkaSinks, count: int) -> None:
-    import numpy as np
-
     for i in range(count):
         to.publish_scores(["s"], np.array([i]), np.array([0.5], np.float32), "v")
 
@@ -70,3 +81,19 @@ def test_flush_that_cannot_deliver_keeps_everything() -> None:
         to.flush(0.1)
 
     assert to.pending == 3
+
+
+def test_scores_put_right_by_late_readings_say_so_and_bring_what_is_settled() -> None:
+    producer = Narrow()
+    score, settled = np.array([0.5, 0.25], np.float32), np.array([np.nan, 0.75], np.float32)
+
+    sinks(producer).publish_scores(["s", "t"], np.array([1, 2]), score, "v", settled)
+
+    assert json.loads(producer.sent[0] or b"") == {
+        "stream": ["s", "t"],
+        "time_ns": [1, 2],
+        "score": [0.5, 0.25],
+        "settled": [None, 0.75],
+        "model_version": "v",
+        "corrected": True,
+    }

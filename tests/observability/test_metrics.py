@@ -18,6 +18,7 @@ PROMISED = [
     "records_windowed_total",
     "records_duplicate_total",
     "records_late_total",
+    "readings_corrected_total",
     "records_dead_lettered_total",
     "records_rejected_total",
     "records_replayed_total",

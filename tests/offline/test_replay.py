@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,15 @@ class Collector:
         self.flushed_s: list[float] = []
         self.clock: Callable[[], float] = lambda: 0.0
 
-    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
         if self.waiting >= self.room:
             raise DeliveryFailed("full")
         self.waiting += 1
@@ -158,6 +167,7 @@ LAYOUTS: list[dict[str, Any]] = [
     {"readings": "batch.items"},
     {"readings": "@root", "format": "msgpack"},
     {"timestamp": "@header:at"},
+    {"timestamp": "@kafka"},
     {"timestamp": "@header:at", "timestamp_unit": "ms", "format": "csv"},
     {"metric": "name", "value": "is.value"},
     {"metric": "name", "format": "csv"},
@@ -178,11 +188,16 @@ def test_messages_of_any_layout_decode_to_the_numbers_of_the_file(layout: dict[s
         sequence=np.array([1, 2, 2, 9007199254740993]),
     )
 
-    sent = replay.encode_with_headers(some, settings)
+    sent = replay.records_of(some, settings)
     streams = KeyedState(some.names)
     messages = batch(
-        [value for _, value, _ in sent], [key for key, _, _ in sent], headers=[headers for _, _, headers in sent]
+        [record.value for record in sent],
+        [record.key for record in sent],
+        headers=[record.headers for record in sent],
     )
+    if layout.get("timestamp") == "@kafka":
+        stamps = [record.timestamp_ms or -1 for record in sent]
+        messages = dataclasses.replace(messages, timestamps_ms=np.array(stamps, np.int64))
     decoded = decoder_of(records.format_options(exact=True), streams).decode(messages)
 
     assert decoded.rejects == []
@@ -206,7 +221,7 @@ def test_a_reading_without_a_value_has_no_message_in_the_long_layout() -> None:
     ("changes", "words"),
     [
         ({"format": "avro"}, "write json, .*; got avro"),
-        ({"timestamp": "@kafka"}, "records.timestamp: '@kafka' is when the broker took a record"),
+        ({"format": "protobuf"}, "got protobuf: send such messages with the program that makes them"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_is_sent(changes: dict[str, Any], words: str) -> None:

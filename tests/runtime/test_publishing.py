@@ -19,6 +19,7 @@ from streamer.runtime.positions import Position
 from streamer.runtime.publishing import ALERTS_LOGGED, Publisher
 from streamer.runtime.refusals import RefusalLog
 from tests import tiny
+from tests.core import test_corrections
 from tests.tiny import VERSION
 
 
@@ -107,3 +108,32 @@ def test_alerts_of_records_that_only_rebuild_state_are_neither_published_nor_log
 
     assert [alert.stream for alert in sinks.alerts] == ["press 1"]
     assert len(caplog.records) == 1
+
+
+def test_late_readings_that_correct_are_counted_and_their_scores_sent_again(tiny_detector: Detector) -> None:
+    sent: list[tuple[int, bool]] = []
+
+    class Scores(Sinks):
+        def publish_scores(self, streams: list[str], *columns: Any) -> None:
+            sent.append((len(streams), len(columns) == 4))
+
+    outcome, pipeline = test_corrections.run(
+        tiny_detector, test_corrections.delayed(test_corrections.sent(60), [40, 41], 5)
+    )
+    metrics = Metrics(CollectorRegistry())
+    Publisher(
+        Scores(),  # type: ignore[arg-type]
+        {0: Position(0, 0, -1)},
+        pipeline=pipeline,
+        topic="readings",
+        scores=True,
+        metrics=metrics,
+        refusals=RefusalLog("readings.dlq", lambda: 0.0),
+        clock=lambda: 0.0,
+    ).publish(outcome)
+
+    counted = metrics.registry.get_sample_value
+    assert counted("streamer_readings_corrected_total") == 2
+    assert counted("streamer_records_late_total") == 0
+    scored = int((~np.isnan(outcome.scores.score)).sum())
+    assert sent == [(scored, False), (len(outcome.rescored), True)]

@@ -161,9 +161,9 @@ class Columns:
         if pd.api.types.is_numeric_dtype(column):
             return np.asarray(column.to_numpy(np.float64, na_value=np.nan), np.float64)
         there = np.array(column.notna(), np.bool_)
-        as_text = not pd.api.types.is_object_dtype(column)  # in JSON, a number in quotes is none
-        if as_text:
-            there &= ~column.str.strip().isin((*MISSING, *self._wanted.files.missing)).to_numpy(np.bool_)
+        strict = bool(frame.attrs.get("strict"))  # in JSON, a number in quotes is none
+        if not strict:
+            there &= ~column.astype("str").str.strip().isin((*MISSING, *self._wanted.files.missing)).to_numpy(np.bool_)
         numbers, bad = np.full(len(column), np.nan), np.zeros(len(column), np.bool_)
         thousands, decimal = frame.attrs.get("thousands"), frame.attrs.get("decimal", ".")
         for i in np.flatnonzero(there):
@@ -173,7 +173,7 @@ class Columns:
                     value = value.replace(thousands, "")
                 value = value.replace(decimal, ".")
             try:
-                bad[i] = isinstance(value, bool) or (isinstance(value, str) and not as_text)
+                bad[i] = strict and isinstance(value, (bool, str))
                 numbers[i] = np.nan if bad[i] else float(value)
             except (ValueError, TypeError):
                 bad[i] = True

@@ -55,6 +55,7 @@ def tables(file: File, wanted: Wanted, rows: int) -> Iterator[tuple[pd.DataFrame
                 else:
                     values = [None if value is _ABSENT else value for value in found[name]]
                     frame[name] = _series(values, index, name in wanted.as_text)
+            frame.attrs["strict"] = True
             yield frame, tell() - before
             before = tell()
         if fields:

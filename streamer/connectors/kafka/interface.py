@@ -139,8 +139,19 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Sends messages and knows which are not yet acknowledged; single thread."""
 
-    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
         """Queue one message; does not wait for the broker, nor connect to it: the first `flush` does.
+
+        Args:
+            timestamp_ms: The record's timestamp; None: when the client takes it.
 
         Raises:
             DeliveryFailed: The queue is full or the message can never be sent.

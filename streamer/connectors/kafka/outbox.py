@@ -25,13 +25,16 @@ RECORD_OVERHEAD_BYTES = 100  # lengths, offsets and the batch header around one 
 class Message:
     """One message on its way; `error` and `acknowledged` may be set from a client's thread."""
 
-    __slots__ = ("acknowledged", "error", "headers", "key", "size", "topic", "value")
+    __slots__ = ("acknowledged", "error", "headers", "key", "size", "timestamp_ms", "topic", "value")
 
-    def __init__(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    def __init__(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None = None
+    ) -> None:
         self.topic = topic
         self.key = key
         self.value = value
         self.headers = list(headers)
+        self.timestamp_ms = timestamp_ms
         self.size = (
             len(key or b"")
             + len(value or b"")
@@ -103,7 +106,15 @@ class Outbox(ABC):
 
     # Producer.
 
-    def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+    def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> None:
         """Queue one message; see `Producer.send`.
 
         A message with neither key nor value is sent with an empty value, because
@@ -111,7 +122,7 @@ class Outbox(ABC):
         """
         if self._closed:
             raise DeliveryFailed(f"message for {topic} came after close()")
-        message = Message(topic, key, b"" if key is None and value is None else value, headers)
+        message = Message(topic, key, b"" if key is None and value is None else value, headers, timestamp_ms)
         if message.size > MAX_MESSAGE_BYTES:
             raise DeliveryFailed(
                 f"message for {topic} may have at most {MAX_MESSAGE_BYTES} bytes; got {message.size}: it can never be "

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.core.columns import Columns
 from streamer.core.event_time.aggregates import Bars, aggregate
 from streamer.core.event_time.gaps import Gaps
 from streamer.core.event_time.held import Held, Rows
@@ -64,6 +65,16 @@ class BarMaker:
         self._open: Held | None = None
         if options.bars != "time":
             self._open = state.register_rows("open_bar", Held(len(options.fields), 1 << 62))
+
+    @property
+    def last_ns(self) -> Ints:
+        """Newest bar of each stream, `(rows,)`."""
+        return self._gaps.last_ns
+
+    @property
+    def remembered(self) -> dict[str, Columns]:
+        """All that bars of time take over from those before, by station."""
+        return {"gaps": self._gaps.columns, "trail": self._trail.columns}
 
     @property
     def holding(self) -> int:

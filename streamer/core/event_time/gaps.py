@@ -50,7 +50,7 @@ class Gaps:
         self._transforms = transforms
         self._grows = [name == "age" for name in names]  # by a second each second
         f = len(options.features)
-        self._columns = state.register(
+        self.columns = state.register(
             "bars",
             {
                 "last_ns": (np.int64, (), NEVER),  # newest bar
@@ -62,7 +62,7 @@ class Gaps:
     @property
     def last_ns(self) -> Ints:
         """Newest bar of each stream, `(rows,)`."""
-        return self._columns["last_ns"]
+        return self.columns["last_ns"]
 
     def breaks(self, before_ns: Ints, time_ns: Ints, apart: Bools) -> tuple[Bools, Ints]:
         """Where a stream begins anew, and the bars that are to be filled in elsewhere.
@@ -93,7 +93,7 @@ class Gaps:
             measured: `(bars, features)`; NaN where nothing was measured.
             apart: Not to be joined to the bar before, as in another session, `(bars,)`.
         """
-        o, t = self._options, self._columns
+        o, t = self._options, self.columns
         groups = group(code)
         self._state.reach(groups.codes[-1:])
         first = groups.begin
@@ -124,7 +124,7 @@ class Gaps:
         self, groups: Groups, at: Ints, values: Floats, anew: Bools, coming: Floats, coming_ns: Ints, back: Ints
     ) -> tuple[Floats, NDArray[np.float32]]:
         """Every feature filled and transformed, and the part of them that was filled in each bar."""
-        o, t = self._options, self._columns
+        o, t = self._options, self.columns
         n, f = values.shape
         out, filled = np.empty((n, f)), np.zeros(n)
         place = np.arange(n)

@@ -42,6 +42,12 @@ class Verdicts:
     _steps_ns: Ints  # (m,) frontier after the step, rising inside a stream
     _rows: Ints  # (m,) reading of the batch that led to it
 
+    def moves(self) -> tuple[Ints, Ints]:
+        """Streams whose frontier moved, once for each move, and the reading that moved it."""
+        member, steps = self._member, self._steps_ns
+        moved = (np.diff(member, prepend=-1) != 0) | (np.diff(steps, prepend=0) != 0)
+        return self.codes[member[moved]], self._rows[moved]
+
     def triggers(self, place: Ints, time_ns: Ints) -> Ints:
         """The reading of the batch that released each row.
 
@@ -155,6 +161,19 @@ class Lateness:
             step_row.append(rows)
             step_place.append(np.full(len(quiet), 2 * n))
         return self._verdicts(taken, late, reordered, groups.codes, start, step_code, step_ns, step_row, step_place)
+
+    def foresee(self, code: Ints, time_ns: Ints, partition: Ints) -> Verdicts:
+        """What `judge` would say; nothing changes."""
+        self._state.reach(code)
+        kept = {name: self._columns[name].copy() for name in self._columns}
+        newest, clocks = self._newest["newest_ns"].copy(), dict(self._clocks)
+        verdicts = self.judge(code, time_ns, partition)
+        for name, values in kept.items():
+            self._columns[name][:] = values
+        self._newest["newest_ns"][:] = newest
+        self._clocks.clear()
+        self._clocks.update(clocks)
+        return verdicts
 
     def release_all(self, codes: Ints) -> Ints:
         """Move frontiers past everything some streams have sent; returns the frontiers."""

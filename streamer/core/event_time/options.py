@@ -67,6 +67,7 @@ class TimeOptions:
     gap: str = "carry"
     gap_limit: int = 10  # bars
     max_held: int = 100_000  # readings of a stream
+    correct: bool = False  # late readings of recent bars correct them
     zero_is_missing: tuple[int, ...] = ()
     context: tuple[str, ...] = ()
 

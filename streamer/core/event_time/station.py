@@ -11,6 +11,7 @@ does not depend on how the readings were cut into batches. Not inside: windows, 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 
 from streamer.core import calendar
 from streamer.core.event_time.bars import BarMaker, Made, is_apart
+from streamer.core.event_time.cuts import cuts
 from streamer.core.event_time.held import Held, Rows
+from streamer.core.event_time.hindsight import Hindsight
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.grouping import group
@@ -63,6 +66,7 @@ class EventTime:
         self._max_gap_ns, self._sessions, self._drop_outside = max_gap_ns, sessions, drop_outside
         self.ordering = Ordering(state, max_gap_ns)
         self.held: Held | None = None
+        self.hindsight: Hindsight | None = None
         if options.holds:
             grid_ns = options.grid_ns if options.bars == "time" else 0
             self._lateness = Lateness(
@@ -75,7 +79,11 @@ class EventTime:
             span_ns = grid_ns or options.lateness_ns or 1_000_000_000
             self.held = state.register_rows("held", Held(len(options.fields), span_ns))
             if options.features:
-                self._bars = BarMaker(state, options, max_gap_ns, sessions)
+                self._bars = bars = BarMaker(state, options, max_gap_ns, sessions)
+                if options.correct and options.bars == "time":
+                    self.hindsight = Hindsight(
+                        state, options, bars.remembered, lambda rows: bars.make(rows, rows.offset)
+                    )
             else:
                 self._last = state.register("released", {"last_ns": (np.int64, (), NEVER)})
 
@@ -112,17 +120,31 @@ class EventTime:
             Readings of the model with what became of the others, and the readings as sent that were
             released, for rules; those are None when nothing is held back.
         """
-        outside = np.empty(0, np.int64)
-        if self._sessions is not None and self._drop_outside and len(readings):
-            closed = self._sessions.session_of(readings.time_ns) < 0
-            outside = np.flatnonzero(closed)
-            if len(outside):
-                inside = np.flatnonzero(~closed)
-                admitted, in_order = self._take(readings.take(inside))
-                admitted = self._beside(admitted.among(inside, len(outside)))
-                return admitted, in_order_among(in_order, inside)
-        admitted, in_order = self._take(readings)
-        return self._beside(admitted), in_order
+        inside = self._inside(readings)
+        if (outside := len(readings) - len(inside)) == 0:
+            admitted, in_order = self._take(readings)
+            return self._beside(admitted), in_order
+        admitted, in_order = self._take(readings.take(inside))
+        return self._beside(admitted.among(inside, outside)), in_order_among(in_order, inside)
+
+    def pieces(self, readings: Readings) -> list[Readings]:
+        """A batch, cut where corrections have to be made before it goes on; mostly as it is."""
+        if self.hindsight is None or not len(readings):
+            return [readings]
+        inside = self._inside(readings)
+        some = readings.take(inside)
+        self._state.reach(readings.stream)
+        verdicts = self._lateness.foresee(some.stream, some.time_ns, some.partition)
+        oldest_ns = self.hindsight.floor_ns(np.maximum(self._bars.last_ns, -(1 << 62)))
+        late = np.flatnonzero(verdicts.late & (some.time_ns >= oldest_ns[some.stream]))
+        edges = [0, *inside[cuts(verdicts, some.stream, late)].tolist(), len(readings)]
+        return [readings.take(slice(*edge)) for edge in itertools.pairwise(edges)]
+
+    def _inside(self, readings: Readings) -> Ints:
+        """Rows of a batch that are not dropped as outside of the sessions."""
+        if self._sessions is None or not self._drop_outside:
+            return np.arange(len(readings))
+        return np.flatnonzero(self._sessions.session_of(readings.time_ns) >= 0)
 
     def release(self, codes: Ints, partition: int) -> tuple[Admitted, InOrder | None]:
         """Release all that some streams of a partition have sent, as nothing more is expected of them for now."""
@@ -141,8 +163,8 @@ class EventTime:
 
     def _beside(self, admitted: Admitted) -> Admitted:
         """The same with calendar features, if any are wanted."""
-        names, times_ns = self.options.context, admitted.readings.time_ns
-        return admitted.with_columns(calendar.columns(names, times_ns, self._sessions)) if names else admitted
+        names = self.options.context
+        return admitted.with_columns(lambda at: calendar.columns(names, at, self._sessions)) if names else admitted
 
     def _take(self, readings: Readings) -> tuple[Admitted, InOrder | None]:
         if self.options.zero_is_missing and len(readings):
@@ -153,16 +175,7 @@ class EventTime:
             return _nothing(Readings.empty(self.width)), None
         verdicts = self._lateness.judge(readings.stream, readings.time_ns, readings.partition)
         taken = np.flatnonzero(verdicts.taken)
-        sequence = np.zeros(len(readings), np.int64) if readings.sequence is None else readings.sequence
-        self.held.add(
-            Rows(
-                readings.stream[taken],
-                readings.time_ns[taken],
-                readings.values[taken].astype(np.float64),
-                readings.offset[taken],
-                sequence[taken],
-            )
-        )
+        self.held.add(rows_of(readings, taken))
         rows = _in_order(self.held.release(verdicts.codes, verdicts.frontier_ns, len(self._state.names)))
         place = np.full(len(self._state.names), -1, np.int64)
         place[verdicts.codes] = np.arange(len(verdicts.codes))
@@ -170,6 +183,10 @@ class EventTime:
         admitted, in_order = self._released(rows, trigger, readings.partition)
         late = np.flatnonzero(verdicts.late)
         too_many = len(readings) - len(taken) - len(late)
+        if self.hindsight is not None and len(late):
+            corrected = self.hindsight.correct(rows_of(readings, late), late, self._bars.last_ns)
+            late = np.setdiff1d(late, [one.row for one in corrected])
+            admitted = admitted.with_corrected(corrected)
         return admitted.with_verdicts(late=late, overflow=too_many, reordered=verdicts.reordered), in_order
 
     def _released(self, rows: Rows, trigger: Ints, partition: Ints) -> tuple[Admitted, InOrder]:
@@ -186,6 +203,8 @@ class EventTime:
             rows, trigger = rows.take(~same), trigger[~same]
         in_order = InOrder(rows, trigger)
         made = self._bars.make(rows, trigger) if self.options.features else self._as_they_are(rows, trigger)
+        if self.hindsight is not None:
+            self.hindsight.keep(rows, self._bars.last_ns)
         return _admitted(made, partition).with_counts(duplicates=duplicates, taken=n - duplicates), in_order
 
     def _as_they_are(self, rows: Rows, trigger: Ints) -> Made:
@@ -212,6 +231,13 @@ def _admitted(made: Made, partition: Ints) -> Admitted:
         narrow = made.values[order].astype(np.float32)
     readings = Readings(made.code[order], made.time_ns[order], narrow, owner, made.offset[order])
     return Admitted(readings, trigger, made.fresh[order], 0, 0, carried=made.carried[order])
+
+
+def rows_of(readings: Readings, where: Ints) -> Rows:
+    """Some readings, as they are held."""
+    sequence = np.zeros(len(readings), np.int64) if readings.sequence is None else readings.sequence
+    values = readings.values[where].astype(np.float64)
+    return Rows(readings.stream[where], readings.time_ns[where], values, readings.offset[where], sequence[where])
 
 
 def _in_order(rows: Rows) -> Rows:

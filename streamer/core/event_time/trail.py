@@ -45,7 +45,7 @@ class Trail:
 
     def __init__(self, state: KeyedState, fields: int, features: tuple[Feature, ...]) -> None:
         self.fields = sorted({field for each in features if each.aggregate in _TRAILING for field in each.fields})
-        self._columns = state.register(
+        self.columns = state.register(
             "trail",
             {
                 "value": (np.float64, (fields,), np.nan),
@@ -75,7 +75,7 @@ class Trail:
         remembers = origin < begin  # nothing since the stream's first reading has cut it off
         look = _Look(place, np.where(remembers, begin, origin), remembers)
         codes, last = np.repeat(groups.codes, groups.count), groups.begin + groups.count - 1
-        t, found = self._columns, {}
+        t, found = self.columns, {}
         for field in self.fields:
             value = values[:, field]
             there = ~np.isnan(value)

@@ -14,6 +14,7 @@ Not inside: the scoring (`running`), incidents and labels (`evaluation`), the pa
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ import pandas as pd
 from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
-from streamer.core.events import OPEN, SILENCE
+from streamer.core.events import OPEN, RULE_KINDS, SILENCE
 from streamer.core.pipeline import fitted
 from streamer.errors import DataError
 from streamer.offline.backtest import evaluation, report
@@ -134,6 +135,7 @@ def summary(result: Backtest, settings: Settings, found: Findings | None = None)
         "alerts": len(result.alerts),
         "alerts_per_stream_day": len(result.alerts) / days if days else np.nan,
         "silences": sum(event.kind == SILENCE and event.event == OPEN for event in result.events),
+        **_rules(result, settings),
         **figures,
         "budget_per_stream_week": budget,
         "rate_to_budget": false_weekly / budget,
@@ -142,6 +144,14 @@ def summary(result: Backtest, settings: Settings, found: Findings | None = None)
         "late": result.late,
         "outside": result.outside,
     }
+
+
+def _rules(result: Backtest, settings: Settings) -> dict[str, int]:
+    """Incidents by rule, where rules are on."""
+    if not settings.rules_options().active:
+        return {}
+    opened = Counter(event.kind for event in result.events if event.event == OPEN)
+    return {kind: opened[kind] for kind in RULE_KINDS}
 
 
 def write(

@@ -16,6 +16,7 @@ from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.core.alerts import Alert
+from streamer.core.corrections import Rescored
 from streamer.core.event_time.segments import line_up
 from streamer.core.events import Event
 from streamer.core.outcome import Outcome, Scores
@@ -48,6 +49,7 @@ class Backtest:
     duplicates: int
     late: int
     outside: int = 0  # rows outside of the sessions
+    corrected: int = 0  # late readings that corrected recent bars; `late` counts the others
     carried: Float32 | None = None  # part of the features of a bar that was not measured; None: there are no bars
 
 
@@ -117,6 +119,7 @@ class _Gathered:
         self._outcomes: list[tuple[Readings, Scores, Float32 | None]] = []
         self._alerts: list[Alert] = []
         self._events: list[Event] = []
+        self._rescored: list[Rescored] = []
         self._duplicates = self._late = self._outside = 0
 
     def add(self, outcome: Outcome, given: NDArray[np.int64]) -> None:
@@ -124,6 +127,8 @@ class _Gathered:
         self._outcomes.append((outcome.readings, outcome.scores, outcome.carried))
         self._alerts += outcome.alerts
         self._events += [dataclasses.replace(event, row=int(given[event.row])) for event in outcome.events]
+        if outcome.rescored.readings:
+            self._rescored.append(outcome.rescored)
         self._duplicates += outcome.duplicates
         self._late += outcome.late
         self._outside += outcome.outside
@@ -146,6 +151,8 @@ class _Gathered:
         admitted = np.zeros(n, np.bool_)
         admitted[rows] = True
         columns["settled"] = _at_its_reading(columns["settled"], columns["score"], made, delay)
+        again = Rescored.join(self._rescored)
+        _correct(columns["settled"], again, made)
         return Backtest(
             data=made,
             order=order,
@@ -157,8 +164,23 @@ class _Gathered:
             duplicates=self._duplicates,
             late=self._late,
             outside=self._outside,
+            corrected=again.readings,
             carried=np.concatenate(carried) if carried else None,
         )
+
+
+def _correct(settled: Float32, again: Rescored, data: DataSet) -> None:
+    """Write settled scores that late readings have put right; `settled` changes."""
+    told = ~np.isnan(again.settled)
+    newest = dict(
+        zip(
+            zip(again.stream[told].tolist(), again.time_ns[told].tolist(), strict=True),
+            again.settled[told].tolist(),
+            strict=True,
+        )
+    )
+    for row in np.flatnonzero(np.isin(data.time_ns, again.time_ns[told])).tolist():
+        settled[row] = newest.get((int(data.stream[row]), int(data.time_ns[row])), settled[row])
 
 
 def _labels(seen: Readings, data: DataSet, label: NDArray[np.bool_], span_ns: int) -> NDArray[np.bool_]:

@@ -1,20 +1,25 @@
-"""What goes with each kind of ticks: features of bars, windows, alerting, market hours.
+"""What goes with each kind of ticks: features of bars, rules, alerting, market hours.
 
-The same as in `examples/ticks-*.yaml`, with the fields named as they are in the data. Not inside: what was measured
+As in `ticks-trades.yaml` and `ticks-quotes.yaml` beside this module (the same files as under `examples/`, which a test
+compares), with the fields named as they are in the data. Not inside: what was measured
 (`proposing`).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from streamer.config import SessionsConfig
+from streamer.config.section import seconds
 from streamer.offline.look.features import QUOTES, TRADES
 
 _CALENDARS = ("XNYS", "XLON", "XETR", "XTKS")  # tried, by how much of the data lies in their sessions
@@ -24,64 +29,57 @@ _CLOSED_DAYS = 0.01  # of the readings, at most
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Settings that do not depend on what was measured."""
+    """Settings that do not depend on what was measured, by section."""
 
-    features: Mapping[str, str]  # expressions over roles
-    lateness_s: float
-    grid_s: float
-    time: Mapping[str, Any] = field(default_factory=dict)
-    window: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
-    alerting: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Mapping[str, Any]]
 
-    def expressions(self, roles: Mapping[str, str]) -> dict[str, str]:
-        """Features over the fields that have the roles; those whose roles nothing has are left out."""
-        found = {}
-        for name, text in self.features.items():
-            wanted = set(re.findall(r"\w+", text)) & _ROLES
-            if wanted <= roles.keys():
-                found[name] = re.sub(r"\w+", lambda word: roles.get(word[0], word[0]), text)
+    @classmethod
+    def read(cls, kind: str) -> Preset:
+        """The one beside this module, which is also under `examples/`."""
+        text = resources.files(__package__).joinpath(f"{kind}.yaml").read_text(encoding="utf-8")
+        return cls(yaml.safe_load(text))
+
+    @property
+    def lateness_s(self) -> float:
+        return float(seconds(self.sections["time"].get("lateness", 0.0)))
+
+    @property
+    def grid_s(self) -> float:
+        return float(seconds(self.sections["time"]["grid"]))
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        return self.sections.get(name) or {}
+
+    def features(self, roles: Mapping[str, str]) -> dict[str, str]:
+        """`time.features` over the fields that have the roles; those whose roles nothing has are left out."""
+        return {
+            name: re.sub(r"\w+", lambda word: roles.get(word[0], word[0]), text)
+            for name, text in self.section("time")["features"].items()
+            if set(re.findall(r"\w+", text)) & _ROLES <= roles.keys()
+        }
+
+    def rules(self, roles: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """`rules`, over the same fields."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, rule in self.section("rules").items():
+            mine = dict(rule)
+            if name == "crossed_book":
+                mine = {"bid": roles["bid"], "ask": roles["ask"]} | mine
+            if "field" in mine:
+                mine["field"] = roles.get(mine["field"], mine["field"])
+            if "fields" in mine:
+                mine["fields"] = [roles[field] for field in mine["fields"] if field in roles]
+            found[name] = mine
         return found
 
 
 _ROLES = {"price", "size", "bid", "ask", "bid_size", "ask_size"}
 
-PRESETS: Mapping[str, Preset] = {
-    TRADES: Preset(
-        {
-            "return": "last(price) | log_return",
-            "reversal": "reversal(price)",
-            "volume": "sum(size) | log1p",
-            "largest": "max(size) | log1p",
-            "volatility": "volatility(price)",
-            "trades": "count | log1p",
-            "unchanged": "age(price)",
-        },
-        lateness_s=2.0,
-        grid_s=10.0,
-        time={"gap_limit": 60},
-        window={"length": 64, "patch": 2},
-        model={"hidden": 32, "latent": 8},
-        alerting={"budget_per_stream_per_week": 50, "open_after": 2, "open_within": 3, "resolve_after": 16},
-    ),
-    QUOTES: Preset(
-        {
-            "return": "mid(bid, ask) | log_return",
-            "bid_reversal": "reversal(bid)",
-            "ask_reversal": "reversal(ask)",
-            "range": "range(bid)",
-            "imbalance": "imbalance(bid_size, ask_size)",
-            "quotes": "count | log1p",
-            "unchanged": "age(bid_size)",
-        },
-        lateness_s=2.0,
-        grid_s=10.0,
-        time={"gap_limit": 60},
-        window={"length": 32, "patch": 2},
-        model={"hidden": 32, "latent": 8},
-        alerting={"budget_per_stream_per_week": 60, "open_after": 2, "open_within": 3, "resolve_after": 16},
-    ),
-}
+
+@functools.cache
+def preset(kind: str) -> Preset | None:
+    """What goes with a kind of data; None if nothing does."""
+    return Preset.read(kind) if kind in (TRADES, QUOTES) else None
 
 
 def calendar_of(times_ns: NDArray[np.int64]) -> tuple[str, str] | None:

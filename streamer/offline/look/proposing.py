@@ -14,7 +14,7 @@ from streamer.core.durations import duration_text
 from streamer.offline.look.features import QUOTES, SENSOR_LONG, TRADES
 from streamer.offline.look.fields import NO_TIME, NUMBER_IN_TEXT
 from streamer.offline.look.looking import Look
-from streamer.offline.look.presets import PRESETS, Preset, calendar_of
+from streamer.offline.look.presets import Preset, calendar_of, preset
 
 _NICE_S = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
@@ -51,22 +51,26 @@ def propose(seen: Look, decided: Decided | None = None) -> Proposal:
     decided = decided or Decided()
     kind = decided.preset or seen.features.kind
     grid_s, grid_why = _grid(seen, kind, decided)
-    preset = PRESETS.get(kind)
+    known = preset(kind)
     proposal = {
         "records": _records(seen),
         "sessions": _sessions(seen, kind),
         "time": _time(seen, kind, grid_s, grid_why, decided),
-        "window": _window(seen, grid_s, preset),
+        "window": _window(seen, grid_s, known),
     }
-    if preset is not None:
-        proposal["model"] = [Setting(name, value) for name, value in preset.model.items()]
-        proposal["alerting"] = [Setting(name, value) for name, value in preset.alerting.items()]
+    if known is not None and seen.features.roles:
+        rules: dict[str, Any] = dict(known.rules(seen.features.roles))
+        if seen.features.sequence is not None:
+            rules["sequence_gap"] = True
+        proposal["rules"] = [Setting(name, value) for name, value in rules.items()]
+        for section in ("model", "alerting"):
+            proposal[section] = [Setting(name, value) for name, value in known.section(section).items()]
     return proposal
 
 
 def _sessions(seen: Look, kind: str) -> list[Setting]:
     times = seen.times_ns
-    found = calendar_of(times[times != NO_TIME]) if kind in PRESETS and seen.timing.readings else None
+    found = calendar_of(times[times != NO_TIME]) if preset(kind) and seen.timing.readings else None
     return [] if found is None else [Setting("calendar", found[0], f"{found[1]}; leave it out if it has none")]
 
 
@@ -136,14 +140,16 @@ def _example(seen: Look) -> str:
 
 def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided) -> list[Setting]:
     lateness, why = _lateness(seen, decided)
-    preset = PRESETS.get(kind)
-    if preset is not None and decided.lateness_s is None and lateness < preset.lateness_s:
-        lateness = preset.lateness_s
+    known = preset(kind)
+    if known is not None and decided.lateness_s is None:
+        lateness = max(lateness, known.lateness_s)
     found = [Setting("lateness", duration_text(lateness), why)]
     if not grid_s:
         return found
     found.append(Setting("grid", duration_text(grid_s), grid_why))
-    found += [Setting(name, value) for name, value in preset.time.items()] if preset is not None else []
+    if known is not None:
+        rest = known.section("time").items()
+        found += [Setting(name, value) for name, value in rest if name not in ("lateness", "grid", "features")]
     features = _expressions(seen, kind)
     if features:
         found.append(Setting("features", features))
@@ -155,8 +161,9 @@ def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided)
 def _expressions(seen: Look, kind: str) -> dict[str, str]:
     """`time.features`: of ticks as their preset has them; of sensors only if there are counters."""
     roles = seen.features.roles or {}
-    if kind in PRESETS and roles:
-        return PRESETS[kind].expressions(roles)
+    known = preset(kind)
+    if known is not None and roles:
+        return known.features(roles)
     if any(feature.counter for feature in seen.features.taken):
         return {
             feature.name: f"last({feature.name}) | rate" if feature.counter else f"mean({feature.name})"
@@ -173,12 +180,13 @@ def _grid(seen: Look, kind: str, decided: Decided) -> tuple[float, str]:
     usual = timing.interval_s
     if usual is None:
         return 0.0, ""
-    if kind in PRESETS:
+    known = preset(kind)
+    if known is not None:
         span_s = max(1e-9, (timing.last_ns - timing.first_ns) / 1e9)
         # Of a sample from several places, the span is that of all places, the readings only those looked at.
         share = min(1.0, len(seen.sample.messages or seen.rows.rows) / max(1, seen.sample.total))
         a_second = timing.per_stream[1] / share / span_s
-        grids = [grid for grid in _NICE_S if grid >= PRESETS[kind].grid_s]
+        grids = [grid for grid in _NICE_S if grid >= known.grid_s]
         grid = next((grid for grid in grids if a_second * grid >= _PER_BAR), 900)
         return float(grid), f"ticks come when they come: about {a_second * grid:.3g} of a stream in a bar"
     if kind == SENSOR_LONG:
@@ -229,15 +237,15 @@ def _above(seconds: float) -> float:
     return step * math.ceil(seconds / step)
 
 
-def _window(seen: Look, grid_s: float, preset: Preset | None) -> list[Setting]:
+def _window(seen: Look, grid_s: float, known: Preset | None) -> list[Setting]:
     """Shorter windows where there is little to train on."""
     timing = seen.timing
     step = grid_s or timing.interval_s or 0.0
     steps = (timing.last_ns - timing.first_ns) / 1e9 / step if step else float(timing.per_stream[1])
     unit = f"steps of {say(grid_s)}" if grid_s else "readings"
     lengths = [(64, 8, 500), (32, 4, 200)]
-    if preset is not None:
-        lengths = [(preset.window["length"], preset.window["patch"], 500), (32, 2, 200)]
+    if known is not None and known.section("window"):
+        lengths[0] = (known.section("window")["length"], known.section("window")["patch"], 500)
     for length, patch, least in lengths:
         if steps >= least:
             return [

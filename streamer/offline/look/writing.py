@@ -49,9 +49,9 @@ def document(
         *_registry(registry, seen),
         *_section("records", proposal["records"]),
         *_left_out(features),
-        *(line for name in ("sessions", "time", "window") if proposal[name] for line in _section(name, proposal[name])),
+        *(line for name in ("sessions", "time", "rules", "window") for line in _section(name, proposal.get(name, ()))),
         *_section("model", [Setting("directory", "bundles", "beside this file"), *proposal.get("model", ())]),
-        *(_section("alerting", proposal["alerting"]) if "alerting" in proposal else ()),
+        *_section("alerting", proposal.get("alerting", ())),
         *_section("state", [Setting("directory", "state", "snapshots, from which a restart resumes")]),
     ]
     text = "\n".join(lines) + "\n"
@@ -137,6 +137,8 @@ def _left_out(features: Features) -> list[str]:
 
 
 def _section(name: str, settings: Sequence[Setting]) -> list[str]:
+    if not settings:
+        return []
     lines = [f"{name}:"]
     for setting in settings:
         lines += _setting(setting)
@@ -145,6 +147,8 @@ def _section(name: str, settings: Sequence[Setting]) -> list[str]:
 
 def _setting(setting: Setting) -> list[str]:
     if isinstance(setting.value, dict):
+        if all(not isinstance(value, str) or len(value) < 12 for value in setting.value.values()):
+            return [f"  {setting.key}: {_scalar(setting.value)}"]
         head = f"  {setting.key}:" + (f" # {setting.seen}" if setting.seen else "")
         return [_cut(head), *(f"    {_scalar(key)}: {_scalar(value)}" for key, value in setting.value.items())]
     line = f"  {setting.key}: {_value(setting.value)}"

@@ -121,6 +121,16 @@ def test_batches_give_the_numbers_of_the_file_where_exactness_is_asked(tmp_path:
     assert narrow.values.dtype == np.float32
 
 
+def test_switches_in_files_are_numbers_also_beside_holes(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "timestamp,a,b\n2024-01-01,True,False\n2024-01-02,,True\n")
+    pd.read_csv(path).to_parquet(tmp_path / "f.parquet")
+
+    for file in (path, tmp_path / "f.parquet"):
+        data = datafiles.load([file], RecordsConfig(features=("a", "b")))
+
+        np.testing.assert_array_equal(data.values, [[1, 0], [NAN, 1]])
+
+
 def test_fields_inside_structures_of_parquet_are_named_with_dots(tmp_path: Path) -> None:
     frame = pd.DataFrame({"timestamp": ["2024-01-01"], "v": [{"a": 1.0, "w": {"b": 2.0}}]})
     frame.to_parquet(tmp_path / "f.parquet")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -219,6 +220,34 @@ def test_any_order_within_the_lateness_gives_the_same(rows: list[Sent], random: 
 
     assert second.late == []
     assert {k: v for k, v in second.rows.items() if v} == {k: v for k, v in first.rows.items() if v}
+
+
+@given(st.lists(row, max_size=40), st.lists(st.tuples(st.integers(0, 39), st.integers(1, 30)), max_size=20))
+@pytest.mark.parametrize("grid", [0, 5])
+def test_readings_sent_twice_change_nothing_where_they_can_be_told_apart(
+    grid: int, rows: list[Sent], again: list[tuple[int, int]]
+) -> None:
+    # Without bars equal times are duplicates; in bars a sequence number tells.
+    distinct = {(each[0], each[1]): each for each in rows}
+    once = sorted(distinct.values(), key=itemgetter(1))
+    order = [(place, place) for place in range(len(once))]
+    order += [(place + behind, place) for place, behind in again if place < len(once)]
+    order.sort(key=itemgetter(0))
+    numbers = np.array([1 + place for _, place in order], np.int64)
+    twice = readings([once[place] for _, place in order])
+    twice = replace(twice, sequence=numbers if grid else None)
+    single = replace(readings(once), sequence=np.arange(1, len(once) + 1) if grid else None)
+
+    def rows_of(given: Readings) -> Out:
+        station, out = EventTime(KeyedState(["0", "1", "2", "3"]), options(6, grid)), Out()
+        out.add(station.take(given)[0], given.offset)
+        out.add(station.release(np.arange(4), 0)[0], np.empty(0, np.int64))
+        return out
+
+    plain, doubled = rows_of(single), rows_of(twice)
+
+    assert doubled.rows == plain.rows
+    assert doubled.duplicates + len(doubled.late) == len(order) - len(once)
 
 
 @given(arrivals)

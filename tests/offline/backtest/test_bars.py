@@ -117,3 +117,27 @@ def test_rows_out_of_order_train_and_score_like_rows_in_order_within_the_latenes
     with TrainingStore(tmp_path, settings(tmp_path).pipeline_options()) as store:
         store.fill([disordered])
         assert store.left_out.late > 0  # what the lateness is for
+
+
+def test_settled_scores_of_a_backtest_are_those_that_late_readings_have_put_right(tmp_path: Path) -> None:
+    plain, corrects = settings(tmp_path / "bundles"), settings(tmp_path / "bundles", correct=True)
+    detector, _ = Registry(tmp_path / "bundles").load(retrain(plain, trades(200)))
+    live = trades(120, seed=3)
+    n = len(live)
+    order = np.arange(n)
+    late = np.flatnonzero((live.stream == 0) & (live.time_ns - live.time_ns[0] > 3600 * S))[:20]
+    order = np.argsort(live.time_ns + np.isin(order, late) * 18 * 60 * S - np.isin(order, late) * 3 * 60 * S)
+
+    in_time = backtest.run(plain, detector, "v", live)
+    dropped, corrected = (backtest.run(some, detector, "v", live.select(order)) for some in (plain, corrects))
+
+    def settled(result: backtest.Backtest) -> pd.Series:
+        columns = {"stream": result.data.stream, "time": result.data.time_ns, "settled": result.settled}
+        return pd.DataFrame(columns).set_index(["stream", "time"])["settled"].dropna().sort_index()
+
+    assert dropped.late == 20
+    assert (corrected.late, corrected.corrected) == (20 - corrected.corrected, corrected.corrected)
+    assert corrected.corrected > 10
+    wanted = settled(in_time)
+    off = [(settled(result) - wanted).abs().sum() for result in (dropped, corrected)]
+    assert off[1] < 0.5 * off[0]

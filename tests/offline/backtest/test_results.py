@@ -342,3 +342,15 @@ def test_scores_stand_beside_their_readings_whatever_the_order_they_were_sent_in
     pd.testing.assert_frame_equal(apart.iloc[order].reset_index(drop=True), merged)
     near, near_merged = (pd.read_csv(tmp_path / name / "nearest.csv") for name in "xy")
     pd.testing.assert_frame_equal(near, near_merged)
+
+
+def test_a_backtest_counts_the_incidents_of_rules_by_kind(tiny_detector: Detector) -> None:
+    some = data(120)
+    some.values[60, 0] *= 10
+    settings = tiny.settings(rules={"power_of_ten": {"field": tiny.FEATURES[0]}})
+
+    result = backtest.run(settings, tiny_detector, VERSION, some)
+
+    figures = backtest.summary(result, settings)
+    assert (figures["power_of_ten"], figures["crossed_book"]) == (1, 0)
+    assert "power_of_ten" not in backtest.summary(result, tiny.settings())

@@ -19,6 +19,8 @@ from streamer.offline.look.sampling import Sample
 from streamer.offline.look.writing import document
 from tests.offline.look import topics
 
+ROOT = Path(__file__).parents[3]
+
 pytestmark = pytest.mark.usefixtures("keep_logging")
 
 
@@ -78,6 +80,34 @@ def test_ticks_get_bars_and_features_of_their_own(tmp_path: Path) -> None:
     assert {"return", "imbalance"} <= set(quotes.features)
     assert set(quotes.records.zero_is_missing) == {"bid", "ask", "bid_size", "ask_size"}
     assert trades.sessions.calendar is None  # ten minutes of a holiday are no market hours
+    assert trades.rules.power_of_ten is not None
+    assert quotes.rules.crossed_book is not None
+
+
+@pytest.mark.parametrize("kind", ["ticks-trades", "ticks-quotes"])
+def test_init_proposes_for_ticks_what_the_example_has(kind: str, tmp_path: Path) -> None:
+    example = ROOT / "examples" / f"{kind}.yaml"
+    assert example.read_text() == (ROOT / "streamer" / "offline" / "look" / f"{kind}.yaml").read_text()
+    wanted = config.load(example, {})
+
+    settings = written(SAMPLES[kind.removeprefix("ticks-")], tmp_path / "streamer.yaml")
+
+    assert settings.features == wanted.features
+    assert settings.time.options(settings.records.features) == wanted.time.options(wanted.records.features)
+    assert settings.rules == wanted.rules
+    assert (settings.alerting, settings.model.hidden) == (wanted.alerting, wanted.model.hidden)
+
+
+def test_fields_of_other_names_take_their_roles(tmp_path: Path) -> None:
+    names = {"price": "px", "size": "qty", "symbol": "sym", "timestamp": "t", "exchange": "ex"}
+    rows = [{names[name]: value for name, value in row.items()} for row in topics.trades()]
+
+    settings = written(topics.sample(rows), tmp_path / "streamer.yaml")
+
+    assert settings.time.features is not None
+    assert settings.time.features["return"] == "last(px) | log_return"
+    assert settings.rules.power_of_ten is not None
+    assert settings.rules.power_of_ten.field == "px"
 
 
 def test_a_counter_is_taken_by_its_rate(tmp_path: Path) -> None:

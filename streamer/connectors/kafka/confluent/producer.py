@@ -48,7 +48,12 @@ class ConfluentProducer(Outbox):
 
         try:
             self._producer.produce(
-                message.topic, value=message.value, key=message.key, headers=[*message.headers], on_delivery=delivered
+                message.topic,
+                value=message.value,
+                key=message.key,
+                headers=[*message.headers],
+                timestamp=message.timestamp_ms or 0,  # 0: now
+                on_delivery=delivered,
             )
             self._producer.poll(0)  # runs the callbacks of what was acknowledged meanwhile
         except BufferError as error:

@@ -56,7 +56,13 @@ class KafkaPythonProducer(Outbox):
     def _transmit(self, message: Message) -> None:
         assert self._producer is not None
         try:
-            future = self._producer.send(message.topic, value=message.value, key=message.key, headers=message.headers)
+            future = self._producer.send(
+                message.topic,
+                value=message.value,
+                key=message.key,
+                headers=message.headers,
+                timestamp_ms=message.timestamp_ms,
+            )
         except (kafka_errors.KafkaTimeoutError, TypeError) as error:
             # kafka-python 2.3 cannot format one of its two messages for this timeout: "..." % a / b.
             raise NotYet(f"the broker does not know topic {message.topic} (yet)") from error
