@@ -92,7 +92,7 @@ def test_sensor_long_makes_one_vector_of_three_metrics_and_finds_the_same(tmp_pa
         other = long[long["metric"] == "vibration"].assign(metric="humidity")
         tables.append(pd.concat([long, other]).sort_values("timestamp", kind="stable"))
 
-    found = opened("sensor-long", *tables, tmp_path)
+    found = opened("sensor-long", tables[0], tables[1], tmp_path)
 
     assert {alert.stream for alert in found if alert.onset >= "2026-01-07T07"} == {"press-8"}
     assert found[-1].features[0].name == "current"
@@ -103,12 +103,11 @@ def trades(day: int, rows: int = 12_000) -> pd.DataFrame:
     for number, symbol in enumerate(("XYZ", "ABC")):
         rng = np.random.default_rng([day, number])
         at = OPEN + day * DAY + np.sort(rng.integers(0, 390 * MINUTE, rows))
-        price = np.round(40 * (number + 1) + 0.01 * np.cumsum(rng.normal(0, 0.4, rows)), 2)
-        price = np.round(price + 0.01 * rng.integers(0, 2, rows), 2)
+        cents = np.round(4000 * (number + 1) + np.cumsum(rng.normal(0, 0.4, rows))) + rng.integers(0, 2, rows)
         stamps = pd.to_datetime(at, utc=True)
         tables.append(
             pd.DataFrame(
-                {"timestamp": stamps, "symbol": symbol, "price": price, "size": 100 * rng.integers(1, 20, rows)}
+                {"timestamp": stamps, "symbol": symbol, "price": cents / 100, "size": 100 * rng.integers(1, 20, rows)}
             )
         )
     return pd.concat(tables).sort_values("timestamp", kind="stable").reset_index(drop=True)
@@ -168,8 +167,8 @@ def test_ticks_trades_reports_next_to_nothing_on_a_real_day_and_a_tenfold_price(
     table = pd.read_parquet(TICKS / "aig-trades.parquet")
     second = table["timestamp"] >= "2013-10-08"
     test = table[second].reset_index(drop=True)
-    place = int(np.searchsorted(test["timestamp"], pd.Timestamp("2013-10-08 16:00", tz="UTC")))
-    test.loc[place, "price"] *= 10
+    slip = test.index[test["timestamp"] >= "2013-10-08 16:00"][0]
+    test["price"] = test["price"].where(test.index != slip, test["price"] * 10)
 
     found = opened("ticks-trades", table[~second], test, tmp_path)
 
