@@ -69,9 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             broker = None if options.backtest else brokers.choose_broker(out)
             try:
                 how = "backtest" if broker is None else f"through a broker ({broker.kind})"
-                print(
-                    f"{machine()}\n{how}; seeds {options.seeds}, spikes of {options.sigmas:g} local sigmas{_variant(options)}"
-                )
+                what = f"seeds {options.seeds}, spikes of {options.sigmas:g} local sigmas{_variant(options)}"
+                print(f"{machine()}\n{how}; {what}")
                 for quotes, preset in ((False, options.trades), (True, options.quotes)):
                     some = [feed for feed in feeds if feed.is_quotes == quotes]
                     if some:

@@ -29,7 +29,7 @@ from streamer.core.keyed_state import ExportedState
 from streamer.errors import StateError
 
 FORMAT = 4
-_TIME = {"lateness", "grid", "bars", "bar_size", "bar_field", "aggregate", "features"}
+_TIME = {"lateness", "grid", "bars", "bar_size", "bar_field", "aggregate", "features", "correct"}
 _RECORDS = {"format", "readings", "stream", "timestamp", "timestamp_unit", "features", "metric", "value", "sequence"}
 UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
 _MAGIC = b"streamer snapshot\n"

@@ -37,7 +37,7 @@ class Intervals:
     Args:
         state: Of all streams.
         factor: Usual intervals that make a silence.
-        least_ns: No interval counts as shorter; the grid, where there is one.
+        least_ns: No limit is shorter.
     """
 
     def __init__(self, state: KeyedState, factor: float, least_ns: int = 0) -> None:
@@ -172,11 +172,11 @@ class Intervals:
         return np.asarray(line[(begin[owner] + rank + 1)[:, None] + np.arange(room)])
 
     def _limit(self, usual: Floats, longest: Floats) -> Ints:
-        base = self._factor * np.maximum(usual.astype(np.float64), self._least_ns)
-        base = np.where(usual > 0, base, np.maximum(base, self.seed_ns))
+        base = np.where(usual > 0, self._factor * usual.astype(np.float64), self.seed_ns)
         pause = LONGEST_TIMES * longest.astype(np.float64)
         own = (pause > base) | ((usual == 0) & (longest > 0))
-        return np.where(own, np.maximum(pause, IRREGULAR_NS), base).clip(1, 1 << 61).astype(np.int64)
+        limit = np.where(own, np.maximum(pause, IRREGULAR_NS), base)
+        return np.maximum(limit, self._least_ns).clip(1, 1 << 61).astype(np.int64)
 
 
 def _spread(counts: Ints) -> tuple[Ints, Ints]:

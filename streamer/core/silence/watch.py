@@ -22,6 +22,7 @@ from streamer.core.silence.soonest import Soonest
 
 MANY = 10  # streams that fall silent together, and at least half of those active, are one incident
 NAMES_TOLD = 5
+BARS = 3  # a silence lasts at least so many
 
 
 class SilenceWatch:
@@ -37,7 +38,7 @@ class SilenceWatch:
         state: Of all streams.
         after_ns: Limit of streams that have no usual interval yet; None: silence is not watched.
         factor: Usual intervals that make a silence.
-        grid_ns: No usual interval is shorter.
+        grid_ns: Interval of a bar; no limit is shorter than three.
         sessions: Market hours; None: always open.
     """
 
@@ -66,7 +67,7 @@ class SilenceWatch:
             put=self._put,
         )
         self._soonest = Soonest()
-        self._intervals = Intervals(state, factor, grid_ns)
+        self._intervals = Intervals(state, factor, BARS * grid_ns)
         self._measure = Measure(state, self._columns, self._clocks, self._intervals, sessions)
         self.after_ns = after_ns
 

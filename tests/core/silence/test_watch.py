@@ -295,3 +295,50 @@ def test_in_market_hours_only_a_gap_of_the_feed_is_silence() -> None:
 
     assert opened(codes, times, market) == []
     assert [event.code for event in opened(codes[kept], times[kept], market)] == [1]
+
+
+def test_streams_that_expire_in_a_storm_end_it_when_none_is_left() -> None:
+    state = KeyedState([f"meter-{code:02}" for code in ALL])
+    watch = SilenceWatch(state, 30 * SECOND)
+    storms(watch, [*in_turn(ALL, 0, 60), *in_turn(HALF, 60, 120)])
+    gone = np.arange(20)
+
+    first = watch.close(gone[:19], gone[:19], np.full(19, 999 * SECOND))
+    last = watch.close(gone[19:], gone[19:], np.full(1, 999 * SECOND))
+
+    assert first == []
+    assert [(event.event, event.scope, event.reason) for event in last] == [("resolve", "partition", "expired")]
+
+
+def test_a_partition_that_was_away_is_watched_again_from_its_beginning() -> None:
+    state = KeyedState(["a", "b"])
+    watch = SilenceWatch(state, 8)
+    hear(watch, [*steadily(0, 0, 10_000), *steadily(1, 0, 10_000)])
+    state.forget_partition(0)
+    for name in ("a", "b"):
+        state.add(name)
+
+    told = hear(watch, [(0, 20_000), (1, 20_000), *steadily(1, 20_001, 20_100)])
+
+    assert told == [("open", 0, 20_000, 20_009)]
+
+
+def test_late_readings_are_a_sign_of_life() -> None:
+    watch = SilenceWatch(KeyedState(), 8)
+    backlog = [(0, at - 5000) for at in range(60)]
+    live = steadily(1, 0, 59)
+
+    assert hear(watch, [reading for pair in zip(backlog, live, strict=True) for reading in pair]) == []
+
+
+def test_a_slow_stream_beside_fast_ones_has_its_own_interval() -> None:
+    watch = SilenceWatch(KeyedState(), 30 * SECOND)  # the bundle's streams send once a second
+    fast = [(0, at * SECOND) for at in range(6000)]
+    slow = [(1, at * SECOND + 1) for at in range(0, 6000, 60)]
+    arrivals = sorted([*fast, *slow], key=lambda reading: reading[1])
+
+    told = storms(watch, arrivals)
+
+    # Until it has sent two of its minutes, nobody can know.
+    assert len([event for event in told if event.event == "open"]) <= 2
+    assert max(event.at_ns for event in told) < 200 * SECOND

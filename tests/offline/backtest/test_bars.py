@@ -10,6 +10,7 @@ import pytest
 
 from models.store.registry import Registry
 from streamer.connectors.files import DataSet
+from streamer.errors import ConfigError
 from streamer.offline import backtest
 from streamer.offline.retrain import retrain
 from streamer.offline.training_store import TrainingStore
@@ -141,3 +142,24 @@ def test_settled_scores_of_a_backtest_are_those_that_late_readings_have_put_righ
     wanted = settled(in_time)
     off = [(settled(result) - wanted).abs().sum() for result in (dropped, corrected)]
     assert off[1] < 0.5 * off[0]
+
+
+def test_a_model_told_the_hour_trains_scores_and_is_drawn_like_any_other(tmp_path: Path) -> None:
+    told = settings(tmp_path / "bundles", context=["time-of-day", "day-of-week"])
+    registry = Registry(tmp_path / "bundles")
+    detector, manifest = registry.load(retrain(told, trades(200)))
+    live = trades(200, seed=1, wild=(120, 135))
+
+    backtest.carry_out(told, detector, "v", live, tmp_path / "out", embeddings=True, reconstruction=True)
+
+    assert manifest["context"] == ["time-of-day", "day-of-week"]
+    assert manifest["architecture"]["context"] == 4
+    assert manifest["features"] == ["return", "swing", "volume"]
+    rebuilt = pd.read_parquet(tmp_path / "out" / "rebuilt.parquet")
+    assert list(rebuilt.columns) == ["stream", "timestamp", "return", "swing", "volume"]
+    assert len(pd.read_parquet(tmp_path / "out" / "embeddings.parquet")) > 0
+    assert (tmp_path / "out" / "report.html").exists()
+    # A warm start goes on from the same inputs, and from no others.
+    assert retrain(told, trades(200), warm_start="current") != manifest["version"]
+    with pytest.raises(ConfigError, match=r"time\.context \[\], not \['time-of-day', 'day-of-week'\]"):
+        retrain(settings(tmp_path / "bundles"), trades(200), warm_start="current")
