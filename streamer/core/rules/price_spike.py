@@ -123,13 +123,16 @@ class PriceSpike:
 
 def _running_least(size: Floats, some: Ordered, known: Floats) -> Floats:
     """The smallest so far of each stream, with what is known of it from before."""
+    known = some.spread(known)
+    if not (size < known).any():  # nearly always: the smallest step is soon known
+        return known
     # Falling ranks make one running minimum of all streams: a stream's sizes lie below all of those before it.
     order = np.argsort(size, kind="stable")
     rank = np.empty(len(size), np.int64)
     rank[order] = np.arange(len(size))
     stream = np.repeat(np.arange(len(some.begin)), some.count)
     least = np.minimum.accumulate(rank - stream * len(size)) + stream * len(size)
-    return np.minimum(size[order[least]], some.spread(known))
+    return np.minimum(size[order[least]], known)
 
 
 def _spread_of(rings: Floats) -> Floats:
