@@ -1,6 +1,7 @@
 """Faults in real ticks: what is caught, how late, and what is reported although nothing is wrong.
 
     python -m benchmarks.ticks --data FOLDER [--backtest] [--seeds 0,1,2,3,4,5] [--sigmas 8] [--out DIR]
+                               [--swap] [--price X] [--thin N]
 
 FOLDER holds Parquet files of one symbol each, in order of arrival: `timestamp`, `symbol` and either `price`, `size`
 or `bid`, `bid_size`, `ask`, `ask_size`. A model is trained on the first part of each file, one for all trades and one
@@ -9,7 +10,8 @@ a copy of the scored part with faults in at most 0.5 % of the file's rows (`tick
 
 Each round goes through a broker: files are replayed into a topic, `streamer run` reads it, and what counts is the
 alerts topic. The broker is that of the tests: KAFKA_BOOTSTRAP_SERVERS, KAFKA_HOME, Docker, or the embedded one. With
---backtest the same rounds go through `streamer backtest` instead. Not inside: the faults.
+--backtest the same rounds go through `streamer backtest` instead. --swap, --price and --thin make other days and other
+symbols of the same files. Not inside: the faults (`tick_faults`), what they came to (`tick_verdicts`).
 """
 
 from __future__ import annotations
@@ -26,9 +28,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TypeVar
 
 import numpy as np
@@ -36,13 +36,13 @@ import pandas as pd
 
 from benchmarks import tick_faults
 from benchmarks.__main__ import machine
-from benchmarks.tick_faults import HARMLESS, MINUTE, SECOND, SLIDE, Fault, Feed
+from benchmarks.tick_faults import SECOND, Fault, Feed
+from benchmarks.tick_verdicts import CLEAN, Opened, Verdict, judge, part, table
 from models.store.registry import Registry
 from streamer import config
 from streamer.config import Settings
 from streamer.connectors import files as datafiles
 from streamer.connectors.kafka import connect_producer
-from streamer.core.sessions import Sessions
 from streamer.errors import StreamerError
 from streamer.observability import logs
 from streamer.offline import backtest
@@ -51,45 +51,8 @@ from streamer.offline.retrain import retrain_from_files
 from tests import brokers
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-GRACE_NS = 5 * MINUTE  # after the end of a fault, in which it is still caught; a slide must be caught before
-ECHO_NS = 12 * MINUTE  # after the end of a fault, in which another incident is its echo: a window with the fault in it
-HARMLESS_NS = 2 * MINUTE  # after a harmless fault, in which an incident is blamed on it
-CLEAN = -1  # in place of a seed
 PATIENCE_S = 300.0
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One file: what is trained on, what is scored, when its market is open in the scored part."""
-
-    train: Feed
-    test: Feed
-    open: tuple[tuple[int, int], ...]
-    rows: int  # that may be changed in one round
-
-    @property
-    def days(self) -> float:
-        """Scored, in trading days of six and a half hours."""
-        return sum(end - begin for begin, end in self.open) / (390 * MINUTE)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An incident that was reported."""
-
-    symbol: str
-    kind: str
-    time_ns: int  # when it was known, event time
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a round came to."""
-
-    delay_s: Mapping[Fault, float | None]  # of each fault; None: missed, or nothing reported of a harmless one
-    by: Mapping[Fault, str]  # kind of the incident that caught it
-    false: Sequence[Opened]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,17 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         feeds = [Feed.of(pd.read_parquet(path)) for path in sorted(options.data.glob("*.parquet"))]
+        feeds = [disguised(feed, options.price, options.thin) for feed in feeds]
         with tempfile.TemporaryDirectory() as scratch:
             out = options.out or Path(scratch)
             out.mkdir(parents=True, exist_ok=True)
             broker = None if options.backtest else brokers.choose_broker(out)
             try:
                 how = "backtest" if broker is None else f"through a broker ({broker.kind})"
-                print(f"{machine()}\n{how}; seeds {options.seeds}, spikes of {options.sigmas:g} local sigmas")
+                what = f"seeds {options.seeds}, spikes of {options.sigmas:g} local sigmas{_variant(options)}"
+                print(f"{machine()}\n{how}; {what}")
                 for quotes, preset in ((False, options.trades), (True, options.quotes)):
                     some = [feed for feed in feeds if feed.is_quotes == quotes]
                     if some:
-                        _run(some, preset, out / preset.stem, broker, options.seeds, options.sigmas)
+                        _run(some, preset, out / preset.stem, broker, options)
             finally:
                 if broker is not None:
                     broker.stop()
@@ -120,85 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def part(feed: Feed, sessions: Sessions) -> Part:
-    """What of a file is trained on, and what is scored.
-
-    Raises:
-        ValueError: The market was closed all the time.
-    """
-    number = sessions.session_of(feed.time_ns)
-    found, count = np.unique(number[number >= 0], return_counts=True)
-    found = found[count >= 0.05 * count.max(initial=0)]  # a few stray ticks are not a day
-    if not len(found):
-        raise ValueError(f"{feed.symbol}: wanted ticks in a session of {sessions.name}; got none")
-    opens, closes = int(sessions.open_ns[found[-1]]), int(sessions.close_ns[found[-1]])
-    if len(found) == 1:
-        cut = opens + (closes - opens) // 2
-        begin = cut
-    else:
-        cut = begin = opens
-    before, end = feed.time_ns < cut, int(sessions.close_ns[found[-1]]) + 240 * MINUTE
-    test = feed.take(~before & (feed.time_ns < end))
-    return Part(feed.take(before), test, ((begin, closes),), int(tick_faults.MOST_ROWS * len(feed)))
-
-
-def judge(opened: Sequence[Opened], faults: Sequence[Fault], clean: Sequence[Opened] = ()) -> Verdict:
-    """Set incidents against faults.
-
-    An incident belongs to the newest fault of its symbol that began before it was known, as long as it is
-    not over for long; the first one catches it. All others are false. Those that the round without faults had as well
-    (`clean`) are not blamed on harmless ones.
-    """
-    delay: dict[Fault, float | None] = dict.fromkeys(faults)
-    by: dict[Fault, str] = {}
-    false = []
-    for one in sorted(opened, key=lambda one: one.time_ns):
-        begun = [f for f in faults if f.symbol == one.symbol and f.begin_ns <= one.time_ns]
-        fault = max((f for f in begun if f.kind not in HARMLESS), key=lambda f: f.begin_ns, default=None)
-        if fault is not None and one.time_ns <= fault.end_ns + ECHO_NS:
-            limit = fault.end_ns + (0 if fault.kind == SLIDE else GRACE_NS)
-            if delay[fault] is None and one.time_ns <= limit:
-                delay[fault], by[fault] = (one.time_ns - fault.begin_ns) / SECOND, one.kind
-            continue
-        false.append(one)
-        if any(one.symbol == x.symbol and abs(one.time_ns - x.time_ns) <= MINUTE for x in clean):
-            continue
-        for harmless in begun:
-            if harmless.kind in HARMLESS and one.time_ns <= harmless.end_ns + HARMLESS_NS:
-                delay[harmless], by[harmless] = (one.time_ns - harmless.begin_ns) / SECOND, one.kind
-    return Verdict(delay, by, false)
-
-
-def table(parts: Sequence[Part], verdicts: Mapping[int, Verdict]) -> str:
-    """Both tables of one preset, as Markdown."""
-    lines = ["| fault | symbol | caught | delay, median | raised by |", "|---|---|---|---|---|"]
-    faults = [(fault, verdict) for verdict in verdicts.values() for fault in verdict.delay_s]
-    for kind, symbol in sorted({(f.kind, f.symbol) for f, _ in faults}, key=lambda pair: (pair[0] in HARMLESS, pair)):
-        some = [(f, v) for f, v in faults if (f.kind, f.symbol) == (kind, symbol)]
-        delays = [delay for f, v in some if (delay := v.delay_s[f]) is not None]
-        kinds = sorted({v.by[f] for f, v in some if f in v.by})
-        share = f"{len(delays)} of {len(some)} ({len(delays) / len(some):.0%})"
-        if kind in HARMLESS:
-            share = f"{len(some)} harmless, {len(delays)} alerted"
-        lines.append(
-            f"| {kind} | {symbol} | {share} | {f'{median(delays):.0f} s' if delays else ''} | {', '.join(kinds)} |"
-        )
-    lines += ["", "| symbol | days scored | false alerts a day, no faults | with faults, mean | with faults, highest |"]
-    lines.append("|---|---|---|---|---|")
-    for one in parts:
-        own = {seed: sum(x.symbol == one.test.symbol for x in v.false) / one.days for seed, v in verdicts.items()}
-        faulty = [figure for seed, figure in own.items() if seed != CLEAN] or [float("nan")]
-        figures = f"{own.get(CLEAN, float('nan')):.1f} | {np.mean(faulty):.1f} | {max(faulty):.1f}"
-        lines.append(f"| {one.test.symbol} | {one.days:.1f} | {figures} |")
-    known = {one.test.symbol for one in parts}
-    others = sum(one.symbol not in known for verdict in verdicts.values() for one in verdict.false)
-    if others:
-        lines.append(f"\n{others} incident(s) of no single symbol")
-    return "\n".join(lines)
+def disguised(feed: Feed, factor: float, thin: int) -> Feed:
+    """As another symbol would be: prices times a factor, in cents as before, and one of `thin` rows, by chance."""
+    columns = {
+        name: np.round(column * factor, 2) if name in ("price", "bid", "ask") and factor != 1 else column
+        for name, column in feed.columns.items()
+    }
+    kept = np.random.default_rng(0).permutation(len(feed))[: len(feed) // thin]
+    return Feed(feed.symbol, feed.time_ns, columns).take(np.sort(kept))
 
 
 def _run(
-    feeds: Sequence[Feed], preset: Path, home: Path, broker: brokers.Broker | None, seeds: Sequence[int], sigmas: float
+    feeds: Sequence[Feed], preset: Path, home: Path, broker: brokers.Broker | None, options: argparse.Namespace
 ) -> None:
     """Train on the first parts, run all rounds, print."""
     home.mkdir(parents=True, exist_ok=True)
@@ -206,7 +104,7 @@ def _run(
     market = settings.sessions.build()
     if market is None:
         raise ValueError(f"{preset}: wanted sessions.calendar; got none")
-    parts = [part(feed, market) for feed in feeds]
+    parts = [part(feed, market, swap=options.swap) for feed in feeds]
     train = home / "train.parquet"
     pd.concat([one.train.table() for one in parts]).to_parquet(train)
     began = time.monotonic()
@@ -214,11 +112,11 @@ def _run(
     what = ", ".join(f"{one.test.symbol} {len(one.train):,} + {len(one.test):,} rows" for one in parts)
     print(f"\n## {preset.stem}: {what}; trained in {time.monotonic() - began:.0f} s\n", flush=True)
     verdicts: dict[int, Verdict] = {}
-    for seed in (CLEAN, *seeds):
+    for seed in (CLEAN, *options.seeds):
         made: list[tuple[Feed, list[Fault]]] = [(one.test, []) for one in parts]
         if seed != CLEAN:
             made = [
-                tick_faults.inject(one.test, one.open, seed=seed, rows=one.rows, clean=one.train, sigmas=sigmas)
+                tick_faults.inject(one.test, one.open, seed=seed, rows=one.rows, clean=one.train, sigmas=options.sigmas)
                 for one in parts
             ]
         data = home / f"round{seed}.parquet"
@@ -319,12 +217,21 @@ def _record(verdict: Verdict, alerts: Sequence[Mapping[str, object]]) -> str:
     return json.dumps({"faults": faults, "false": false, "alerts": list(alerts)}, indent=1)
 
 
+def _variant(options: argparse.Namespace) -> str:
+    said = ", days swapped" if options.swap else ""
+    said += f", prices times {options.price:g}" if options.price != 1 else ""
+    return said + (f", one of {options.thin} rows" if options.thin != 1 else "")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ticks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="Parquet files of one symbol each")
     parser.add_argument("--backtest", action="store_true", help="without a broker")
     parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2, 3, 4, 5], help="rounds (default 0,1,2,3,4,5)")
     parser.add_argument("--sigmas", type=float, default=tick_faults.SPIKE_SIGMAS, help="height of a spike (default 8)")
+    parser.add_argument("--swap", action="store_true", help="train on the later part, score the earlier one")
+    parser.add_argument("--price", type=float, default=1.0, metavar="X", help="as if prices were X times as high")
+    parser.add_argument("--thin", type=int, default=1, metavar="N", help="as if one of N rows had come")
     parser.add_argument("--trades", type=Path, default=EXAMPLES / "ticks-trades.yaml", metavar="FILE", help="settings")
     parser.add_argument("--quotes", type=Path, default=EXAMPLES / "ticks-quotes.yaml", metavar="FILE", help="settings")
     parser.add_argument("--out", type=Path, metavar="DIR", help="keeps files, alerts and logs of every round")

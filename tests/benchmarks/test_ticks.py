@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import tick_faults, ticks
+from benchmarks import tick_faults, tick_verdicts, ticks
 from benchmarks.tick_faults import MINUTE, MOST_ROWS, SECOND, Fault, Feed
-from benchmarks.ticks import Opened
+from benchmarks.tick_verdicts import Opened
 from streamer.core.sessions import Sessions
 
 DAY = 1440 * MINUTE
@@ -135,12 +135,28 @@ def test_the_last_day_is_scored_and_of_one_day_the_second_half() -> None:
     market = Sessions(np.array([begin for begin, _ in OPEN]), np.array([end for _, end in OPEN]), name="XNYS")
     both = pd.concat([trades(0).table(), trades(1).table()])
 
-    two, one = ticks.part(Feed.of(both), market), ticks.part(trades(1), market)
+    two, one = tick_verdicts.part(Feed.of(both), market), tick_verdicts.part(trades(1), market)
 
     assert (len(two.train), len(two.test), two.open, two.days) == (60_000, 60_000, (OPEN[1],), 1.0)
     assert one.open == ((OPEN[1][0] + 195 * MINUTE, OPEN[1][1]),)
     assert one.days == 0.5
     assert one.train.time_ns.max() < one.open[0][0] <= one.test.time_ns.min()
+    swapped = [tick_verdicts.part(feed, market, swap=True) for feed in (Feed.of(both), trades(1))]
+    assert swapped[0].open == (OPEN[0],)
+    assert (len(swapped[0].train), len(swapped[0].test)) == (60_000, 60_000)
+    assert swapped[1].open == ((OPEN[1][0], OPEN[1][0] + 195 * MINUTE),)
+    assert swapped[1].test.time_ns.max() < swapped[1].open[0][1] <= swapped[1].train.time_ns.min()
+
+
+def test_a_file_can_stand_for_another_symbol() -> None:
+    feed = trades()
+
+    other = ticks.disguised(feed, 0.3, 5)
+
+    assert len(other) == len(feed) // 5
+    assert set(other.time_ns) <= set(feed.time_ns)
+    assert (np.abs(other.columns["price"] * 100 % 1 - 0.5) > 0.49).all()
+    assert other.columns["price"].max() == pytest.approx(0.3 * feed.columns["price"].max(), rel=0.01)
 
 
 def fault(kind: str, begin_s: int, end_s: int, symbol: str = "XYZ") -> Fault:
@@ -158,14 +174,16 @@ def test_incidents_are_set_against_faults() -> None:
         Opened("XYZ", "power_of_ten", 8010 * SECOND),  # false, and blamed on the duplicates
     ]
 
-    verdict = ticks.judge(opened, [spike, slide, twice, other])
+    verdict = tick_verdicts.judge(opened, [spike, slide, twice, other])
 
     assert verdict.delay_s == {spike: 20.0, slide: None, twice: 10.0, other: None}
     assert verdict.by[spike] == "anomaly"
-    assert ticks.judge(opened, [twice], clean=[Opened("XYZ", "anomaly", 8020 * SECOND)]).delay_s == {twice: None}
+    assert tick_verdicts.judge(opened, [twice], clean=[Opened("XYZ", "anomaly", 8020 * SECOND)]).delay_s == {
+        twice: None
+    }
     assert [one.time_ns // SECOND for one in verdict.false] == [900, 8010]
-    part = ticks.Part(trades(0), trades(1), (OPEN[1],), 10)
-    said = ticks.table([part], {ticks.CLEAN: ticks.judge([], []), 0: verdict})
+    part = tick_verdicts.Part(trades(0), trades(1), (OPEN[1],), 10)
+    said = tick_verdicts.table([part], {tick_verdicts.CLEAN: tick_verdicts.judge([], []), 0: verdict})
     assert "| spike | XYZ | 1 of 1 (100%) | 20 s | anomaly |" in said
     assert "| duplicate | XYZ | 1 harmless, 1 alerted | 10 s | power_of_ten |" in said
     assert "| XYZ | 1.0 | 0.0 | 2.0 | 2.0 |" in said
