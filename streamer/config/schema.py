@@ -183,7 +183,7 @@ class AlertingConfig(Section):
     exit_below: Annotated[float, Field(gt=0, le=1)] = 0.8  # hysteresis: a score below this is quiet
     resolve_after: Annotated[int, Field(ge=1)] = 32  # an incident resolves after this many quiet readings in a row
     update_factor: Annotated[float, Field(gt=1, le=1e6)] = 1.5  # growth of the peak that sends an update
-    silent_after: Intervals | None = 30.0  # typical intervals without a reading until a stream is silent; none: off
+    silent_after: Intervals | None = 30.0  # usual intervals of a stream without a reading until it is silent; none: off
     dashboard_url: str | None = None  # e.g. http://127.0.0.1:3000/d/streamer-stream
 
     @model_validator(mode="after")

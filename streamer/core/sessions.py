@@ -85,6 +85,18 @@ class Sessions:
         """Whether moments lie within the years the calendar knows, `(n,)`."""
         return np.asarray((time_ns >= self.open_ns[0]) & (time_ns < self.close_ns[-1]))
 
+    @property
+    def known(self) -> str:
+        """The years the calendar knows, for people.
+
+        >>> Sessions(np.array([0]), np.array([86_400_000_000_000])).known
+        'from 1970-01-01 to 1970-01-02'
+        """
+        first, last = (
+            np.datetime64(int(at), "ns").astype("datetime64[D]") for at in (self.open_ns[0], self.close_ns[-1])
+        )
+        return f"from {first} to {last}"
+
     def is_open(self, time_ns: Ints) -> NDArray[np.bool_]:
         """Whether the market is open at moments, `(n,)`."""
         return self._place(time_ns)[1]

@@ -152,7 +152,11 @@ def _say_left_out(left_out: LeftOut, settings: Settings) -> None:
             settings.time.lateness,
         )
     if left_out.outside:
-        log.info("%d rows lie outside of the sessions of %s", left_out.outside, settings.sessions.calendar)
+        market = settings.sessions.build()
+        log.info(
+            "%d rows lie outside of the sessions of %s, known %s",
+            left_out.outside, settings.sessions.calendar, "" if market is None else market.known,
+        )  # fmt: skip
     if left_out.duplicate:
         log.warning(
             "%s left out of training: the stream has an earlier reading with the same time, and the first counts",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.events import Event
-from streamer.core.grouping import Ints
+from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.rules.book import Book
 from streamer.core.rules.options import RulesOptions
@@ -71,10 +71,13 @@ class Rules:
         if not self.spells or not len(codes):
             return []
         self._state.reach(codes)
-        known = np.argsort(rows, kind="stable")
-        place = np.empty(len(rows), np.int64)
-        place[known] = np.arange(len(rows))
-        order = known[np.argsort(codes[known], kind="stable")]
+        place = order = np.arange(len(rows))
+        if (rows[1:] < rows[:-1]).any():
+            known = np.argsort(rows, kind="stable")
+            place = np.empty(len(rows), np.int64)
+            place[known] = order
+            order = known
+        order = order[group(codes[order]).order]
         times_ns = times_ns[order]
         clock_ns = times_ns if self._sessions is None else self._sessions.market_ns(times_ns)
         some = Ordered(codes[order], times_ns, clock_ns, rows[order], place[order], partitions[order])

@@ -78,8 +78,15 @@ def require_fit(settings: Settings, sample: Sample, **known: Any) -> Examined:
 
 
 def _stops_all(faults: Sequence[str]) -> bool:
-    """Whether a fault is one that the decoder cannot see: a wrong unit, a feature that is never there."""
-    return any("records.timestamp_unit:" in fault or fault.startswith("no message") for fault in faults)
+    """Whether a fault is one that the decoder cannot see: a wrong unit, a feature that is never there.
+
+    A feature of which nothing like it is there, either, may only be rare.
+    """
+    return any(
+        "records.timestamp_unit:" in fault
+        or (fault.startswith("no message") and ("did you mean" in fault or "(records.features)" not in fault))
+        for fault in faults
+    )
 
 
 def _decode(settings: Settings, sample: Sample, found: Examined) -> None:

@@ -27,7 +27,7 @@ NUMBER, NUMBER_IN_TEXT, TEXT, SWITCH, TIME, LIST, MIXED, NOTHING = (
 NUMERIC = (NUMBER, NUMBER_IN_TEXT)
 
 NO_TIME = np.iinfo(np.int64).min
-_FROM_S, _TO_S = 946_684_800, 2_208_988_800  # 2000 and 2040: a number outside is no time of ours
+_FROM_S, _TO_S = 631_152_000, 2_208_988_800  # 1990 and 2040: a number outside is no time of ours
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}T\d{4}")
 _DATE = re.compile(r"(?:[A-Za-z]{3,9},? )?(?:\d{1,4}[./-]|[A-Za-z]{3,9}\.? \d|\d{1,2} [A-Za-z]{3})")
 _NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(['\u2019 ]\d{3})+)([.,]\d+)?([eE][-+]?\d+)?$|[-+]?[.,]\d+$")
@@ -122,7 +122,7 @@ def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
 
 
 def unit_of(numbers: Iterable[float]) -> str | None:
-    """The unit in which numbers are times between 2000 and 2040, by their median; None: in none.
+    """The unit in which numbers are times between 1990 and 2040, by their median; None: in none.
 
     >>> unit_of([1.7e9]), unit_of([1.7e12]), unit_of([21.5])
     ('s', 'ms', None)

@@ -6,8 +6,9 @@ printed (`report`), what a configuration makes of them (`examining`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from streamer.offline.look.sampling import Message, Sample
 from streamer.offline.look.shapes import Rows, flatten
 
 Ints = NDArray[np.int64]
+
+_CELLS = 400_000  # values of one look
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,11 +68,13 @@ def look(
         first = recognised.failed[0][1] if recognised.failed else "no message"
         why = recognised.why or f"they are no JSON, MessagePack, Influx line protocol, CSV or TSV; one begins {first}"
         raise DataError(f"{sample.origin}: the messages cannot be read: {why}")
+    recognised = _bounded(recognised, sample)
     rows = flatten(recognised.documents, readings)
     if not rows.rows:
         raise DataError(
             f"{sample.origin}: wanted readings in {rows.readings!r}; it is empty in every message looked at"
         )
+    rows = _most_alike(rows)
     message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
     fields = profile(rows.rows, dates=sample.is_file)
     messages = sample.messages
@@ -97,6 +102,36 @@ def look(
         metric=_what(fields, chosen, features),
     )
     return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times)
+
+
+def _bounded(recognised: Recognised, sample: Sample) -> Recognised:
+    """As many documents of each run as a look has time for, where they have many fields."""
+    some = flatten(recognised.documents[:10]).rows
+    cells = max(1, sum(map(len, some)) // min(10, len(recognised.documents)))
+    most = max(200, _CELLS // cells)
+    if len(recognised.documents) <= most:
+        return recognised
+    runs = [sample.messages[row].run for row in recognised.rows] if sample.messages else list(sample.runs)
+    left = dict.fromkeys(runs, max(20, most // max(1, len(set(runs)))))
+    kept = []
+    for i, run in enumerate(runs):
+        if left[run] > 0:
+            left[run] -= 1
+            kept.append(i)
+    return replace(
+        recognised, documents=[recognised.documents[i] for i in kept], rows=[recognised.rows[i] for i in kept]
+    )
+
+
+def _most_alike(rows: Rows) -> Rows:
+    """Without rows that have hardly a field in common with most: heartbeats and other kinds of messages."""
+    kinds = Counter(frozenset(row) for row in rows.rows)
+    usual = kinds.most_common(1)[0][0]
+    alike = {kind for kind in kinds if 2 * len(kind & usual) >= len(kind | usual)}
+    kept = [i for i, row in enumerate(rows.rows) if frozenset(row) in alike]
+    if len(kept) < 0.5 * len(rows.rows) or len(kept) == len(rows.rows):
+        return rows
+    return replace(rows, rows=[rows.rows[i] for i in kept], document=[rows.document[i] for i in kept])
 
 
 def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> Ints | None:

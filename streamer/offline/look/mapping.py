@@ -137,7 +137,7 @@ def _wrong_time(records: RecordsConfig, every: Mapping[str, Field], seen: Look) 
         other = seen.chosen.timestamp
         hint = f"; times are in {other!r}: records.timestamp: {other}?" if other and other != field.name else ""
         if field.kind in NUMERIC and field.range is not None and unit != "iso8601":
-            yield f"field {field.name!r} (records.timestamp) holds {_shown(field)}, in no unit a time since 2000{hint}"
+            yield f"field {field.name!r} (records.timestamp) holds {_shown(field)}, in no unit a time of our days{hint}"
         elif field.kind not in NUMERIC and not seen.sample.is_file:
             yield f"field {field.name!r} (records.timestamp) holds {_shown(field)}, which is no time in ISO 8601{hint}"
     elif field.unit != unit and not (seen.sample.is_file and field.unit == "s" and unit == "iso8601"):

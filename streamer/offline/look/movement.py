@@ -104,6 +104,7 @@ class Timing:
     duplicates: float = 0.0  # share that is equal to an earlier one in every field
     ahead: float = 0.0  # share more than an hour ahead of the broker's clock
     steps: int = 0  # from one reading to the next of its stream that were seen
+    slowest_s: float | None = None  # usual interval of the stream, or of its metric, that comes most seldom
 
     @property
     def regular(self) -> bool:
@@ -156,7 +157,7 @@ def timing(
     inside = group[order[1:]] == group[order[:-1]]
     steps = np.diff(times_ns[order])
     moved = inside & (steps > 0)
-    interval, quantiles = _intervals(steps[moved], group[order[1:]][moved])
+    interval, quantiles, slowest = _intervals(steps[moved], group[order[1:]][moved])
     top = np.argsort(-counts, kind="stable")[:5]
     ahead = (taken_ms > 0) & (times_ns > taken_ms * 1_000_000 + 3_600_000_000_000)
     duplicates = 0.0
@@ -177,6 +178,7 @@ def timing(
         float(duplicates),
         float(ahead.mean()),
         int(inside.sum()),
+        slowest,
     )
 
 
@@ -191,13 +193,14 @@ def _late(times_ns: Ints, group: Ints) -> tuple[NDArray[np.bool_], Ints]:
     return late_by > 0, late_by
 
 
-def _intervals(steps: Ints, group: Ints) -> tuple[float | None, Sequence[tuple[float, float]]]:
-    """The median of the groups' medians, and quantiles of all steps, in seconds."""
+def _intervals(steps: Ints, group: Ints) -> tuple[float | None, Sequence[tuple[float, float]], float | None]:
+    """The median of the groups' medians, quantiles of all steps, and the largest median, in seconds."""
     if not len(steps):
-        return None, ()
+        return None, (), None
     order = np.argsort(group, kind="stable")
     parts = np.split(steps[order], np.flatnonzero(np.diff(group[order])) + 1)
     # A group of two or three steps says little of what is usual; where there are only such, they all speak.
     long = [part for part in parts if len(part) >= 5] or parts
-    usual = float(np.median([np.median(part) for part in long])) / 1e9
-    return usual, [(q, float(np.quantile(steps, q)) / 1e9) for q in _QUANTILES]
+    medians = [float(np.median(part)) / 1e9 for part in long]
+    quantiles = [(q, float(np.quantile(steps, q)) / 1e9) for q in _QUANTILES]
+    return float(np.median(medians)), quantiles, max(medians)

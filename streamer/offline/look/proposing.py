@@ -147,9 +147,14 @@ def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided)
     if not grid_s:
         return found
     found.append(Setting("grid", duration_text(grid_s), grid_why))
+    slowest = seen.timing.slowest_s or 0.0
     if known is not None:
         rest = known.section("time").items()
         found += [Setting(name, value) for name, value in rest if name not in ("lateness", "grid", "features")]
+    elif kind == SENSOR_LONG or slowest > grid_s:
+        limit = min(1000, max(5, math.ceil(2 * slowest / grid_s)))
+        why = f"steps for which a value that does not come is carried; the slowest comes every {say(slowest)}"
+        found.append(Setting("gap_limit", limit, why))
     features = _expressions(seen, kind)
     if features:
         found.append(Setting("features", features))

@@ -58,18 +58,28 @@ def flatten(documents: Sequence[Any], readings: str | None = None, *, found: boo
 
 
 def _array(documents: Sequence[Any]) -> str | None:
-    """Where most documents have a list of objects."""
+    """Where most documents have a list of objects with numbers in them, not the same list in all."""
     found: Counter[str] = Counter()
+    shown: dict[str, set[str]] = {}
     for one in documents:
-        if isinstance(one, list):
-            found[ROOT] += bool(one) and all(isinstance(element, Mapping) for element in one)
-        elif isinstance(one, Mapping):
-            for name, value in _lists(one):
-                found[name] += all(isinstance(element, Mapping) for element in value)
-    if not found:
-        return None
-    name, count = found.most_common(1)[0]
-    return name if count >= 0.5 * len(documents) else None
+        for name, value in [(ROOT, one)] if isinstance(one, list) else _lists(one) if isinstance(one, Mapping) else ():
+            if value and all(isinstance(element, Mapping) for element in value) and _has_number(value[0]):
+                found[name] += 1
+                if len(seen := shown.setdefault(name, set())) < 2:
+                    seen.add(str(value)[:1000])
+    for name, count in found.most_common():
+        if count >= 0.5 * len(documents) and (len(shown[name]) > 1 or count < 3):
+            return name
+    return None
+
+
+def _has_number(element: Mapping[str, Any]) -> bool:
+    """Whether any value is a number, or looks like one."""
+    return any(
+        (isinstance(value, (int, float)) and not isinstance(value, bool))
+        or (isinstance(value, str) and value[:1] in "+-.0123456789" and bool(value))
+        for _, value in _fields(element)
+    )
 
 
 def _lists(document: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, list[Any]]]:

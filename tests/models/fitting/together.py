@@ -16,14 +16,18 @@ from models.fitting.windows import Runs
 from models.network.architecture import Architecture
 from tests import tiny
 
-KINDS = ("plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial")
+KINDS = ("plain", "denoising", "sparse", "sparse-kl", "contractive", "variational", "adversarial", "context")
 OPTIONS = TrainingOptions(epochs=6, steps_per_epoch=12, batch_size=32, learning_rate=1e-2)
 
 
 def learn(kind: str, ranks: Ranks) -> tuple[list[float], list[tuple[float, float]]]:
     """All weights, and the losses of each epoch."""
-    architecture = Architecture(features=2, window=16, patch=4, hidden=8, latent=3, regulariser=kind)
+    context = 2 if kind == "context" else 0
+    regulariser = "plain" if context else kind
+    architecture = Architecture(2, window=16, patch=4, hidden=8, latent=3, regulariser=regulariser, context=context)
     readings = torch.from_numpy((tiny.wave(300) - [20, 5]) / [3, 2]).float()
+    clock = 2 * torch.pi * torch.arange(300) / 24
+    readings = torch.cat([readings, torch.stack([clock.sin(), clock.cos()], 1)[:, :context]], 1)
     seen, held_out = Runs(*torch.tensor([[0], [200]]).numpy()), Runs(*torch.tensor([[200], [285]]).numpy())
     # An empty stretch at this rate of learning: all must agree on when to stop.
     options = dataclasses.replace(OPTIONS, patience=1) if kind == "sparse" else OPTIONS

@@ -315,3 +315,30 @@ def test_the_symbol_is_the_stream_not_the_exchange_whatever_they_are_called() ->
     ]
 
     assert found(look(topics.sample(rows))) == ("ticks-trades", ("x2",), "t", "ms", ["px", "qty"])
+
+
+def test_the_schema_of_an_envelope_is_no_array_of_readings() -> None:
+    schema = {
+        "type": "struct",
+        "version": 1,
+        "fields": [{"field": "device", "version": 1}, {"field": "ts", "version": 1}],
+    }
+
+    seen = look(topics.sample([{"schema": schema, "payload": row} for row in topics.machines()]))
+
+    assert seen.rows.readings is None
+    assert found(seen) == (
+        "sensor", ("payload.device",), "payload.ts", "iso8601", ["payload.temperature", "payload.vibration"],
+    )  # fmt: skip
+
+
+def test_heartbeats_among_the_readings_are_passed_over() -> None:
+    rows: list[dict[str, Any]] = topics.machines()
+    mixed = [
+        one for i, row in enumerate(rows) for one in ([row, {"heartbeat": i, "up": True}] if i % 3 == 0 else [row])
+    ]
+
+    seen = look(topics.sample(mixed))
+
+    assert found(seen) == ("sensor", ("device",), "ts", "iso8601", ["temperature", "vibration"])
+    assert seen.timing.readings == len(rows)

@@ -67,7 +67,19 @@ def test_long_messages_get_a_grid_of_their_usual_interval(tmp_path: Path) -> Non
 
     assert (settings.records.metric, settings.records.value) == ("metric", "value")
     assert settings.time.grid == 60
+    assert settings.time.gap_limit == 5
     assert settings.features == ("temperature", "vibration", "pressure")
+
+
+def test_a_metric_that_comes_seldom_is_carried_from_one_value_to_the_next(tmp_path: Path) -> None:
+    rows = [
+        row for row in topics.long_metrics(rows=400) if row["metric"] != "pressure" or (row["ts"] // 60_000) % 10 == 0
+    ]
+
+    settings = written(topics.sample(rows), tmp_path / "streamer.yaml")
+
+    assert settings.time.grid == 60
+    assert settings.time.gap_limit == 20
 
 
 def test_ticks_get_bars_and_features_of_their_own(tmp_path: Path) -> None:
