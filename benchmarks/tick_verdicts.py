@@ -18,6 +18,7 @@ from streamer.core.sessions import Sessions
 GRACE_NS = 5 * MINUTE  # after the end of a fault, in which it is still caught; a slide must be caught before
 ECHO_NS = 12 * MINUTE  # after the end of a fault, in which another incident is its echo: a window with the fault in it
 HARMLESS_NS = 2 * MINUTE  # after a harmless fault, in which an incident is blamed on it
+MILLISECOND = 1_000_000
 CLEAN = -1  # in place of a seed
 
 
@@ -97,12 +98,13 @@ def judge(opened: Sequence[Opened], faults: Sequence[Fault], clean: Sequence[Ope
     by: dict[Fault, str] = {}
     false = []
     for one in sorted(opened, key=lambda one: one.time_ns):
-        begun = [f for f in faults if f.symbol == one.symbol and f.begin_ns <= one.time_ns]
+        # An alert's time is in whole milliseconds.
+        begun = [f for f in faults if f.symbol == one.symbol and f.begin_ns <= one.time_ns + MILLISECOND]
         fault = max((f for f in begun if f.kind not in HARMLESS), key=lambda f: f.begin_ns, default=None)
         if fault is not None and one.time_ns <= fault.end_ns + ECHO_NS:
             limit = fault.end_ns + (0 if fault.kind == SLIDE else GRACE_NS)
             if delay[fault] is None and one.time_ns <= limit:
-                delay[fault], by[fault] = (one.time_ns - fault.begin_ns) / SECOND, one.kind
+                delay[fault], by[fault] = max(0, one.time_ns - fault.begin_ns) / SECOND, one.kind
             continue
         false.append(one)
         if any(one.symbol == x.symbol and abs(one.time_ns - x.time_ns) <= MINUTE for x in clean):

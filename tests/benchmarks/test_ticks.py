@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from benchmarks import tick_faults, tick_verdicts, ticks
 from benchmarks.tick_faults import MINUTE, MOST_ROWS, SECOND, Fault, Feed
 from benchmarks.tick_verdicts import Opened
 from streamer.core.sessions import Sessions
+
+pytestmark = pytest.mark.usefixtures("keep_logging")
 
 DAY = 1440 * MINUTE
 FIRST_OPEN = pd.Timestamp("2024-03-05 14:30", tz="UTC").value
@@ -187,3 +192,31 @@ def test_incidents_are_set_against_faults() -> None:
     assert "| spike | XYZ | 1 of 1 (100%) | 20 s | anomaly |" in said
     assert "| duplicate | XYZ | 1 harmless, 1 alerted | 10 s | power_of_ten |" in said
     assert "| XYZ | 1.0 | 0.0 | 2.0 | 2.0 |" in said
+
+
+def test_it_runs_from_files_to_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = yaml.safe_load((ticks.EXAMPLES / "ticks-trades.yaml").read_text())
+    quick["model"] = {"epochs": 2, "steps_per_epoch": 5, "hidden": 8, "latent": 4}
+    (tmp_path / "quick.yaml").write_text(yaml.safe_dump(quick))
+    (tmp_path / "data").mkdir()
+    both = pd.concat([trades(0, rows=15_000).table(), trades(1, rows=15_000).table()])
+    both.to_parquet(tmp_path / "data" / "xyz.parquet")
+    common = ["--data", str(tmp_path / "data"), "--trades", str(tmp_path / "quick.yaml"), "--backtest"]
+
+    code = ticks.main([*common, "--seeds", "1", "--out", str(tmp_path / "out")])
+
+    said = capsys.readouterr().out
+    assert code == 0
+    assert "## quick: XYZ 15,000 + 15,000 rows" in said
+    assert re.search(r"\| slip \| XYZ \| \d of \d \(100%\) \| \d+ s \| .*power_of_ten", said), said
+    assert "| XYZ | 1.0 |" in said
+    assert (tmp_path / "out" / "quick" / "round1.json").exists()
+
+
+def test_market_hours_are_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plain.yaml").write_text("records: {stream: symbol, features: [price, size]}\n")
+    trades(0, rows=500).table().to_parquet(tmp_path / "xyz.parquet")
+
+    assert ticks.main(["--data", str(tmp_path), "--trades", str(tmp_path / "plain.yaml"), "--backtest"]) == 65
+
+    assert "wanted sessions.calendar; got none" in capsys.readouterr().err
