@@ -134,6 +134,7 @@ class Daemon:
             # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
             self._topic_silence.restart()
+            connection.intake.wait()
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:

@@ -86,13 +86,16 @@ class Intake:
     def release_idle(self, lags: Mapping[int, int]) -> None:
         """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.
 
+        Nor is a bar cut short, or a reading called late that came within the lateness: both go by, too, before.
+
         Args:
             lags: Records not read yet, by partition.
         """
         now_s = self._clock()
         for partition, position in self._positions.items():
             quiet_s = now_s - self._arrived_s.setdefault(partition, now_s)
-            if not 0 < self._options.idle <= quiet_s or lags.get(partition, 0):
+            patience_s = max(self._options.idle, self._options.lateness + self._options.grid)
+            if not self._options.idle or quiet_s < patience_s or lags.get(partition, 0):
                 continue
             if position.next_offset < position.publish_from or not len(self._pipeline.event_time.holders(partition)):
                 continue
@@ -100,6 +103,10 @@ class Intake:
             position.saved_offset = -1  # no record moved it, and yet there is something to save
         for partition in self._arrived_s.keys() - self._positions.keys():
             del self._arrived_s[partition]
+
+    def wait(self) -> None:
+        """Nothing was polled on purpose: no partition was idle."""
+        self._arrived_s = dict.fromkeys(self._positions, self._clock())
 
     def _send_late_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> int:
         """Dead letters of records with late readings; how many."""

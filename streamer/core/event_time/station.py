@@ -76,7 +76,7 @@ class EventTime:
                 grid_ns=grid_ns,
                 max_held=options.max_held,
             )
-            span_ns = grid_ns or options.lateness_ns or 1_000_000_000
+            span_ns = max(grid_ns or options.lateness_ns, 1_000_000_000)
             self.held = state.register_rows("held", Held(len(options.fields), span_ns))
             if options.features:
                 self._bars = bars = BarMaker(state, options, max_gap_ns, sessions)
