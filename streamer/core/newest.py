@@ -1,9 +1,9 @@
 """The newest event time of a partition, which one reading of the far future does not move.
 
-A reading that is far ahead of all before it is a candidate. Eight readings in a row at or beyond it, with none between
-that goes on where time stood, confirm it: the partition had paused, or one of few streams is all that is left. Until then
-time goes on from where it stood. So a single wrong clock does not stand in the way of all others until its time has
-come. Never back, and a function of the order of the readings alone. Pure.
+A reading that is far ahead of all before it is a candidate. Eight readings in a row near or beyond it, with none
+between that goes on where time stood, confirm it: the partition had paused, or one of few streams is all that is left.
+Until then time goes on from where it stood. So a single wrong clock does not stand in the way of all others until its
+time has come. Never back, and a function of the order of the readings alone. Pure.
 """
 
 from __future__ import annotations

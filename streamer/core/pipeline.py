@@ -23,7 +23,7 @@ from streamer.core.corrections import NOTHING_RESCORED, Corrections
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
 from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
-from streamer.core.expiry import NOTHING_EXPIRED, Expiry
+from streamer.core.expiry import Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
@@ -93,6 +93,7 @@ class Pipeline:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
         parts: list[Outcome] = []
         closed: list[tuple[Event, alerts.Alert]] = []
+        forgotten = 0
         while (back := self._first_return(readings)) is not None:
             # A stream comes back after its time to live: it is forgotten before its reading is taken in.
             row, code = back
@@ -101,8 +102,11 @@ class Pipeline:
                 closed = []
             readings = readings.take(slice(row, None))
             closed += self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1])
+            held = self.event_time.holding
             self.keys.clear(np.array([code]))
-        return Outcome.join(parts + self._pieces(readings, closed))
+            forgotten += held - self.event_time.holding
+        outcome = Outcome.join(parts + self._pieces(readings, closed))
+        return dataclasses.replace(outcome, forgotten=outcome.forgotten + forgotten) if forgotten else outcome
 
     def _pieces(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> list[Outcome]:
         first, *others = self.event_time.pieces(readings)
@@ -143,17 +147,19 @@ class Pipeline:
         told += [
             (event, self._alert(event, None)) for event in _broken(self.rules, admitted, in_order, readings.partition)
         ]
-        expired = NOTHING_EXPIRED
-        if moves.any():
-            expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
+        held = self.event_time.holding
+        expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
         if len(expired.codes):
             told += self._close(expired.codes, expired.rows, readings.time_ns[expired.rows])
             self.keys.expire(expired.codes)
+        forgotten = held - self.event_time.holding
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
         late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
-        return dataclasses.replace(outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes))
+        return dataclasses.replace(
+            outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes), forgotten=forgotten
+        )
 
     def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
