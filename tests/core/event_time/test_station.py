@@ -264,10 +264,15 @@ def test_readings_sent_twice_change_nothing_where_they_can_be_told_apart(
 
 @given(arrivals)
 def test_every_reading_is_accounted_for(rows: list[Sent]) -> None:
-    for opts in (options(3), options(0, 5), options(2, 5, max_held=2)):
-        out = run(opts, rows)
+    ticks = options(2, features={"last": "last(price)"}, bars="ticks", bar_size=3.0)
+    for opts in (options(3), options(0, 5), options(2, 5, max_held=2), ticks):
+        station, out = EventTime(KeyedState([str(stream) for stream in range(4)]), opts), Out()
+        for begin in range(0, len(rows), 7):
+            part = readings(rows[begin : begin + 7], begin)
+            out.add(station.take(part)[0], part.offset)
+            so_far = min(begin + 7, len(rows))
 
-        assert out.taken + out.duplicates + len(out.late) + out.overflow == len(rows)
+            assert out.taken + out.duplicates + len(out.late) + out.overflow + station.holding == so_far
 
 
 def test_a_backlog_of_one_device_is_behind_and_not_late() -> None:
