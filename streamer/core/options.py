@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from models.scoring.alert_line import AlertPolicy
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
+from streamer.core.resets import Resets
 from streamer.core.rules.options import RulesOptions
 from streamer.core.sessions import Sessions
 
@@ -36,13 +37,14 @@ class PipelineOptions:
     rules: RulesOptions = field(default_factory=RulesOptions)
 
     @property
-    def reset_gap_ns(self) -> int | None:
-        """A longer step between two readings of the model resets the stream's window; None: none does.
+    def resets(self) -> Resets:
+        """What resets a stream's window between two readings of the model.
 
         On a grid, gaps that are not filled in are those at which it is reset.
         """
-        on_grid = bool(self.time.features) and self.time.bars == "time"
-        return self.time.grid_ns if on_grid else self.max_gap_ns
+        if self.time.features and self.time.bars == "time":
+            return Resets(self.time.grid_ns, self.sessions, self.time.grid_ns)
+        return Resets(self.max_gap_ns, self.sessions)
 
     @property
     def policy(self) -> AlertPolicy:

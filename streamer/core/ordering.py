@@ -19,6 +19,7 @@ from streamer.core.event_time.hindsight import Corrected
 from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER, Readings
+from streamer.core.resets import Resets
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Admitted:
 
     readings: Readings  # the admitted ones, in arrival order
     rows: Ints  # (admitted,) their rows in the batch
-    fresh: NDArray[np.bool_]  # (admitted,) the gap before this reading is too long: the stream's window is reset
+    fresh: NDArray[np.bool_]  # (admitted,) the stream's window begins anew: after a gap, in another session
     duplicates: int  # same stream and event time as the newest admitted
     late: int  # older than the newest admitted
     carried: NDArray[np.float32] | None = None  # (admitted,) part of the features not measured but carried; None: none
@@ -79,11 +80,11 @@ class Ordering:
 
     Args:
         state: Of all streams.
-        max_gap_ns: A longer step between two readings of a stream resets its window; None: never.
+        resets: What resets the window of a stream; None: nothing.
     """
 
-    def __init__(self, state: KeyedState, max_gap_ns: int | None = None) -> None:
-        self.max_gap_ns = max_gap_ns
+    def __init__(self, state: KeyedState, resets: Resets | None = None) -> None:
+        self._resets = resets or Resets()
         self._state = state
         self.columns = state.register("ordering", {"newest_ns": (np.int64, (), NEVER)})
 
@@ -100,7 +101,7 @@ class Ordering:
         groups = group(readings.stream)
         self._state.reach(groups.codes[-1:])
         last = self.columns["newest_ns"]
-        if len(groups.codes) == n and self.max_gap_ns is None:  # one reading a stream: nothing to order
+        if len(groups.codes) == n and self._resets.never:  # one reading a stream: nothing to order
             known = last[readings.stream]
             where = np.flatnonzero(readings.time_ns > known)
             duplicates = int((readings.time_ns == known).sum())
@@ -126,13 +127,14 @@ class Ordering:
         admitted = np.empty(n, bool)
         admitted[groups.order] = admitted_in_order
         fresh = np.zeros(n, bool)
-        if self.max_gap_ns is not None:
+        if not self._resets.never:
             # The newest time before each reading; the inverse of `rank` is in `line` itself.
             where_newest = np.maximum.accumulate(np.where(key == newest, np.arange(len(line)), 0))
             previous = line[np.concatenate([[0], where_newest[:-1]])][is_reading]
-            known = previous != NEVER
-            step = readings.time_ns[groups.order] - np.where(known, previous, 0)
-            fresh[groups.order] = known & admitted_in_order & (step > self.max_gap_ns)
+            time_ns = readings.time_ns[groups.order]
+            # Only what is admitted comes after the reading before it; the others are no step.
+            before_ns = np.where(admitted_in_order, previous, NEVER)
+            fresh[groups.order] = self._resets.between(before_ns, time_ns)
         last[groups.codes] = np.maximum(before, np.maximum.reduceat(readings.time_ns[groups.order], groups.begin))
         where = np.flatnonzero(admitted)
         duplicates = int((verdict == 0).sum())

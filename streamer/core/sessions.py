@@ -101,10 +101,19 @@ class Sessions:
         """Whether the market is open at moments, `(n,)`."""
         return self._place(time_ns)[1]
 
-    def session_of(self, time_ns: Ints) -> Ints:
-        """Number of the session at moments, `(n,)`; `CLOSED` where there is none."""
+    def session_of(self, time_ns: Ints, span_ns: int = 0) -> Ints:
+        """Number of the session at moments, `(n,)`; `CLOSED` where there is none.
+
+        With `span_ns`, of stretches that begin there: the session of the first moment at which the market is open.
+        """
         place, is_open = self._place(time_ns)
-        return np.where(is_open, self._session[place], CLOSED)
+        found = np.where(is_open, self._session[place], CLOSED)
+        if not span_ns or is_open.all():
+            return found
+        coming = np.searchsorted(self._begin, time_ns, side="right")
+        known = coming.clip(max=len(self._begin) - 1)
+        opens = ~is_open & (coming == known) & (self._begin[known] - time_ns < span_ns)
+        return np.where(opens, self._session[known], found)
 
     def market_ns(self, time_ns: Ints) -> Ints:
         """Market time from the first session to moments, `(n,)`; it stands still while the market is closed."""

@@ -19,6 +19,7 @@ from streamer.core.keyed_state import KeyedState
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import Readings
+from streamer.core.resets import Resets
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +104,14 @@ class Admission:
     """Takes readings piece by piece; which are admitted does not depend on the pieces.
 
     Args:
-        max_gap_ns: A longer step resets the window; None: none does.
+        resets: What resets a window.
     """
 
-    def __init__(self, max_gap_ns: int | None) -> None:
-        self._ordering = Ordering(KeyedState(), max_gap_ns)
+    def __init__(self, resets: Resets) -> None:
+        self._ordering = Ordering(KeyedState(), resets)
 
     def admit(self, stream: Ints, time_ns: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """Positions of the admitted readings in the piece, and which of these begin after a gap."""
+        """Positions of the admitted readings in the piece, and which of these begin a window anew."""
         n = len(stream)
         nothing = np.empty((n, 0), np.float32)  # values are not looked at
         admitted = self._ordering.admit(Readings(stream, time_ns, nothing, np.zeros(n, np.int64), np.arange(n)))

@@ -166,7 +166,9 @@ def _say_left_out(left_out: LeftOut, settings: Settings) -> None:
 
 def _say_breaks(store: TrainingStore, settings: Settings) -> str:
     count = sum(map(len, store.breaks().values()))
-    return f", {_count(count, 'gap')} longer than {store.max_gap_s:g} s" if count else ""
+    longer = "" if store.max_gap_s is None else f" longer than {store.max_gap_s:g} s"
+    between = " or between sessions" if store.options.sessions is not None else ""
+    return f", {_count(count, 'gap')}{longer}{between}" if count else ""
 
 
 def _say_too_short(learned: Learned, store: TrainingStore) -> None:

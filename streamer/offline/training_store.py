@@ -77,7 +77,7 @@ class TrainingStore:
     def __init__(self, directory: Path, options: PipelineOptions, ranks: Ranks = ALONE) -> None:
         self.directory, self.options, self.ranks = directory, options, ranks
         self.features = features = len(options.features) + calendar.width(options.time.context)
-        max_gap_ns = options.reset_gap_ns
+        max_gap_ns = options.resets.max_gap_ns
         self.max_gap_s = None if max_gap_ns is None else max_gap_ns / 1e9
         self.fills = ranks.local == 0
         self.names: list[str] = []
@@ -156,7 +156,7 @@ class TrainingStore:
         }
 
     def breaks(self) -> dict[str, NDArray[np.int64]]:
-        """For each stream that pauses for longer than `max_gap_s`: the rows that come after a pause, rising."""
+        """For each stream with windows that begin anew, after a gap or in another session: their first rows, rising."""
         ends = np.cumsum(self._counts)
         parts = np.split(self._breaks, np.searchsorted(self._breaks, ends[:-1]))
         begins = (ends - self._counts).tolist()
@@ -178,7 +178,7 @@ class TrainingStore:
         if not medians:
             raise DataError(
                 "wanted a stream with readings at different times; every stream has a single one"
-                if not len(self._breaks)
+                if not len(self._breaks) or self.max_gap_s is None
                 else f"wanted readings at most window.max_gap_s ({self.max_gap_s:g} s) apart; all are further: raise it"
             )
         return float(np.median(medians)) / 1e9
@@ -267,7 +267,7 @@ class TrainingStore:
     def _admit(self) -> None:
         """Keep what the daemon would admit, and find where it would reset its window buffers."""
         times, values, ends = self._times(), self._values(), np.cumsum(self._counts)
-        admission, kept = Admission(self.options.reset_gap_ns), 0
+        admission, kept = Admission(self.options.resets), 0
         counts = np.zeros_like(self._counts)
         breaks = [np.zeros(0, np.int64)]
         for some in _rows(len(self)):

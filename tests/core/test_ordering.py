@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Ordering
+from streamer.core.resets import Resets
 from tests.tiny import readings, split
 
 ARRIVALS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), max_size=60)
@@ -38,7 +39,7 @@ def test_any_split_into_batches_admits_what_a_plain_walk_admits(
     arrivals: list[tuple[int, int]], max_gap: int | None, cuts: list[int]
 ) -> None:
     whole = readings([code for code, _ in arrivals], [at for _, at in arrivals])
-    ordering = Ordering(KeyedState(), max_gap)
+    ordering = Ordering(KeyedState(), Resets(max_gap))
 
     admitted = [ordering.admit(part) for part in split(whole, cuts)] if arrivals else []
 
@@ -50,13 +51,13 @@ def test_any_split_into_batches_admits_what_a_plain_walk_admits(
 
 
 def test_an_empty_batch_is_no_news() -> None:
-    admitted = Ordering(KeyedState(), 5).admit(readings([], []))
+    admitted = Ordering(KeyedState(), Resets(5)).admit(readings([], []))
 
     assert (len(admitted.readings), len(admitted.fresh), admitted.duplicates, admitted.late) == (0, 0, 0, 0)
 
 
 def test_a_gap_longer_than_allowed_resets_the_window() -> None:
-    ordering = Ordering(KeyedState(), max_gap_ns=3)
+    ordering = Ordering(KeyedState(), Resets(3))
 
     admitted = ordering.admit(readings([0] * 5, [0, 3, 7, 8, 100]))
 
@@ -66,7 +67,7 @@ def test_a_gap_longer_than_allowed_resets_the_window() -> None:
 
 
 def test_a_late_reading_does_not_hide_a_gap() -> None:
-    ordering = Ordering(KeyedState(), max_gap_ns=3)
+    ordering = Ordering(KeyedState(), Resets(3))
 
     admitted = ordering.admit(readings([0] * 4, [10, 2, 5, 14]))
 
@@ -78,7 +79,7 @@ def test_a_late_reading_does_not_hide_a_gap() -> None:
 
 @pytest.mark.parametrize("far", [4_000_000_000_000_000_000, 7_258_118_399_999_999_999])
 def test_real_nanoseconds_do_not_overflow(far: int) -> None:
-    ordering = Ordering(KeyedState(), max_gap_ns=10**9)
+    ordering = Ordering(KeyedState(), Resets(10**9))
 
     admitted = ordering.admit(readings([0, 0, 1], [0, far, far]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import tempfile
@@ -17,10 +18,13 @@ import pytest
 from models.fitting.distributed import Ranks
 from models.fitting.windows import runs_of
 from streamer.connectors.files import DataSet
+from streamer.core.event_time.station import EventTime
 from streamer.core.keyed_state import KeyedState
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Ordering
 from streamer.core.readings import Readings
+from streamer.core.resets import Resets
+from streamer.core.sessions import Sessions
 from streamer.core.windows import Windower
 from streamer.errors import DataError
 from streamer.offline import training_store
@@ -150,7 +154,7 @@ def test_training_uses_exactly_the_windows_the_daemon_cuts(
 ) -> None:
     length = 3
     state = KeyedState()
-    ordering = Ordering(state, None if max_gap_s is None else int(max_gap_s * 1e9))
+    ordering = Ordering(state, Resets(None if max_gap_s is None else int(max_gap_s * 1e9)))
     windower = Windower(state, length, 1, 1)
     live: dict[str, list[list[float]]] = {name: [] for name in NAMES}
     for part in tiny.split(world, range(0, len(world), size)):
@@ -177,6 +181,33 @@ def test_training_uses_exactly_the_windows_the_daemon_cuts(
     assert {name: sorted(windows) for name, windows in live.items()} == {
         name: sorted(windows) for name, windows in trained.items()
     }
+
+
+MARKET = Sessions(np.array([0, 86400]) * SECOND_NS, np.array([3600, 90000]) * SECOND_NS)
+
+
+@pytest.mark.parametrize(
+    ("time", "interval_s"),
+    [({}, 60), ({"lateness": "1s"}, 60), ({"bars": "ticks", "bar_size": 4}, 20), ({"grid": "60s"}, 20)],
+)
+def test_training_windows_begin_anew_with_each_session_as_the_daemons_do(
+    tmp_path: Path, time: dict[str, object], interval_s: int
+) -> None:
+    options = dataclasses.replace(tiny.settings(time=time).pipeline_options(), sessions=MARKET)
+    times = np.concatenate([np.arange(0, 3600, interval_s), np.arange(86400, 90000, interval_s)]) * SECOND_NS
+    n = len(times)
+    data = DataSet(["a"], np.zeros(n, np.int64), times, np.ones((n, len(options.fields))))
+    station = EventTime(KeyedState(["a"]), options.time, options.max_gap_ns, sessions=MARKET)
+    live = [station.take(each)[0] for each in data.batches(7, exact=True)]
+    live.append(station.release(np.zeros(1, np.int64), 0)[0])
+    fresh = np.concatenate([admitted.fresh for admitted in live])
+
+    with TrainingStore(tmp_path, options) as store:
+        store.fill([data])
+        breaks = store.breaks()
+
+    assert fresh.sum() == 1
+    assert breaks["a"].tolist() == np.flatnonzero(fresh).tolist()
 
 
 def interval(directory: Path, *columns: tuple[str, Sequence[int]], max_gap_s: float | None = None) -> float:

@@ -10,7 +10,7 @@ Pure. Not inside: order (`lateness`), what is done with the bars.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
-from streamer.core.sessions import Sessions
+from streamer.core.resets import Resets
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -52,15 +52,13 @@ class BarMaker:
     Args:
         state: Of all streams.
         options: What is wanted; with features.
-        max_gap_ns: A longer step between two bars resets the window; None: never.
-        sessions: Market hours: no bar is joined to one of another session.
+        resets: What ends a window between two bars.
     """
 
-    def __init__(
-        self, state: KeyedState, options: TimeOptions, max_gap_ns: int | None, sessions: Sessions | None
-    ) -> None:
-        self._state, self._options, self._sessions = state, options, sessions
-        self._gaps = Gaps(state, options, max_gap_ns)
+    def __init__(self, state: KeyedState, options: TimeOptions, resets: Resets) -> None:
+        self._state, self._options = state, options
+        self._resets = resets if options.bars != "time" else replace(resets, bar_ns=options.grid_ns)
+        self._gaps = Gaps(state, options, resets.max_gap_ns)
         self._trail = Trail(state, len(options.fields), options.features)
         self._open: Held | None = None
         if options.bars != "time":
@@ -108,8 +106,7 @@ class BarMaker:
         before = np.concatenate([[0], at[:-1]])
         self._state.reach(groups.codes[-1:])
         before[groups.begin] = self._gaps.last_ns[groups.codes]
-        known = before != NEVER
-        apart = known & is_apart(self._sessions, np.where(known, before, at), at)
+        apart = self._resets.apart(before, at)
         begins_anew = np.zeros(n, bool)
         begins_anew[begin] = self._gaps.breaks(before, at, apart)[0]
         trails = self._trail.follow(rows.code, rows.time_ns, rows.values, begins_anew)
@@ -147,10 +144,3 @@ class BarMaker:
         number, complete = cut(amount, groups.begin, groups.count, size)
         self._open.add(both.take(~complete))
         return both.take(complete), trigger[complete], number[complete]
-
-
-def is_apart(sessions: Sessions | None, before_ns: Ints, time_ns: Ints) -> Bools:
-    """Whether two times lie in different sessions."""
-    if sessions is None or not len(time_ns):
-        return np.zeros(len(time_ns), bool)
-    return np.asarray(sessions.session_of(before_ns) != sessions.session_of(time_ns))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core import calendar
-from streamer.core.event_time.bars import BarMaker, Made, is_apart
+from streamer.core.event_time.bars import BarMaker, Made
 from streamer.core.event_time.cuts import cuts
 from streamer.core.event_time.held import Held, Rows
 from streamer.core.event_time.hindsight import Hindsight
@@ -28,6 +28,7 @@ from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import NEVER, Readings
+from streamer.core.resets import Resets
 from streamer.core.sessions import Sessions
 
 Ints = NDArray[np.int64]
@@ -63,8 +64,9 @@ class EventTime:
         drop_outside: bool = True,
     ) -> None:
         self.options, self._state = options, state
-        self._max_gap_ns, self._sessions, self._drop_outside = max_gap_ns, sessions, drop_outside
-        self.ordering = Ordering(state, max_gap_ns)
+        self._sessions, self._drop_outside = sessions, drop_outside
+        self._resets = Resets(max_gap_ns, sessions)
+        self.ordering = Ordering(state, self._resets)
         self.held: Held | None = None
         self.hindsight: Hindsight | None = None
         if options.holds:
@@ -79,7 +81,7 @@ class EventTime:
             span_ns = grid_ns or options.lateness_ns or 1_000_000_000
             self.held = state.register_rows("held", Held(len(options.fields), span_ns))
             if options.features:
-                self._bars = bars = BarMaker(state, options, max_gap_ns, sessions)
+                self._bars = bars = BarMaker(state, options, self._resets)
                 if options.correct and options.bars == "time":
                     self.hindsight = Hindsight(
                         state, options, bars.remembered, lambda rows: bars.make(rows, rows.offset)
@@ -214,10 +216,7 @@ class EventTime:
         before = np.concatenate([[0], rows.time_ns[:-1]])[: len(rows)]
         before[groups.begin] = last_ns[groups.codes]
         last_ns[groups.codes] = rows.time_ns[groups.begin + groups.count - 1]
-        known = before != NEVER
-        fresh = known & is_apart(self._sessions, np.where(known, before, rows.time_ns), rows.time_ns)
-        if self._max_gap_ns is not None:
-            fresh |= known & (rows.time_ns - np.where(known, before, rows.time_ns) > self._max_gap_ns)
+        fresh = self._resets.between(before, rows.time_ns)
         none = np.zeros(len(rows), np.float32)
         return Made(rows.code, rows.time_ns, rows.values, rows.offset, trigger, fresh, none)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from models.detector import Detector
 from streamer.connectors.files import DataSet
 from streamer.core.grouping import Ints
+from streamer.core.resets import Resets
 from streamer.offline.backtest.evaluation import Timeline
 from streamer.offline.backtest.reconstruction import reconstruct, run_begins
 from streamer.offline.progress import progress
@@ -29,7 +30,7 @@ _GROUP = 1 << 16  # rows written at once
 
 
 def write_reconstruction(
-    path: Path, detector: Detector, data: DataSet, timeline: Timeline, features: Sequence[str], max_gap_ns: int | None
+    path: Path, detector: Detector, data: DataSet, timeline: Timeline, features: Sequence[str], resets: Resets
 ) -> None:
     """Write the file; null where a reading has no expected value.
 
@@ -41,7 +42,7 @@ def write_reconstruction(
         data: Readings.
         timeline: Those that were admitted.
         features: Names.
-        max_gap_ns: A longer gap resets a stream's window.
+        resets: What resets a stream's window.
     """
     table_rows = detector.rows(data.names)
 
@@ -53,7 +54,7 @@ def write_reconstruction(
         values: np.memmap[tuple[int, int], np.dtype[np.float32]] = np.memmap(aside, np.float32, "w+", shape=shape)
         for i in range(0, len(values), _GROUP):
             values[i : i + _GROUP] = np.nan
-        begins = run_begins(timeline.stream, timeline.time_ns, max_gap_ns)
+        begins = run_begins(timeline.stream, timeline.time_ns, resets)
         for places, expected, _ in reconstruct(detector, fetch, begins, len(timeline.rows)):
             values[timeline.rows[places]] = expected
             advance(len(places))

@@ -52,7 +52,7 @@ class EmbeddingWriter:
         a = detector.architecture
         self._detector, self._rows = detector, detector.rows(names)
         state = KeyedState()
-        self._ordering = Ordering(state, settings.pipeline_options().reset_gap_ns)
+        self._ordering = Ordering(state, settings.pipeline_options().resets)
         self._windower = Windower(state, a.window, settings.window.stride, a.width)
         self._streams = pa.array(names, pa.string())
         self._names = column_names(a.latent)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.detector import Detector
 from streamer.core.grouping import Ints
+from streamer.core.resets import Resets
 from streamer.offline.admission import Admission
 
 Float32 = NDArray[np.float32]
@@ -85,15 +86,15 @@ def reconstruct(detector: Detector, fetch: Fetch, begins: Ints, n: int) -> Itera
         yield newest, detector.scaler.inverse(patches, rows[np.searchsorted(places, newest)]), wrong
 
 
-def run_begins(stream: Ints, time_ns: Ints, max_gap_ns: int | None) -> Ints:
-    """Places at which the window is reset, the first included: another stream, or a gap too long to bridge.
+def run_begins(stream: Ints, time_ns: Ints, resets: Resets) -> Ints:
+    """Places at which the window is reset, the first included: another stream, a gap, another session.
 
     Args:
         stream: Of admitted readings, stream after stream.
         time_ns: Rising in each stream.
-        max_gap_ns: A longer gap resets the window; None: none does.
+        resets: What resets the window of a stream.
     """
-    admission = Admission(max_gap_ns)
+    admission = Admission(resets)
     pieces = [slice(i, i + _PLACES) for i in range(0, len(stream), _PLACES)]
     after_gap = [admission.admit(stream[some], time_ns[some])[1] for some in pieces]
     begins: Ints = np.flatnonzero(np.concatenate([[False], *after_gap])[1:] | (np.diff(stream, prepend=-1) != 0))

@@ -268,8 +268,8 @@ def _closer(
     warm = max(whole.start, begin - 2 * window)
     rows = facts.timeline.rows[warm:end]
     values = facts.data.values[rows].astype(np.float32)
-    times, gap = facts.timeline.time_ns[warm:end], facts.settings.pipeline_options().reset_gap_ns
-    begins = run_begins(facts.timeline.stream[warm:end], times, gap)
+    times, resets = facts.timeline.time_ns[warm:end], facts.settings.pipeline_options().resets
+    begins = run_begins(facts.timeline.stream[warm:end], times, resets)
     expected, error = expected_series(facts.detector, values, int(facts.detector.rows([name])[0]), begins)
     shown, rows = slice(begin - warm, None), rows[begin - warm :]
     time_ns = facts.data.time_ns[rows]

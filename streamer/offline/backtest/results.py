@@ -79,7 +79,7 @@ def carry_out(
                 data,
                 found.timeline,
                 settings.features,
-                settings.pipeline_options().reset_gap_ns,
+                settings.pipeline_options().resets,
             )
         near = None
         if embeddings:

@@ -310,3 +310,35 @@ def test_no_bar_joins_two_sessions() -> None:
     assert [(second, fresh) for second, *_, fresh in out.rows[0]] == [
         (0, False), (5, False), (10, False), (15, False), (30, True), (35, False), (40, False), (45, False)
     ]  # fmt: skip
+
+
+DAYS = Sessions(START + np.array([0, 86400]) * S, START + np.array([3600, 90000]) * S)
+
+
+@pytest.mark.parametrize("lateness", [0, 1])
+@pytest.mark.parametrize("cuts", [(), (1, 2, 3, 4)])
+def test_without_bars_a_window_begins_anew_with_each_session(lateness: int, cuts: Sequence[int]) -> None:
+    rows = [(0, second, 1.0, 1.0) for second in (0, 3599, 86400, 86401, 86410)]
+
+    out = run(options(lateness), rows, cuts, sessions=DAYS, restart=bool(cuts))
+
+    assert [second for second, *_, fresh in out.rows[0] if fresh] == [86400]
+
+
+def test_a_late_reading_of_the_session_before_begins_nothing_anew() -> None:
+    rows = [(0, second, 1.0, 1.0) for second in (0, 86400, 3599, 86401)]
+
+    assert [fresh for *_, fresh in run(options(), rows, sessions=DAYS).rows[0]] == [False, True, False]
+
+
+def test_a_session_that_opens_inside_a_bar_begins_one_window() -> None:
+    hour = 3600
+    midnight = START - START % (86400 * S)
+    opens = midnight + np.array([9.5 * hour, 33.5 * hour]).astype(np.int64) * S
+    market = Sessions(opens, opens + int(6.5 * hour) * S)
+    rows = [(0, (at - START) // S, 1.0, 1.0) for day in opens for at in range(day, day + int(6.5 * hour) * S, 600 * S)]
+
+    out = run(options(0, hour, gap_limit=100), rows, sessions=market)
+
+    assert len(out.rows[0]) == 14
+    assert [place for place, (*_, fresh) in enumerate(out.rows[0]) if fresh] == [7]

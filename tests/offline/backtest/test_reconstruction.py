@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.detector import Detector
+from streamer.core.resets import Resets
 from streamer.offline.backtest import reconstruction
 from tests import tiny
 from tests.tiny import LENGTH, PATCH
@@ -66,7 +67,7 @@ def test_windows_do_not_reach_over_two_runs(tiny_detector: Detector, monkeypatch
 def test_no_window_is_reconstructed_across_a_gap(tiny_detector: Detector) -> None:
     values = tiny.wave(60, seed=5)
     minute = np.arange(60) + 100 * (np.arange(60) >= 30)
-    begins = reconstruction.run_begins(np.zeros(60, np.int64), minute * tiny.MINUTE_NS, max_gap_ns=600 * 10**9)
+    begins = reconstruction.run_begins(np.zeros(60, np.int64), minute * tiny.MINUTE_NS, Resets(600 * 10**9))
 
     whole, _ = reconstruction.expected_series(tiny_detector, values, 1, begins)
 
