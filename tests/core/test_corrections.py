@@ -206,7 +206,7 @@ def arrivals(draw: st.DrawFn) -> list[Sent]:
     """Two streams; some readings come later, some far too late, some never; one stream may pause for long."""
     rows = sent(50, streams=2)
     pause, since = draw(st.sampled_from([0, 0, 7, 45, 90])), draw(st.integers(20, 48))
-    rows = [(code, t + 60 * pause * (code == 0 and t >= 60 * since), *values) for code, t, *values in rows]
+    rows = [(code, t + 60 * pause * (code == 0 and t >= 60 * since), *two) for code, t, *two in rows]  # type: ignore[misc]
     rows.sort(key=lambda row: row[1])
     for at in draw(st.lists(st.integers(0, 99), max_size=40)):
         del rows[at]
