@@ -303,9 +303,9 @@ def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitio
         return []
     if in_order is None:
         kept, at = admitted.readings, admitted.rows
-        return rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, at)
+        return rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, kept.offset, at)
     rows, at = in_order.rows, in_order.trigger
-    return rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], at)
+    return rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], rows.offset, at)
 
 
 def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detector:
