@@ -41,15 +41,15 @@ class Admitted:
 
     def with_verdicts(self, *, late: Ints, overflow: int, reordered: int) -> Admitted:
         """The same with what was not admitted."""
-        return replace(self, late=len(late), late_rows=late, overflow=overflow, reordered=reordered)
+        return replace(self, late=len(late), late_rows=late, overflow=self.overflow + overflow, reordered=reordered)
 
     def with_corrected(self, corrected: Sequence[Corrected]) -> Admitted:
         """The same with bars that late readings have changed."""
         return replace(self, corrected=tuple(corrected))
 
-    def with_counts(self, *, duplicates: int, taken: int) -> Admitted:
+    def with_counts(self, *, duplicates: int, taken: int, overflow: int) -> Admitted:
         """The same with how many readings it was made of."""
-        return replace(self, duplicates=duplicates, taken=taken)
+        return replace(self, duplicates=duplicates, taken=taken, overflow=overflow)
 
     def with_columns(self, columns: Callable[[Ints], NDArray[np.float32]]) -> Admitted:
         """The same, with columns that follow from its time after the values of each reading."""

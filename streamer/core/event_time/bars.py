@@ -1,6 +1,6 @@
 """Readings in order become bars: of time, of so many ticks, of so much volume.
 
-    cut          which readings make a bar
+    counted      which readings make a bar of so many ticks or so much volume
     trail        what readings leave behind for the next
     aggregates   one number of the readings of a bar
     gaps         bars without readings, carried values, transforms
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from streamer.core.columns import Columns
 from streamer.core.event_time.aggregates import Bars, aggregate
+from streamer.core.event_time.counted import CountedBars
 from streamer.core.event_time.gaps import Gaps
-from streamer.core.event_time.held import Held, Rows
+from streamer.core.event_time.held import Rows
 from streamer.core.event_time.options import TimeOptions
-from streamer.core.event_time.segments import cut, running_max
+from streamer.core.event_time.segments import running_max
 from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
@@ -29,8 +30,6 @@ from streamer.core.resets import Resets
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-_SCALE = 1_000_000  # volumes are added as whole millionths, so that no order of additions matters
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,7 @@ class Made:
     trigger: Ints  # (n,) what released that
     fresh: Bools  # (n,) the stream's window begins anew
     carried: NDArray[np.float32]  # (n,) part of the features that was not measured
+    overflow: int = 0  # readings dropped, as their bar had too many
 
 
 class BarMaker:
@@ -60,9 +60,7 @@ class BarMaker:
         self._resets = resets if options.bars != "time" else replace(resets, bar_ns=options.grid_ns)
         self._gaps = Gaps(state, options, resets.max_gap_ns)
         self._trail = Trail(state, len(options.fields), options.features)
-        self._open: Held | None = None
-        if options.bars != "time":
-            self._open = state.register_rows("open_bar", Held(len(options.fields), 1 << 62))
+        self._counted = None if options.bars == "time" else CountedBars(state, options, resets)
 
     @property
     def last_ns(self) -> Ints:
@@ -77,31 +75,32 @@ class BarMaker:
     @property
     def holding(self) -> int:
         """Readings of bars that are not complete; those of time are held back before they come here."""
-        return 0 if self._open is None else self._open.count
+        return 0 if self._counted is None else self._counted.holding
 
     def make(self, rows: Rows, trigger: Ints) -> Made:
         """Take in readings in order, sorted by stream and time; at least one.
 
         Args:
             rows: Readings; of whole bars, where bars are of time.
-            trigger: What released each, `(n,)`.
+            trigger: What released each, `(n,)`, not falling inside a stream.
         """
-        o = self._options
-        if self._open is not None:
-            rows, trigger, number = self._counted(rows, trigger)
+        o, overflow = self._options, 0
+        if self._counted is not None:
+            ended = self._counted.take(rows, trigger)
+            rows, trigger, number, overflow = ended.rows, ended.trigger, ended.number, ended.overflow
             if not len(rows):
                 none = np.empty(0, np.int64)
                 values = np.empty((0, len(o.features)))
-                return Made(none, none, values, none, none, np.empty(0, bool), np.empty(0, np.float32))
+                return Made(none, none, values, none, none, np.empty(0, bool), np.empty(0, np.float32), overflow)
         else:
             number = rows.time_ns // o.grid_ns
         n = len(rows)
-        begin = np.flatnonzero((np.diff(rows.code, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
+        begin = np.flatnonzero((np.diff(rows.code, prepend=-1) != 0) | (np.diff(number, prepend=-2) != 0))
         bars = Bars(begin, np.diff(np.append(begin, n)))
         last = begin + bars.count - 1
         code = rows.code[begin]
-        at = number[begin] * o.grid_ns if self._open is None else self._distinct(code, rows.time_ns[begin])
-        end_ns = rows.time_ns[last] if self._open is not None else at + o.grid_ns
+        at = number[begin] * o.grid_ns if self._counted is None else self._distinct(code, rows.time_ns[begin])
+        end_ns = rows.time_ns[last] if self._counted is not None else at + o.grid_ns
         groups = group(code)
         before = np.concatenate([[0], at[:-1]])
         self._state.reach(groups.codes[-1:])
@@ -114,7 +113,7 @@ class BarMaker:
         filled = self._gaps.fill(code, at, measured, apart)
         bar = filled.bar
         offset, trigger = rows.offset[last][bar], trigger[last][bar]
-        return Made(code[bar], filled.time_ns, filled.values, offset, trigger, filled.fresh, filled.carried)
+        return Made(code[bar], filled.time_ns, filled.values, offset, trigger, filled.fresh, filled.carried, overflow)
 
     def _distinct(self, code: Ints, time_ns: Ints) -> Ints:
         """Times of bars by count or volume, moved on by a nanosecond where two began at one time."""
@@ -124,23 +123,3 @@ class BarMaker:
         first = np.where(last_ns == NEVER, NEVER, last_ns + 1)
         free = np.maximum(time_ns - rank, np.repeat(first, groups.count))
         return running_max(groups.member, free) + rank
-
-    def _counted(self, rows: Rows, trigger: Ints) -> tuple[Rows, Ints, Ints]:
-        """Readings of complete bars by count or volume, the reading that completed each, and bar numbers."""
-        assert self._open is not None
-        o, touched = self._options, np.unique(rows.code)
-        most = np.full(len(touched), np.iinfo(np.int64).max)
-        opened = self._open.release(touched, most, len(self._state.names))
-        waiting = np.full(len(opened), -1, np.int64)  # released earlier: what completes the bar comes after
-        both = Rows.join([opened, rows])
-        order = np.argsort(both.code, kind="stable")
-        both, trigger = both.take(order), np.concatenate([waiting, trigger])[order]
-        groups = group(both.code)
-        if o.bars == "ticks":
-            amount, size = np.ones(len(both), np.int64), max(1, round(o.bar_size))
-        else:
-            volume = np.nan_to_num(both.values[:, o.bar_field], nan=0.0)
-            amount, size = np.round(np.maximum(volume, 0) * _SCALE).astype(np.int64), max(1, round(o.bar_size * _SCALE))
-        number, complete = cut(amount, groups.begin, groups.count, size)
-        self._open.add(both.take(~complete))
-        return both.take(complete), trigger[complete], number[complete]

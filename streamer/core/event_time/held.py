@@ -15,6 +15,9 @@ from streamer.core.columns import Arrays
 
 Ints = NDArray[np.int64]
 
+_STREAMS = 16  # of a bucket, where rows are held by stream
+_PARTS = 32  # of such a bucket
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -64,7 +67,7 @@ class Held:
         if not len(rows):
             return
         self.count += len(rows)
-        bucket = rows.time_ns // self._span_ns
+        bucket = self._bucket_of(rows)
         first = int(bucket[0])
         if (bucket == first).all():
             self._buckets.setdefault(first, []).append(rows)
@@ -73,6 +76,9 @@ class Held:
         ends = np.flatnonzero(np.diff(bucket[order])) + 1
         for part in np.split(order, ends):
             self._buckets.setdefault(int(bucket[part[0]]), []).append(rows.take(part))
+
+    def _bucket_of(self, rows: Rows) -> Ints:
+        return rows.time_ns // self._span_ns
 
     def release(self, codes: Ints, before_ns: Ints, rows: int) -> Rows:
         """Take out what some streams have from before a time.
@@ -156,3 +162,43 @@ class Held:
                 self._buckets[number] = [kept]
             else:
                 del self._buckets[number]
+
+
+class HeldByStream(Held):
+    """Rows held until a stream wants all of its own: in buckets of streams, so that one costs little among many.
+
+    Args:
+        fields: Values of a reading as sent.
+    """
+
+    def __init__(self, fields: int) -> None:
+        super().__init__(fields, 1)
+
+    def add(self, rows: Rows) -> None:
+        super().add(rows)
+        for number in np.unique(self._bucket_of(rows)).tolist():
+            first, *others = self._buckets[number]
+            if len(others) > _PARTS:
+                # An open bar may take many polls: their rows become few arrays.
+                rest = Rows.join(others)
+                self._buckets[number] = [first, rest] if len(rest) < len(first) else [Rows.join([first, rest])]
+
+    def _bucket_of(self, rows: Rows) -> Ints:
+        return rows.code // _STREAMS
+
+    def take_out(self, codes: Ints) -> Rows:
+        """All rows of some streams, those of a stream as they came."""
+        out = []
+        for number in np.unique(codes // _STREAMS).tolist():
+            if number not in self._buckets:
+                continue
+            held = Rows.join(self._buckets[number])
+            going = np.isin(held.code, codes)
+            out.append(held.take(going))
+            if going.all():
+                del self._buckets[number]
+            else:
+                self._buckets[number] = [held.take(~going)]
+        taken = Rows.join(out) if out else Rows.empty(self._fields)
+        self.count -= len(taken)
+        return taken

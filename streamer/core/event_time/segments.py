@@ -74,31 +74,3 @@ def shifted(values: Ints, begin: Ints, first: Ints) -> Ints:
     before[1:] = values[:-1]
     before[begin] = first
     return before
-
-
-def cut(amount: Ints, begin: Ints, count: Ints, size: int) -> tuple[Ints, NDArray[np.bool_]]:
-    """Cut streams into bars of at least `size`: a bar is complete with the reading that reaches it.
-
-    Args:
-        amount: Of each reading, `(n,)`, sorted by stream.
-        begin: Where each stream begins, at the beginning of a bar.
-        count: Of each stream.
-        size: Of a bar.
-
-    Returns:
-        Bar of each reading, and whether that bar is complete.
-
-    >>> cut(np.array([1, 1, 1, 1, 1]), np.array([0]), np.array([5]), 2)[0].tolist()
-    [0, 0, 1, 1, 2]
-    """
-    number, complete = np.zeros(len(amount), np.int64), np.zeros(len(amount), bool)
-    for first, n in zip(begin.tolist(), count.tolist(), strict=True):
-        some = np.cumsum(amount[first : first + n])
-        done, bar = 0, 0
-        base = 0
-        while done < n and int(some[-1]) - base >= size:
-            end = int(np.searchsorted(some, base + size)) + 1
-            number[first + done : first + end], complete[first + done : first + end] = bar, True
-            base, done, bar = int(some[end - 1]), end, bar + 1
-        number[first + done : first + n] = bar
-    return number, complete

@@ -207,7 +207,9 @@ class EventTime:
         made = self._bars.make(rows, trigger) if self.options.features else self._as_they_are(rows, trigger)
         if self.hindsight is not None:
             self.hindsight.keep(rows, self._bars.last_ns)
-        return _admitted(made, partition).with_counts(duplicates=duplicates, taken=n - duplicates), in_order
+        return _admitted(made, partition).with_counts(
+            duplicates=duplicates, taken=n - duplicates - made.overflow, overflow=made.overflow
+        ), in_order
 
     def _as_they_are(self, rows: Rows, trigger: Ints) -> Made:
         groups = group(rows.code)
