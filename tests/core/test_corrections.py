@@ -174,6 +174,17 @@ def test_a_late_reading_inside_a_gap_longer_than_what_is_held_corrects_the_newes
         assert np.array_equal(getattr(found.rescored, name), getattr(restarted.rescored, name), equal_nan=True)
 
 
+def test_a_late_reading_of_a_bar_that_has_as_many_as_are_held_stays_late(tiny_detector: Detector) -> None:
+    rows = sent(60)
+    again = [(0, 60 * 50 + 41 + i, 1.0, 5.0) for i in range(5)]
+
+    found, pipeline = run(tiny_detector, [*rows, *again], max_held=4)
+
+    assert (found.late, found.rescored.readings) == (3, 2)
+    assert pipeline.event_time.hindsight is not None
+    assert pipeline.event_time.hindsight.count <= 4 * 16
+
+
 def test_a_late_reading_that_is_there_already_corrects_nothing(tiny_detector: Detector) -> None:
     rows = sent(60)
     twice = readings([*rows[:90], rows[81], *rows[90:]])
