@@ -314,6 +314,7 @@ class Settings(Section):
             topic=self.kafka.topic,
             features=self.features,
             fields=self.records.features,
+            may_miss=self.records.may_miss,
             time=self.time_options(),
             sessions=self.sessions.build(),
             rules=self.rules_options(),

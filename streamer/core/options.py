@@ -24,6 +24,7 @@ class PipelineOptions:
     window: int  # readings
     patch: int  # readings
     fields: tuple[str, ...] = ()  # features of the readings as sent; `features` are those the model sees
+    may_miss: tuple[int, ...] = ()  # fields that a reading as sent may lack
     time: TimeOptions = field(default_factory=TimeOptions)
     sessions: Sessions | None = None  # market hours; None: always open
     context: tuple[str, ...] = ()  # calendar inputs that follow the features, as `calendar.described` names them
