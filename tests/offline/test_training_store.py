@@ -335,3 +335,20 @@ def test_bars_are_trained_and_backtested_on_the_rows_that_the_daemon_takes(
 
     assert left_out.missing + left_out.not_finite == 6 - kept
     assert result.skipped == 6 - kept
+
+
+@pytest.mark.parametrize("time", [{}, {"lateness": "30s"}])
+def test_streams_that_come_later_in_a_file_may_go_back_to_a_day_before_too(
+    tmp_path: Path, time: dict[str, str]
+) -> None:
+    """Files of two days, the later one first, in which one stream stands after another."""
+
+    def piece(file: int, code: int, day: int) -> DataSet:
+        times = (np.arange(100) * 60 + day * 86400) * SECOND_NS
+        return DataSet(["a", "b"], np.full(100, code), times, np.ones((100, 2)), file=file)
+
+    with TrainingStore(tmp_path, tiny.settings(time=time).pipeline_options()) as store:
+        store.fill([piece(0, 0, 2), piece(0, 1, 2), piece(1, 0, 1), piece(1, 1, 1)])
+
+        assert (len(store), store.left_out.late) == (400, 0)
+        assert [len(times) for times, _ in store.series().values()] == [200, 200]
