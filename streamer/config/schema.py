@@ -254,7 +254,7 @@ class Settings(Section):
         self.time_options()
         if self.window.max_gap_s is not None and self.window.max_gap_s < self.time.grid:
             raise ValueError(
-                f"window.max_gap_s: wanted at least time.grid, {self.time.grid:g} s, the step from one bar to the next; "
+                f"window.max_gap_s: wanted at least time.grid, {self.time.grid:g} s, the step between bars; "
                 f"got {self.window.max_gap_s:g} s, which would reset the window with every bar"
             )
         self.sessions.build()
