@@ -24,7 +24,6 @@ class PipelineOptions:
     window: int  # readings
     patch: int  # readings
     fields: tuple[str, ...] = ()  # features of the readings as sent; `features` are those the model sees
-    may_miss: tuple[int, ...] = ()  # fields that a reading as sent may lack
     time: TimeOptions = field(default_factory=TimeOptions)
     sessions: Sessions | None = None  # market hours; None: always open
     context: tuple[str, ...] = ()  # calendar inputs that follow the features, as `calendar.described` names them
@@ -36,6 +35,7 @@ class PipelineOptions:
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
     rules: RulesOptions = field(default_factory=RulesOptions)
+    may_miss: tuple[int, ...] = ()  # fields that a reading as sent may lack
 
     @property
     def resets(self) -> Resets:
