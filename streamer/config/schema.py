@@ -252,6 +252,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def _can_be_built(self) -> Settings:
         self.time_options()
+        if self.window.max_gap_s is not None and self.window.max_gap_s < self.time.grid:
+            raise ValueError(
+                f"window.max_gap_s: wanted at least time.grid, {self.time.grid:g} s, the step between bars; "
+                f"got {self.window.max_gap_s:g} s, which would reset the window with every bar"
+            )
         self.sessions.build()
         self.rules_options()
         if "session-phase" in self.context and self.sessions.calendar is None:
@@ -314,6 +319,7 @@ class Settings(Section):
             topic=self.kafka.topic,
             features=self.features,
             fields=self.records.features,
+            may_miss=self.records.may_miss,
             time=self.time_options(),
             sessions=self.sessions.build(),
             rules=self.rules_options(),

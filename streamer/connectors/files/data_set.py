@@ -43,11 +43,9 @@ class DataSet:
             return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
 
     def admitted(self, records: RecordsConfig) -> NDArray[np.bool_]:
-        """Rows the daemon would take: complete ones, with `records.missing: fill` also those with something in them."""
-        if records.missing == "refuse":
-            return self.complete
+        """Rows the daemon would take: complete ones, and those in which only what may be absent is."""
         with np.errstate(over="ignore"):
-            return admissible(self.values.astype(np.float32))
+            return admissible(self.values.astype(np.float32), records.may_miss)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
         label = None if self.label is None else self.label[rows]

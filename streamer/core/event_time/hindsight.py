@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamer.core.columns import Arrays, Columns
 from streamer.core.event_time.bars import Made
-from streamer.core.event_time.held import Held, Rows
+from streamer.core.event_time.held import NO_SEQUENCE, Held, Rows
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.keyed_state import KeyedState
 
@@ -145,7 +145,9 @@ def _sorted(rows: Rows) -> Rows:
 
 def _is_there(rows: Rows, one: Rows) -> bool:
     """Whether a reading is among others, by its sequence number."""
-    return bool(one.sequence[0] and ((rows.time_ns == one.time_ns[0]) & (rows.sequence == one.sequence[0])).any())
+    return bool(
+        one.sequence[0] != NO_SEQUENCE and ((rows.time_ns == one.time_ns[0]) & (rows.sequence == one.sequence[0])).any()
+    )
 
 
 def _corrected(code: int, before: Made, after: Made, row: int) -> Corrected:
