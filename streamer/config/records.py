@@ -104,6 +104,12 @@ class RecordsConfig(Section):
         """Where the stream's name is: one field, or several joined."""
         return "/".join(self.stream)
 
+    @property
+    def may_miss(self) -> tuple[int, ...]:
+        """Features that a reading may lack."""
+        some = self.missing == "refuse" and self.metric is None
+        return tuple(i for i, name in enumerate(self.features) if not some or name in self.zero_is_missing)
+
     def format_options(self, *, exact: bool = False) -> FormatOptions:
         """What the decoder of messages needs.
 

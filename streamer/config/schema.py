@@ -260,6 +260,11 @@ class Settings(Section):
                 f"{duration_text(held_s)}: a stream would be forgotten while its readings are waited for; got "
                 f"{duration_text(self.records.stream_ttl)}"
             )
+        if self.window.max_gap_s is not None and self.window.max_gap_s < self.time.grid:
+            raise ValueError(
+                f"window.max_gap_s: wanted at least time.grid, {self.time.grid:g} s, the step between bars; "
+                f"got {self.window.max_gap_s:g} s, which would reset the window with every bar"
+            )
         self.sessions.build()
         self.rules_options()
         if "session-phase" in self.context and self.sessions.calendar is None:
@@ -322,6 +327,7 @@ class Settings(Section):
             topic=self.kafka.topic,
             features=self.features,
             fields=self.records.features,
+            may_miss=self.records.may_miss,
             time=self.time_options(),
             sessions=self.sessions.build(),
             rules=self.rules_options(),

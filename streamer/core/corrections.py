@@ -117,15 +117,17 @@ class Corrections:
         code, windower, delay = one.code, self._scorer.windower, self._retrospective.delay
         nothing = Rescored(readings=1), None
         run, newest_ns = windower.run(code), int(one.time_ns[-1])
-        # Bars from before a reset are in no window that is still looked at.
-        changed = min(run, one.changed)
+        # Bars from before a reset are in no window that is still looked at; older ones than are held stay as they are.
+        held = windower.held(code)
+        changed = min(run, one.changed, held)
         if not changed:
             return nothing
         self._scorer.correct(code, one.values[-changed:])
         times, scores = self._columns["time_ns"][code], self._columns["score"][code]  # views
         first_ns = newest_ns - (run - windower.length) * self._grid_ns  # end of the run's first window
         in_run = np.flatnonzero((times >= first_ns) & ~np.isnan(scores))
-        some = in_run[times[in_run] > newest_ns - changed * self._grid_ns]
+        oldest_ns = newest_ns - min(changed - 1, held - windower.length) * self._grid_ns  # end of a window still held
+        some = in_run[times[in_run] >= oldest_ns]
         if not len(some):
             return nothing
         before = scores.copy()

@@ -35,6 +35,7 @@ class PipelineOptions:
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
     rules: RulesOptions = field(default_factory=RulesOptions)
+    may_miss: tuple[int, ...] = ()  # fields that a reading as sent may lack
 
     @property
     def resets(self) -> Resets:

@@ -250,7 +250,7 @@ class Pipeline:
         Args:
             state: What to take over.
             made_with: The detector of `state.values["model_version"]`, if it is not the one in use:
-                windows are rescaled to the current detector, what it learned of drift is dropped.
+                windows are rescaled to the current detector, what it learned of drift and its scores are dropped.
 
         Raises:
             StateError: It was exported with another detector than given, or does not fit; nothing of it is kept.
@@ -263,7 +263,8 @@ class Pipeline:
                 if made_with is None:
                     raise StateError(f"the snapshot is of model {theirs}, the one in use is {self.scorer.version}")
                 newest = self.scorer.rescaled(columns["windows.newest"], state.values["streams"], made_with)
-                columns, leave_out = columns | {"windows.newest": newest}, ("adaptation",)
+                # As after a swap: scores of another detector settle nothing.
+                columns, leave_out = columns | {"windows.newest": newest}, ("adaptation", "retrospective", "scores")
             self.keys.restore(ExportedState(columns, state.values), leave_out=leave_out)
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, msgspec.ValidationError) as error:
             raise StateError(f"the snapshot does not fit: {error}") from None
@@ -314,6 +315,6 @@ def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitio
         return []
     if in_order is None:
         kept, at = admitted.readings, admitted.rows
-        return rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, at)
+        return rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, kept.offset, at)
     rows, at = in_order.rows, in_order.trigger
-    return rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], at)
+    return rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], rows.offset, at)

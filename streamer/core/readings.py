@@ -57,6 +57,16 @@ class Readings:
         )
 
 
-def admissible(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which readings `(n, features)` are taken with `records.missing: fill`: something is there, nothing infinite."""
-    return np.asarray(~np.isnan(values).all(axis=1) & ~np.isinf(values).any(axis=1), np.bool_)
+def admissible(values: NDArray[np.float32], may_miss: Sequence[int] | None = None) -> NDArray[np.bool_]:
+    """Which readings `(n, features)` are taken: something is there, nothing is infinite.
+
+    Args:
+        values: Of the readings.
+        may_miss: Features that may be absent, as with `records.missing: fill`; None: all.
+    """
+    absent = np.isnan(values)
+    taken = ~absent.all(axis=1) & ~np.isinf(values).any(axis=1)
+    if may_miss is not None:
+        absent[:, list(may_miss)] = False
+        taken &= ~absent.any(axis=1)
+    return np.asarray(taken, np.bool_)

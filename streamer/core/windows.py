@@ -138,6 +138,10 @@ class Windower:
         """Readings of a stream since its window was last reset."""
         return int(self._columns["run"][code])
 
+    def held(self, code: int) -> int:
+        """Newest readings of a stream that are surely there, wherever a strip began anew and after a restart."""
+        return min(int(self._columns["used"][code]), self._kept)
+
     def newest(self, code: int, count: int) -> Float32:
         """The newest readings of a stream, oldest first; writes go through."""
         used = int(self._columns["used"][code])

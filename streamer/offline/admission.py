@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamer.connectors.files import DataSet
 from streamer.core.event_time.station import EventTime
-from streamer.core.grouping import Ints
+from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted, Ordering
@@ -43,16 +43,14 @@ class Arrivals:
         self._state = KeyedState()
         self._station = EventTime.of(self._state, options)
         self._file: int | None = None
+        self._met = set[int]()  # streams with rows in that file so far
         self.late = self.duplicates = self.outside = 0
 
     def take(self, piece: DataSet) -> list[Passed]:
         """Take in one piece; what comes of it, and of readings before that nothing can overtake any more."""
         for name in piece.names[len(self._state) :]:
             self._state.add(name)
-        parts: list[Passed] = []
-        if piece.file != self._file and self._file is not None and len(piece):
-            parts = self._next_file(piece)
-        self._file = piece.file
+        parts = [] if piece.file is None else self._begin_in_file(piece, piece.file)
         n = len(piece)
         partition = np.full(n, piece.partition)
         values = piece.values if self._station.options.holds else piece.values.astype(np.float32)
@@ -67,12 +65,18 @@ class Arrivals:
             return []
         return [self._passed(self._station.release(np.arange(len(self._state)), 0)[0])]
 
-    def _next_file(self, piece: DataSet) -> list[Passed]:
-        """Streams that go on earlier than they stopped begin anew."""
-        streams = np.unique(piece.stream)
-        self._state.reach(streams)
-        begins = np.minimum.reduceat(piece.time_ns[np.argsort(piece.stream, kind="stable")], _begins(piece.stream))
-        back = streams[begins <= self._station.ordering.columns["newest_ns"][streams]]
+    def _begin_in_file(self, piece: DataSet, file: int) -> list[Passed]:
+        """Streams whose rows in a file begin with this piece, earlier than those of a file before, begin anew."""
+        if file != self._file:
+            self._file, self._met = file, set()
+        groups = group(piece.stream)
+        self._state.reach(groups.codes)
+        begins = np.minimum.reduceat(piece.time_ns[groups.order], groups.begin) if len(piece) else groups.begin
+        met = np.array([code in self._met for code in groups.codes.tolist()], bool)
+        self._met.update(groups.codes.tolist())
+        back = groups.codes[~met & (begins <= self._station.ordering.columns["newest_ns"][groups.codes])]
+        if not len(back):
+            return []
         held = self._station.options.holds
         passed = [self._passed(self._station.release(back, piece.partition)[0])] if held else []
         self._state.clear(back)
@@ -84,12 +88,6 @@ class Arrivals:
         self.outside += admitted.outside
         made = admitted.readings
         return Passed(made.stream, made.time_ns, made.values.astype(np.float32))
-
-
-def _begins(stream: Ints) -> Ints:
-    """Where each stream begins once rows are sorted by stream."""
-    ordered = np.sort(stream)
-    return np.flatnonzero(np.diff(ordered, prepend=-1))
 
 
 class Admission:

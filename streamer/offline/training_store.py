@@ -190,7 +190,7 @@ class TrainingStore:
     def _add(self, piece: DataSet, arrivals: Arrivals) -> None:
         with np.errstate(over="ignore"):
             narrow = piece.values.astype(np.float32)
-        complete = admissible(narrow) if self.options.time.holds else piece.complete
+        complete = admissible(narrow, self.options.may_miss) if self.options.time.holds else piece.complete
         self.left_out += LeftOut.of(piece, complete)
         self.names = list(piece.names)
         for passed in arrivals.take(piece.select(complete) if not complete.all() else piece):

@@ -290,3 +290,10 @@ def test_a_future_too_far_for_nanoseconds_is_refused(path: Path) -> None:
 
 def test_an_infinite_silence_is_refused(path: Path) -> None:
     refusal(path, "alerting: {silent_after: .inf}")
+
+
+def test_a_gap_setting_shorter_than_a_bar_is_refused(path: Path) -> None:
+    said = refusal(path, "time: {grid: 10s}\nwindow: {max_gap_s: 5}\n")
+
+    assert "window.max_gap_s: wanted at least time.grid, 10 s" in said
+    assert load(path, "time: {grid: 10s}\nwindow: {max_gap_s: 10}\n").window.max_gap_s == 10

@@ -27,6 +27,7 @@ HEAT, CURRENT = Feature("heat", "sum", (0,)), Feature("current", "mean", (1,))
 TIME = TimeOptions(fields=FEATURES, grid_ns=MINUTE_NS, features=(HEAT, CURRENT), correct=True)
 # What a bar takes over from those before it: transforms, carried values, the last value of a field.
 ODD = (Feature("heat", "last", (0,), transform="diff"), Feature("current", "spread", (0, 1)))
+COUNTERS = (Feature("heat", "last", (0,), transform="rate"), Feature("current", "last", (1,)))
 # Stream, seconds since the start, heat, current; a bar's heat is the sum of its two readings.
 Sent = tuple[int, int, float, float]
 
@@ -153,6 +154,37 @@ def test_a_reading_later_than_the_horizon_is_late_for_good(tiny_detector: Detect
     assert (found.late, found.rescored.readings) == ((0, 1) if corrects else (1, 0))
 
 
+@pytest.mark.parametrize(("gap", "transform"), [("interpolate", "none"), ("carry", "rate")])
+@pytest.mark.parametrize("more", [0, 13, 26])
+def test_a_late_reading_inside_a_gap_longer_than_what_is_held_corrects_the_newest_windows(
+    tiny_detector: Detector, gap: str, transform: str, more: int
+) -> None:
+    features = tuple(Feature(name, "last", (i,), transform=transform) for i, name in enumerate(FEATURES))
+    changes: dict[str, Any] = {"features": features, "gap": gap, "gap_limit": 100}
+    after = 40 + more + 90  # first bar after the gap
+    bars = [*range(40 + more), *range(after, after + 3), after - 8, after + 3]
+    rows = [(0, 60 * bar + 10, bar / 2 + (bar == after - 8), bar / 4) for bar in bars]
+
+    found, _ = run(tiny_detector, rows, **changes)
+    restarted, _ = run(tiny_detector, rows, [len(rows) - 2, len(rows) - 1], restart=True, **changes)
+
+    assert (found.late, found.rescored.readings) == (0, 1)
+    assert found.rescored.time_ns.min() >= START_NS + (after + 1 - 2 * 16) * MINUTE_NS  # settled 16 later
+    for name in ("time_ns", "score", "settled", "trigger"):
+        assert np.array_equal(getattr(found.rescored, name), getattr(restarted.rescored, name), equal_nan=True)
+
+
+def test_a_late_reading_of_a_bar_that_has_as_many_as_are_held_stays_late(tiny_detector: Detector) -> None:
+    rows = sent(60)
+    again = [(0, 60 * 50 + 41 + i, 1.0, 5.0) for i in range(5)]
+
+    found, pipeline = run(tiny_detector, [*rows, *again], max_held=4)
+
+    assert (found.late, found.rescored.readings) == (3, 2)
+    assert pipeline.event_time.hindsight is not None
+    assert pipeline.event_time.hindsight.count <= 4 * 16
+
+
 def test_a_late_reading_that_is_there_already_corrects_nothing(tiny_detector: Detector) -> None:
     rows = sent(60)
     twice = readings([*rows[:90], rows[81], *rows[90:]])
@@ -182,11 +214,14 @@ def test_without_the_option_nothing_is_kept_and_scores_are_the_same(tiny_detecto
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> list[Sent]:
-    """Two streams; some readings come later, some far too late, some never."""
+    """Two streams; some readings come later, some far too late, some never; one stream may pause for long."""
     rows = sent(50, streams=2)
+    pause, since = draw(st.sampled_from([0, 0, 7, 45, 90])), draw(st.integers(20, 48))
+    rows = [(code, t + 60 * pause * (code == 0 and t >= 60 * since), *two) for code, t, *two in rows]  # type: ignore[misc]
+    rows.sort(key=lambda row: row[1])
     for at in draw(st.lists(st.integers(0, 99), max_size=40)):
         del rows[at]
-    delays = draw(st.lists(st.integers(0, 1200), min_size=0, max_size=12))
+    delays = draw(st.lists(st.integers(0, 1200) | st.integers(0, 6000), min_size=0, max_size=12))
     where = draw(st.lists(st.integers(0, len(rows) - 1), min_size=len(delays), max_size=len(delays)))
     extra = dict(zip(where, delays, strict=True))
     return [row for _, _, row in sorted((row[1] + extra.get(i, 0), i, row) for i, row in enumerate(rows))]
@@ -198,7 +233,11 @@ def arrivals(draw: st.DrawFn) -> list[Sent]:
     cuts=st.lists(st.integers(1, 199), max_size=6),
     restart=st.booleans(),
     changes=st.fixed_dictionaries(
-        {"features": st.sampled_from([TIME.features, ODD]), "gap": st.sampled_from(["carry", "interpolate", "missing"])}
+        {
+            "features": st.sampled_from([TIME.features, ODD, COUNTERS]),
+            "gap": st.sampled_from(["carry", "interpolate", "missing"]),
+            "gap_limit": st.sampled_from([3, 100]),
+        }
     ),
     lateness_s=st.sampled_from([0, 30]),
 )
@@ -210,7 +249,7 @@ def test_no_cut_into_polls_and_no_restart_shows(
     changes: dict[str, Any],
     lateness_s: int,
 ) -> None:
-    changes |= {"lateness_ns": lateness_s * SECOND_NS, "gap_limit": 3}
+    changes["lateness_ns"] = lateness_s * SECOND_NS
     whole, _ = run(tiny_detector, rows, **changes)
     parts, _ = run(tiny_detector, rows, cuts, restart=restart, **changes)
 

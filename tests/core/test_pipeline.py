@@ -246,6 +246,25 @@ def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> Non
     assert {alert.model_version for alert in after.alerts} == {"20270101T000000Z-00000000"}
 
 
+def test_a_restart_with_a_newer_bundle_settles_the_same_scores_as_a_swap(tiny_detector: Detector) -> None:
+    newer, begin_ns = tiny.fit(seed=3), tiny.START_NS + 40 * MINUTE_NS
+    swapped, stopped = pipeline(tiny_detector), pipeline(tiny_detector)
+    for each in (swapped, stopped):
+        each.process(WHOLE.take(WHOLE.time_ns < begin_ns))
+    swapped.swap(newer, "newer")
+    restarted = Pipeline(stopped.options, newer, "newer")
+    restarted.restore(stopped.export_partition(0), made_with=tiny_detector)
+    rest = WHOLE.take(WHOLE.time_ns >= begin_ns)
+    scored = {}
+    for each in (swapped, restarted):
+        known = np.array([each.keys.add(name) for name in STREAMS])
+        scored[each is swapped] = each.process(dataclasses.replace(rest, stream=known[rest.stream])).scores
+
+    assert np.array_equal(scored[True].settled, scored[False].settled, equal_nan=True)
+    assert np.isnan(scored[True].settled[:30]).all()
+    assert not np.isnan(scored[True].settled).all()
+
+
 def test_a_swap_to_what_does_not_fit_leaves_the_old_one(tiny_detector: Detector) -> None:
     made = pipeline(tiny_detector)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,3 +80,48 @@ def test_what_is_told_and_by_which_record_does_not_depend_on_the_batches(
     tiny_detector: Detector, cuts: list[int]
 ) -> None:
     assert sorted(told(tiny_detector, cuts)) == sorted(told(tiny_detector, []))
+
+
+# Stream, partition, seconds, bid.
+Quote = tuple[str, int, float, float]
+
+
+def stale(detector: Detector, names: Sequence[str], sent: Sequence[Quote], lateness: str) -> list[tuple[str, str, int]]:
+    """Told of quotes that stand for five seconds, where streams have got their codes in this order; with the offset."""
+    options = tiny.settings(time={"lateness": lateness}, rules={"stale_quote": {"fields": ["heat"], "after": "5s"}})
+    pipeline = Pipeline(options.pipeline_options(), detector, VERSION)
+    codes = {name: pipeline.keys.add(name) for name in names}
+    stream, partition, seconds, bid = zip(*sent, strict=True)
+    outcome = pipeline.process(
+        Readings(
+            np.array([codes[name] for name in stream]),
+            START_NS + (np.array(seconds) * SECOND).astype(np.int64),
+            np.stack([bid, np.ones(len(bid))], 1),
+            np.array(partition),
+            np.arange(len(sent)),
+        )
+    )
+    told = zip(outcome.alerts, outcome.triggers, strict=True)
+    return [(alert.event, alert.stream, offset) for alert, (_, offset) in told if alert.kind == "stale_quote"]
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations("ABC")))
+def test_whose_quote_is_stale_does_not_depend_on_the_order_in_which_streams_became_known(
+    tiny_detector: Detector, names: Sequence[str]
+) -> None:
+    # One late reading releases what three streams have held back.
+    sent = [("A", 0, 0, 5), ("C", 0, 0, 5), *(("B", 0, 20 + 0.1 * i, 5 + i) for i in range(12)), ("A", 0, 20, 5)]
+    sent += [("C", 0, 20 + 3 * i, 5) for i in range(1, 12)]
+
+    assert stale(tiny_detector, names, sent, "10s") == [("open", "C", 19)]
+
+
+def test_a_stream_that_comes_from_another_partition_is_compared_with_the_moves_of_its_new_one(
+    tiny_detector: Detector,
+) -> None:
+    busy = [("B", 1, 0.1 * i, i % 7 + 1) for i in range(100)]
+    moved = [("A", 0, 10, 5), ("A", 0, 14, 5), ("A", 1, 16, 5)]
+    others = [("B", 1, 17 + 0.1 * i, i % 7 + 1) for i in range(10)]
+
+    assert stale(tiny_detector, "AB", [*busy, *moved], "0s") == []
+    assert stale(tiny_detector, "AB", [*busy, *moved, *others, ("A", 1, 19, 5)], "0s") == [("open", "A", 113)]

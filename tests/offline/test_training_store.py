@@ -15,6 +15,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from models.detector import Detector
 from models.fitting.distributed import Ranks
 from models.fitting.windows import runs_of
 from streamer.connectors.files import DataSet
@@ -28,6 +29,7 @@ from streamer.core.sessions import Sessions
 from streamer.core.windows import Windower
 from streamer.errors import DataError
 from streamer.offline import training_store
+from streamer.offline.backtest import running
 from streamer.offline.training_store import LeftOut, TrainingStore
 from tests import tiny
 
@@ -306,3 +308,47 @@ def test_machines_that_found_different_readings_are_refused(tmp_path: Path, monk
 
         with pytest.raises(DataError, match="wanted the same readings on every machine"):
             whole.fill([readings(50, 3)])
+
+
+@pytest.mark.parametrize("time", [{"grid": "10s"}, {"lateness": "5s"}])
+@pytest.mark.parametrize(
+    ("records", "kept"),
+    [
+        ({}, 3),
+        ({"missing": "fill"}, 4),
+        ({"metric": "metric"}, 4),
+        ({"zero_is_missing": ["current"]}, 4),
+        ({"zero_is_missing": ["heat"]}, 3),
+    ],
+)
+def test_bars_are_trained_and_backtested_on_the_rows_that_the_daemon_takes(
+    tmp_path: Path, tiny_detector: Detector, time: dict[str, str], records: dict[str, object], kept: int
+) -> None:
+    settings = tiny.settings(time=time, records=records)
+    values = np.array([[1.0, 2.0], [99.0, np.nan], [3.0, 4.0], [np.nan, np.nan], [5.0, np.inf], [7.0, 8.0]])
+    data = DataSet(["a"], np.zeros(6, np.int64), np.arange(6) * 10 * SECOND_NS, values)
+
+    with TrainingStore(tmp_path, settings.pipeline_options()) as store:
+        store.fill([data])
+        left_out = store.left_out
+    result = running.run(settings, tiny_detector, tiny.VERSION, data)
+
+    assert left_out.missing + left_out.not_finite == 6 - kept
+    assert result.skipped == 6 - kept
+
+
+@pytest.mark.parametrize("time", [{}, {"lateness": "30s"}])
+def test_streams_that_come_later_in_a_file_may_go_back_to_a_day_before_too(
+    tmp_path: Path, time: dict[str, str]
+) -> None:
+    """Files of two days, the later one first, in which one stream stands after another."""
+
+    def piece(file: int, code: int, day: int) -> DataSet:
+        times = (np.arange(100) * 60 + day * 86400) * SECOND_NS
+        return DataSet(["a", "b"], np.full(100, code), times, np.ones((100, 2)), file=file)
+
+    with TrainingStore(tmp_path, tiny.settings(time=time).pipeline_options()) as store:
+        store.fill([piece(0, 0, 2), piece(0, 1, 2), piece(1, 0, 1), piece(1, 1, 1)])
+
+        assert (len(store), store.left_out.late) == (400, 0)
+        assert [len(times) for times, _ in store.series().values()] == [200, 200]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -93,6 +94,8 @@ class Columns:
         counted = "s" if unit == "iso8601" else unit
         form, advice = f"{counted} since 1970, a time", ": is records.timestamp_unit right?"
         if self._layout is None and pd.api.types.is_object_dtype(column):
+            if self._wanted.records.text_numbers and unit != "iso8601":
+                column = column.map(_number_in)
             kinds = set(map(type, column))
             if kinds <= {int, float}:
                 times, bad = times_of(column.tolist(), counted)
@@ -161,7 +164,9 @@ class Columns:
         if pd.api.types.is_numeric_dtype(column):
             return np.asarray(column.to_numpy(np.float64, na_value=np.nan), np.float64)
         there = np.array(column.notna(), np.bool_)
-        strict = bool(frame.attrs.get("strict"))  # in JSON, a number in quotes is none
+        strict = bool(frame.attrs.get("strict"))  # in JSON, a number in quotes is none, unless it is said to be
+        if strict and self._wanted.records.text_numbers:
+            column = column.map(_number_in)
         if not strict:
             there &= ~column.astype("str").str.strip().isin((*MISSING, *self._wanted.files.missing)).to_numpy(np.bool_)
         numbers, bad = np.full(len(column), np.nan), np.zeros(len(column), np.bool_)
@@ -244,6 +249,14 @@ def joined(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     for part in parts[1:]:
         whole = whole + " " + part
     return whole.where(frame[list(columns)].notna().all(axis=1)).rename(" ".join(columns))
+
+
+def _number_in(value: Any) -> Any:
+    """The number that text of a message says, if it says one, as from a topic with `records.text_numbers`."""
+    try:
+        return msgspec.convert(value, int | float, strict=False) if type(value) is str else value
+    except msgspec.ValidationError:
+        return value
 
 
 def _in_numerals(column: pd.Series, unit: str) -> bool:

@@ -16,6 +16,7 @@ from streamer.core.grouping import group
 from streamer.core.readings import Readings, admissible
 
 _FAR = 16  # usual intervals of a stream
+_LONG = 8  # rows of a run, on average
 _MANY = 1 / 3  # of the rows
 
 
@@ -42,11 +43,9 @@ class DataSet:
             return np.asarray(np.isfinite(self.values.astype(np.float32)).all(axis=1), np.bool_)
 
     def admitted(self, records: RecordsConfig) -> NDArray[np.bool_]:
-        """Rows the daemon would take: complete ones, with `records.missing: fill` also those with something in them."""
-        if records.missing == "refuse":
-            return self.complete
+        """Rows the daemon would take: complete ones, and those in which only what may be absent is."""
         with np.errstate(over="ignore"):
-            return admissible(self.values.astype(np.float32))
+            return admissible(self.values.astype(np.float32), records.may_miss)
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64] | slice) -> DataSet:
         label = None if self.label is None else self.label[rows]
@@ -121,7 +120,9 @@ def join(parts: Iterable[DataSet]) -> DataSet:
 def newest_sent(stream: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each row of one file, the newest event time sent until then: by anyone, or by its stream.
 
-    By its stream where the streams stand one after another: each in one run, or many rows far older than others before.
+    By its stream where the streams stand one after another: each in one run, or in long runs so that many rows are far
+    older than others before. Rows that take turns are in the order in which they came, whatever their times: a device
+    whose clock is ahead, or one that sends what it has kept, moves no row.
     """
     overall = np.maximum.accumulate(time_ns)
     if (overall == time_ns).all():
@@ -131,10 +132,17 @@ def newest_sent(stream: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArra
     for begin, count in zip(groups.begin.tolist(), groups.count.tolist(), strict=True):
         rows = groups.order[begin : begin + count]
         own[rows] = np.maximum.accumulate(time_ns[rows])
-    if 1 + np.count_nonzero(np.diff(stream)) == len(groups.begin):
+    runs = np.append(0, np.flatnonzero(np.diff(stream)) + 1)
+    if len(runs) == len(groups.begin):
         return own
+    if len(runs) * _LONG > len(stream):
+        return overall
     in_groups = own[groups.order]
     steps = np.delete(np.diff(in_groups), groups.begin[1:] - 1)
     steps = steps[steps > 0]
-    far = overall - own > _FAR * (np.median(steps) if len(steps) else 0)
+    ends = np.append(runs[1:], len(stream))
+    spans = np.repeat(own[ends - 1] - own[runs], ends - runs)
+    behind = overall - own
+    # What is behind by much more than its run is long did not wait for the runs of others to end: its clock differs.
+    far = (behind > _FAR * (np.median(steps) if len(steps) else 0)) & (behind <= 2 * spans)
     return own if far.mean() >= _MANY else overall

@@ -15,6 +15,8 @@ from streamer.core.columns import Arrays
 
 Ints = NDArray[np.int64]
 
+NO_SEQUENCE = np.iinfo(np.int64).min  # in place of a sequence number
+
 _STREAMS = 16  # of a bucket, where rows are held by stream
 _PARTS = 32  # of such a bucket
 
@@ -27,7 +29,7 @@ class Rows:
     time_ns: Ints  # (n,)
     values: NDArray[np.float64]  # (n, fields)
     offset: Ints  # (n,)
-    sequence: Ints  # (n,) 0 without a sequence field
+    sequence: Ints  # (n,) NO_SEQUENCE without a sequence field
 
     def __len__(self) -> int:
         return len(self.code)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from streamer.core import calendar
 from streamer.core.event_time.bars import BarMaker, Made
 from streamer.core.event_time.cuts import cuts
-from streamer.core.event_time.held import Held, Rows
+from streamer.core.event_time.held import NO_SEQUENCE, Held, Rows
 from streamer.core.event_time.hindsight import Hindsight
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
@@ -212,7 +212,8 @@ class EventTime:
         same = (np.diff(rows.code, prepend=-1) == 0) & (np.diff(rows.time_ns, prepend=0) == 0)
         if self.options.features:
             # Several readings at one time are data, unless a sequence number says that they are one.
-            same &= (np.diff(rows.sequence, prepend=0) == 0) & (rows.sequence != 0)
+            same[1:] &= rows.sequence[1:] == rows.sequence[:-1]
+            same &= rows.sequence != NO_SEQUENCE
         duplicates = int(same.sum())
         if duplicates:
             rows, trigger = rows.take(~same), trigger[~same]
@@ -252,7 +253,7 @@ def _admitted(made: Made, partition: Ints) -> Admitted:
 
 def rows_of(readings: Readings, where: Ints) -> Rows:
     """Some readings, as they are held."""
-    sequence = np.zeros(len(readings), np.int64) if readings.sequence is None else readings.sequence
+    sequence = np.full(len(readings), NO_SEQUENCE) if readings.sequence is None else readings.sequence
     values = readings.values[where].astype(np.float64)
     return Rows(readings.stream[where], readings.time_ns[where], values, readings.offset[where], sequence[where])
 
@@ -260,7 +261,7 @@ def rows_of(readings: Readings, where: Ints) -> Rows:
 def _in_order(rows: Rows) -> Rows:
     """Sorted by stream, time and sequence number; what is equal stays as it came."""
     keys = (rows.time_ns, rows.code)
-    return rows.take(np.lexsort((rows.sequence, *keys) if rows.sequence.any() else keys))
+    return rows.take(np.lexsort((rows.sequence, *keys) if (rows.sequence != NO_SEQUENCE).any() else keys))
 
 
 def _nothing(readings: Readings) -> Admitted:

@@ -53,6 +53,7 @@ class Rules:
         values: NDArray[np.floating],
         sequence: Ints | None,
         partitions: Ints,
+        offsets: Ints,
         rows: Ints,
     ) -> list[Event]:
         """Take in readings, each stream's in order.
@@ -63,6 +64,7 @@ class Rules:
             values: As sent, `(n, fields)`; NaN where there is none.
             sequence: Sequence numbers, `(n,)`; below 1 where there is none.
             partitions: `(n,)`.
+            offsets: Of the record that brought each, `(n,)`.
             rows: The reading of the batch that released each, `(n,)`.
 
         Returns:
@@ -71,13 +73,8 @@ class Rules:
         if not self.spells or not len(codes):
             return []
         self._state.reach(codes)
-        place = order = np.arange(len(rows))
-        if (rows[1:] < rows[:-1]).any():
-            known = np.argsort(rows, kind="stable")
-            place = np.empty(len(rows), np.int64)
-            place[known] = order
-            order = known
-        order = order[group(codes[order]).order]
+        place = self._places(rows, times_ns, sequence, offsets, codes)
+        order = group(codes).order
         times_ns = times_ns[order]
         clock_ns = times_ns if self._sessions is None else self._sessions.market_ns(times_ns)
         some = Ordered(codes[order], times_ns, clock_ns, rows[order], place[order], partitions[order])
@@ -94,6 +91,27 @@ class Rules:
         if self._spike is not None:
             events += self._spike.step(some, exact)
         return sorted(events, key=lambda event: event.row)
+
+    def _places(self, rows: Ints, times_ns: Ints, sequence: Ints | None, offsets: Ints, codes: Ints) -> Ints:
+        """The place of each reading in the order in which all became known.
+
+        What one reading released is in the order of event time and arrival; codes, which another process gives
+        otherwise, decide nothing.
+        """
+        n = len(rows)
+        place = np.arange(n)
+        if n < 2 or (rows[1:] > rows[:-1]).all():
+            return place
+        keys = (offsets, np.zeros(n, np.int64) if sequence is None else sequence, times_ns, rows)
+        known = np.lexsort(keys)
+        equal = np.all([key[known][1:] == key[known][:-1] for key in keys], axis=0)
+        if equal.any():  # of one record
+            streams, member = np.unique(codes, return_inverse=True)
+            by_name = np.argsort(np.array([self._state.names[code] for code in streams.tolist()]))
+            known = np.lexsort((np.argsort(by_name)[member], *keys))
+        place = np.empty(n, np.int64)
+        place[known] = np.arange(n)
+        return place
 
     def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:
         """Resolve the incidents of streams that are no longer tracked; see `Incidents.close`."""

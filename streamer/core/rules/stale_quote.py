@@ -31,7 +31,8 @@ class StaleQuote:
                 "values": (np.float64, (len(rule.fields),), np.nan),
                 "changed_ns": (np.int64, (), NEVER),
                 "changed_clock_ns": (np.int64, (), 0),
-                "moves": (np.int64, (), 0),  # of the partition, when it changed
+                "moves": (np.int64, (), 0),  # of the partition, when it changed or came from another partition
+                "partition": (np.int64, (), -1),  # whose moves those are
                 "unchanged": (np.int64, (), 0),  # readings since it changed
             },
         )
@@ -55,12 +56,14 @@ class StaleQuote:
         moves = self._count(some, changed)
         changed_ns = some.carried(some.time_ns, changed, t["changed_ns"][codes])
         changed_clock_ns = some.carried(some.clock_ns, changed, t["changed_clock_ns"][codes])
-        moves_then = some.carried(moves, changed, t["moves"][codes])
+        came_over = some.partition != some.before(some.partition, t["partition"][codes])
+        moves_then = some.carried(moves, changed | came_over, t["moves"][codes])
         newest = some.newest(changed)
         at_first = np.arange(len(some)) - some.begin_of + 1 + some.spread(t["unchanged"][codes])
         unchanged = np.where(newest >= 0, np.arange(len(some)) - newest, at_first)
         t["changed_ns"][codes], t["changed_clock_ns"][codes] = changed_ns[some.last], changed_clock_ns[some.last]
         t["moves"][codes], t["unchanged"][codes] = moves_then[some.last], unchanged[some.last]
+        t["partition"][codes] = some.partition[some.last]
 
         lasted = some.clock_ns - changed_clock_ns
         others = (moves - moves_then >= OTHERS_MOVED) | (unchanged >= SENT_AGAIN)

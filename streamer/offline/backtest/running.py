@@ -21,7 +21,7 @@ from streamer.core.event_time.segments import line_up
 from streamer.core.events import Event
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.pipeline import Pipeline
-from streamer.core.readings import Readings, admissible
+from streamer.core.readings import Readings
 from streamer.core.retrospective import delay_in_scores
 from streamer.offline.backtest.evaluation import Timeline
 from streamer.offline.progress import progress
@@ -80,8 +80,7 @@ def run(
     for name in data.names:
         pipeline.keys.add(name)
     bars = settings.time.active
-    with np.errstate(over="ignore"):
-        complete = admissible(data.values.astype(np.float32)) if bars else data.admitted(settings.records)
+    complete = data.admitted(settings.records)
     gathered = _Gathered(len(data), as_given=not bars and not settings.context)
     with progress("backtest", len(data)) as advance:
         for readings in data.batches(batch, exact=bars):

@@ -69,6 +69,31 @@ def test_the_long_layout_is_read_from_messages_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.values, [[NAN, 7]])
 
 
+def test_numbers_written_as_text_in_messages_are_numbers_if_the_configuration_says_so(tmp_path: Path) -> None:
+    one = '{"timestamp": "1700000000", "device": "x", "metric": "heat", "value": "20.0"}\n'
+    other = '{"timestamp": 1700000060, "device": "x", "metric": "speed", "value": 7}\n'
+    long_layout = write(tmp_path / "long.jsonl", one + other + one.replace("heat", "status").replace("20.0", "OK"))
+    wide = write(tmp_path / "wide.json", '[{"timestamp": "1700000000", "device": "x", "heat": "1e1", "speed": 2}]')
+    said: dict[str, Any] = {"timestamp_unit": "s", "text_numbers": True}
+
+    by_metric = datafiles.load([long_layout], long(**said))
+    by_field = datafiles.load([wide], long(metric=None, **said))
+
+    np.testing.assert_array_equal(by_metric.values, [[20, NAN], [NAN, 7]])
+    np.testing.assert_array_equal(by_field.values, [[10, 2]])
+    assert (by_metric.time_ns // 10**9).tolist() == [1_700_000_000, 1_700_000_060]
+    assert (by_field.time_ns // 10**9).tolist() == [1_700_000_000]
+
+
+def test_text_that_is_no_number_is_refused_though_numbers_come_as_text(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "f.jsonl", '{"timestamp": "2024-01-01", "device": "x", "metric": "heat", "value": "21,5"}\n'
+    )
+
+    with pytest.raises(DataError, match=r"f\.jsonl: row 1: wanted numbers in 'value'; got '21,5'"):
+        datafiles.load([path], long(text_numbers=True))
+
+
 def test_sequence_numbers_stay_with_their_rows(tmp_path: Path) -> None:
     one = write(tmp_path / "1.csv", "timestamp,a,seq\n2024-01-01,1,9007199254740993\n2024-01-03,3,2\n")
     two = write(tmp_path / "2.csv", "timestamp,a,seq\n2024-01-02,2,5\n")

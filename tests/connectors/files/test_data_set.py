@@ -9,6 +9,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
+import pytest
 
 from streamer.config import FilesConfig, RecordsConfig
 from streamer.connectors import files as datafiles
@@ -28,6 +29,25 @@ def test_a_file_in_the_order_of_arrival_keeps_it_though_a_stream_lags() -> None:
     arrived = [(stream, time - 10 * stream) for time in range(100, 200) for stream in (0, 1)]
 
     assert data(*arrived).sending_order().tolist() == list(range(200))
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 20])
+def test_a_file_in_the_order_of_arrival_keeps_it_though_the_clock_of_one_stream_is_far_ahead(at_once: int) -> None:
+    # Each sends some readings at once, every 20 s; x is 50 minutes ahead.
+    ahead = {0: 3000, 1: 0, 2: 0}
+    sent = [(stream, begin, step) for begin in range(0, 400, at_once) for stream in ahead for step in range(at_once)]
+    arrived = [(stream, 20 * (begin + step) + ahead[stream]) for stream, begin, step in sent]
+
+    assert data(*arrived).sending_order().tolist() == list(range(len(arrived)))
+
+
+def test_a_long_backlog_in_a_file_in_the_order_of_arrival_stays_where_it_came() -> None:
+    together = [(stream, time) for time in range(500) for stream in (0, 1)]
+    alone = [(0, time) for time in range(500, 1500)]
+    backlog = [(1, time) for time in range(500, 1500)]
+    arrived = [*together, *alone, *backlog]
+
+    assert data(*arrived).sending_order().tolist() == list(range(len(arrived)))
 
 
 def test_streams_of_a_day_after_day_export_are_merged_by_time() -> None:

@@ -318,6 +318,14 @@ def test_readings_at_one_time_are_data_in_a_bar_unless_a_sequence_number_says_ot
     assert (told.readings.values[0].tolist(), told.duplicates) == ([5.0, 4.0], 1)
 
 
+def test_the_sequence_number_0_is_a_number_like_any_other() -> None:
+    sent = readings([(0, 1, 5.0, 2.0), (0, 1, 5.0, 2.0), (0, 20, 5.0, 1.0)])
+
+    admitted, _ = EventTime(KeyedState(["0"]), options(0, 10)).take(replace(sent, sequence=np.array([0, 0, 1])))
+
+    assert (admitted.readings.values[0].tolist(), admitted.duplicates) == ([5.0, 2.0], 1)
+
+
 def test_no_bar_joins_two_sessions() -> None:
     halves = Sessions(np.array([START, START + 30 * S]), np.array([START + 20 * S, START + 90 * S]))
     rows = [(0, second, float(second), 1.0) for second in range(50)]

@@ -29,7 +29,7 @@ def watch(sent: Sequence[Sent], cuts: Sequence[int] = (), options: RulesOptions 
         codes, seconds, first, second = (np.array(column) for column in zip(*sent[begin:end], strict=True))
         times = np.round(seconds * SECOND).astype(np.int64)
         zeros = np.zeros(end - begin, np.int64)
-        told += rules.step(codes, times, np.stack([first, second], 1), None, zeros, np.arange(end - begin))
+        told += rules.step(codes, times, np.stack([first, second], 1), None, zeros, zeros, np.arange(end - begin))
     return told
 
 

@@ -47,7 +47,7 @@ def feed(state: KeyedState, rules: Rules, sent: Sequence[Sent], cuts: Sequence[i
         rows, zeros = np.arange(b - a), np.zeros(b - a, np.int64)
         state.reach(codes)
         times = np.round(seconds * SECOND).astype(np.int64)
-        events = rules.step(codes, times, np.stack([bids, asks], 1), numbers, zeros, rows)
+        events = rules.step(codes, times, np.stack([bids, asks], 1), numbers, zeros, rows + a, rows)
         state.assign(np.unique(codes), 0)
         told += [dataclasses.replace(event, row=event.row + a) for event in events]
     return told
@@ -229,7 +229,7 @@ def market_hours(file: str) -> tuple[pd.DataFrame, np.ndarray]:
 
 def over(options: RulesOptions, times: np.ndarray, values: np.ndarray) -> list[Event]:
     state, zeros = KeyedState(["BAC"]), np.zeros(len(times), np.int64)
-    return Rules(state, options).step(zeros, times, values, None, zeros, np.arange(len(times)))
+    return Rules(state, options).step(zeros, times, values, None, zeros, zeros, np.arange(len(times)))
 
 
 def test_a_day_of_quotes_has_no_crossed_book_and_one_put_into_it_is_found() -> None:
