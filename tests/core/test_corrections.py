@@ -176,7 +176,7 @@ def test_a_late_reading_inside_a_gap_longer_than_what_is_held_corrects_the_newes
 
 def test_many_late_readings_in_one_poll_correct_as_one_after_another(tiny_detector: Detector) -> None:
     rows = sent(60, streams=2)
-    late = [(i % 2, 60 * (46 + i % 13) + 20 + i, 0.1, 5.0) for i in range(90)]
+    late = [(i % 2, 60 * (46 + i % 13) + 20 + i % 30, 0.1, 5.0) for i in range(90)]
     all_rows = [*rows, *late]
 
     whole, _ = run(tiny_detector, all_rows, [len(rows)])
