@@ -37,9 +37,9 @@ def codes_of(*columns: Sequence[Any] | NDArray[Any]) -> Ints:
     return whole.astype(np.int64)
 
 
-def consecutive(group: Ints) -> tuple[Ints, Ints]:
-    """Rows and the rows before them in their group."""
-    order = np.argsort(group, kind="stable")
+def consecutive(group: Ints, times_ns: Ints | None = None) -> tuple[Ints, Ints]:
+    """Rows and the rows before them in their group: in the order of arrival, or of these times."""
+    order = np.argsort(group, kind="stable") if times_ns is None else np.lexsort((times_ns, group))
     same = group[order[1:]] == group[order[:-1]]
     return order[1:][same], order[:-1][same]
 

@@ -19,6 +19,13 @@ START_S = 1_767_225_600  # 2026-01-01
 Encode = Callable[[Any], bytes]
 
 
+def delayed(rows: Sequence[Any], share: float = 0.08, by: int = 8, seed: int = 3) -> list[Any]:
+    """The rows in another order: a share of them comes `by` rows later."""
+    order = np.arange(len(rows)).astype(float)
+    order[np.random.default_rng(seed).random(len(rows)) < share] += by
+    return [rows[i] for i in np.argsort(order, kind="stable")]
+
+
 def sample(values: Sequence[Any], *, encode: Encode = lambda one: json.dumps(one).encode(), **columns: Any) -> Sample:
     """Messages with these values, in one partition; `columns` are keys or headers of each."""
     messages = []
