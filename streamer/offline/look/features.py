@@ -172,7 +172,7 @@ def _fixed(field: Field, group: Ints) -> bool:
 def _sequence(
     fields: Mapping[str, Field], group: Ints, stream: Ints, times_ns: Ints, used: set[str | None]
 ) -> Choice | None:
-    """A number that goes up by one from message to message: in the order of arrival or, where some are late, of time."""
+    """A number that goes up by one from message to message: in the order of arrival or, if some are late, of time."""
     orders = consecutive(group), consecutive(group, times_ns)
     whole = consecutive(stream, times_ns)
     for name, field in fields.items():

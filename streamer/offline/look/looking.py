@@ -19,6 +19,7 @@ from streamer.offline.look.choosing import KAFKA, KEY, Chosen, Wanted, choose
 from streamer.offline.look.features import Features, choose_features
 from streamer.offline.look.fields import NO_TIME, Field, field_of, profile
 from streamer.offline.look.movement import Timing, codes_of, timing
+from streamer.offline.look.partitions import Split, split_of
 from streamer.offline.look.recognising import FromRegistry, Recognised, recognise
 from streamer.offline.look.sampling import Message, Sample
 from streamer.offline.look.shapes import Rows, flatten
@@ -42,6 +43,8 @@ class Look:
     timing: Timing
     run: Ints  # of each row
     times_ns: Ints  # of each row; `fields.NO_TIME` where there is none
+    partition: Ints  # of each row
+    split: Split | None = None  # streams that are in several partitions
 
 
 def look(
@@ -81,10 +84,12 @@ def look(
     if messages:
         run = np.array([messages[i].run for i in message], np.int64)
         taken_ms = np.array([messages[i].taken_ms for i in message], np.int64)
+        partition = np.array([messages[i].partition for i in message], np.int64)
         pseudo = {} if sample.is_file else _pseudo([messages[i] for i in message])
     else:
         run = np.asarray(sample.runs or np.zeros(len(sample.documents or ())), np.int64)[message]
         taken_ms, pseudo = np.full(len(message), -1, np.int64), {}
+        partition = np.zeros(len(message), np.int64)
     chosen = choose(fields, run, wanted, pseudo)
     every = {**fields, **pseudo}
     times = every[chosen.timestamp].times_ns if chosen.timestamp in every else None
@@ -92,6 +97,7 @@ def look(
         times = np.full(len(message), NO_TIME)
     features = choose_features(fields, chosen, run, times, wanted)
     equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows], times)
+    split = split_of(chosen.group, chosen.names, partition) if chosen.stream else None
     when = timing(
         times,
         chosen.group,
@@ -100,8 +106,9 @@ def look(
         taken_ms=taken_ms,
         equal=equal,
         metric=_what(fields, chosen, features),
+        together=split is not None,
     )
-    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times)
+    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times, partition, split)
 
 
 def _bounded(recognised: Recognised, sample: Sample) -> Recognised:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,16 @@ def sample(values: Sequence[Any], *, encode: Encode = lambda one: json.dumps(one
         body = value if isinstance(value, bytes) else encode(value)
         messages.append(Message(body, taken_ms=START_S * 1000 + 60_000 * i, offset=i, **more))
     return Sample("topic test", messages, len(messages))
+
+
+def unkeyed(rows: Sequence[Any], partitions: int = 4) -> Sample:
+    """Messages without keys, which go to partitions as it happens; read one partition after another."""
+    chosen = np.random.default_rng(6).integers(partitions, size=len(rows)).tolist()
+    messages = [
+        replace(message, partition=partition, run=partition)
+        for message, partition in zip(sample(rows).messages, chosen, strict=True)
+    ]
+    return Sample("topic test", sorted(messages, key=lambda one: one.partition), len(rows), partitions)
 
 
 def iso(second: float) -> str:
