@@ -136,10 +136,9 @@ class Pipeline:
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
         rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
         told += [(event, self._alert(event, None)) for event in withdrawn]
-        arrived = readings if self.options.time.holds else admitted.readings
-        for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition):
-            row = event.row if self.options.time.holds else int(admitted.rows[event.row])
-            told.append((dataclasses.replace(event, row=row), self._alert(event, None)))
+        # As they arrived: a late reading is a sign of life.
+        silences = self.silence.step(readings.stream, readings.time_ns, readings.partition)
+        told += [(event, self._alert(event, None)) for event in silences]
         told += [
             (event, self._alert(event, None)) for event in _broken(self.rules, admitted, in_order, readings.partition)
         ]
