@@ -49,7 +49,7 @@ def check(options: Namespace) -> int:
     from models.errors import ModelError
     from models.store.registry import Registry
     from streamer.connectors.kafka.probe import Missing, probe
-    from streamer.core.pipeline import canary, fitted
+    from streamer.core.detectors import canary, fitted
 
     code = EXIT_OK
     try:

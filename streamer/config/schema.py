@@ -27,6 +27,7 @@ from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.section import Positive, Section
 from streamer.core import calendar
+from streamer.core.durations import duration_text
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
 from streamer.core.options import PipelineOptions
@@ -252,6 +253,13 @@ class Settings(Section):
     @model_validator(mode="after")
     def _can_be_built(self) -> Settings:
         self.time_options()
+        held_s = self.time.lateness + self.time.grid
+        if 0 < self.records.stream_ttl <= held_s:
+            raise ValueError(
+                "records.stream_ttl must be longer than time.lateness and time.grid together, "
+                f"{duration_text(held_s)}: a stream would be forgotten while its readings are waited for; got "
+                f"{duration_text(self.records.stream_ttl)}"
+            )
         if self.window.max_gap_s is not None and self.window.max_gap_s < self.time.grid:
             raise ValueError(
                 f"window.max_gap_s: wanted at least time.grid, {self.time.grid:g} s, the step between bars; "

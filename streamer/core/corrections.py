@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.event_time.hindsight import Corrected
+from streamer.core.event_time.hindsight import BARS, Corrected
 from streamer.core.events import Event
 from streamer.core.grouping import Ints, group
 from streamer.core.incidents import Incidents
@@ -27,6 +27,9 @@ from streamer.core.retrospective import Retrospective
 from streamer.core.scoring import Scorer
 
 Float32 = NDArray[np.float32]
+
+_TOGETHER = 32  # corrections whose windows are scored at once, fewer where these would take more than that
+_KEPT_BYTES = 16 << 20
 
 
 def _no_floats() -> Float32:
@@ -104,34 +107,52 @@ class Corrections:
         self._columns.blank(np.arange(self._columns.rows))
 
     def apply(self, corrected: Sequence[Corrected]) -> tuple[Rescored, list[Event]]:
-        """Take in corrected bars."""
+        """Take in corrected bars; the windows of several corrections are scored together."""
         parts, events = list[Rescored](), list[Event]()
-        for one in corrected:
-            part, event = self._apply(one)
-            parts.append(part)
-            if event is not None:
-                events.append(event)
+        windower = self._scorer.windower
+        each = 4 * windower.length * windower.width * BARS
+        most = max(1, min(_TOGETHER, _KEPT_BYTES // each))
+        for first in range(0, len(corrected), most):
+            cut = [(one, self._put_right(one)) for one in corrected[first : first + most]]
+            again = [(one, *found) for one, found in cut if found is not None]
+            codes = np.array([one.code for one, *_ in again], np.int64)
+            scored = iter(self._scorer.score_again(codes, [windows for *_, windows in again]) if again else ())
+            for one, found in cut:
+                part, event = (
+                    (Rescored(readings=1), None) if found is None else self._apply(one, found[0], next(scored))
+                )
+                parts.append(part)
+                if event is not None:
+                    events.append(event)
         return Rescored.join(parts), events
 
-    def _apply(self, one: Corrected) -> tuple[Rescored, Event | None]:
-        code, windower, delay = one.code, self._scorer.windower, self._retrospective.delay
-        nothing = Rescored(readings=1), None
-        run, newest_ns = windower.run(code), int(one.time_ns[-1])
+    def _put_right(self, one: Corrected) -> tuple[Ints, Float32] | None:
+        """Write corrected bars into the window; places of the scores to be found again, and their windows."""
+        code, windower = one.code, self._scorer.windower
         # Bars from before a reset are in no window that is still looked at; older ones than are held stay as they are.
         held = windower.held(code)
-        changed = min(run, one.changed, held)
+        changed = min(windower.run(code), one.changed, held)
         if not changed:
-            return nothing
+            return None
         self._scorer.correct(code, one.values[-changed:])
-        times, scores = self._columns["time_ns"][code], self._columns["score"][code]  # views
-        first_ns = newest_ns - (run - windower.length) * self._grid_ns  # end of the run's first window
-        in_run = np.flatnonzero((times >= first_ns) & ~np.isnan(scores))
+        newest_ns, times = int(one.time_ns[-1]), self._columns["time_ns"][code]
         oldest_ns = newest_ns - min(changed - 1, held - windower.length) * self._grid_ns  # end of a window still held
+        in_run = self._in_run(one)
         some = in_run[times[in_run] >= oldest_ns]
-        if not len(some):
-            return nothing
+        return (some, windower.again(code, (newest_ns - times[some]) // self._grid_ns)) if len(some) else None
+
+    def _in_run(self, one: Corrected) -> Ints:
+        """Places of the scores of a stream since its window was last reset."""
+        windower = self._scorer.windower
+        first_ns = int(one.time_ns[-1]) - (windower.run(one.code) - windower.length) * self._grid_ns
+        times, scores = self._columns["time_ns"][one.code], self._columns["score"][one.code]
+        return np.flatnonzero((times >= first_ns) & ~np.isnan(scores))
+
+    def _apply(self, one: Corrected, some: Ints, again: Float32) -> tuple[Rescored, Event | None]:
+        """What the scores `again` at the places `some` change."""
+        code, delay, newest_ns, in_run = one.code, self._retrospective.delay, int(one.time_ns[-1]), self._in_run(one)
+        times, scores = self._columns["time_ns"][code], self._columns["score"][code]  # views
         before = scores.copy()
-        again = self._scorer.score_again(code, (newest_ns - times[some]) // self._grid_ns)
         scores[some] = np.where(np.isnan(again), before[some], again)
         self._retrospective.correct(code, scores[in_run][-delay:])
         settled = np.full(self._room, np.nan, np.float32)

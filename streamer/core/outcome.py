@@ -56,6 +56,7 @@ class Outcome:
     arrivals: int = 0  # readings of the batch as they arrived
     taken: int = 0  # readings as sent that `readings` were made of
     reordered: int = 0  # readings put before newer ones of their stream
+    forgotten: int = 0  # readings held back of streams that expired
     overflow: int = 0  # readings left out because too many of their stream were held back
     outside: int = 0  # readings outside of the sessions
     # Partition and offset of each late reading, `(late, 2)`.
@@ -116,6 +117,7 @@ class Outcome:
             arrivals=sum(part.arrivals for part in parts),
             taken=sum(part.taken for part in parts),
             reordered=sum(part.reordered for part in parts),
+            forgotten=sum(part.forgotten for part in parts),
             overflow=sum(part.overflow for part in parts),
             outside=sum(part.outside for part in parts),
             late_at=np.concatenate([part.late_at for part in parts]),

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector
-from models.errors import ModelError, PolicyError
 from streamer.core import alerts
 from streamer.core.corrections import NOTHING_RESCORED, Corrections
+from streamer.core.detectors import fitted
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
-from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
-from streamer.core.expiry import NOTHING_EXPIRED, Expiry
+from streamer.core.events import ANOMALY, RESOLVE, SILENCE, STREAM, Event
+from streamer.core.expiry import Expired, Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
@@ -36,7 +36,7 @@ from streamer.core.retrospective import Retrospective
 from streamer.core.rules import Rules
 from streamer.core.scoring import Scored, Scorer
 from streamer.core.silence import SilenceWatch
-from streamer.errors import ConfigError, StateError
+from streamer.errors import StateError
 
 Float32 = NDArray[np.float32]
 
@@ -60,13 +60,7 @@ class Pipeline:
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
         market = options.sessions
-        self.event_time = EventTime(
-            self.keys,
-            options.time,
-            options.max_gap_ns,
-            sessions=market,
-            drop_outside=market is not None and not market.keep_outside,
-        )
+        self.event_time = EventTime.of(self.keys, options)
         corrects = self.event_time.hindsight is not None
         history = BARS if corrects else 0
         self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version, history=history)
@@ -76,7 +70,7 @@ class Pipeline:
         self.corrections = Corrections(self.keys, grid_ns, *stations) if corrects else None
         self.silence = SilenceWatch(
             self.keys,
-            self._silent_after_ns(detector),
+            _silent_after_ns(options, detector),
             factor=options.silent_after or 1.0,
             grid_ns=options.time.grid_ns,
             sessions=market,
@@ -93,6 +87,7 @@ class Pipeline:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
         parts: list[Outcome] = []
         closed: list[tuple[Event, alerts.Alert]] = []
+        forgotten = 0
         while (back := self._first_return(readings)) is not None:
             # A stream comes back after its time to live: it is forgotten before its reading is taken in.
             row, code = back
@@ -101,8 +96,11 @@ class Pipeline:
                 closed = []
             readings = readings.take(slice(row, None))
             closed += self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1])
+            held = self.event_time.holding
             self.keys.clear(np.array([code]))
-        return Outcome.join(parts + self._pieces(readings, closed))
+            forgotten += held - self.event_time.holding
+        outcome = Outcome.join(parts + self._pieces(readings, closed))
+        return dataclasses.replace(outcome, forgotten=outcome.forgotten + forgotten) if forgotten else outcome
 
     def _pieces(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> list[Outcome]:
         first, *others = self.event_time.pieces(readings)
@@ -137,23 +135,29 @@ class Pipeline:
         rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
         told += [(event, self._alert(event, None)) for event in withdrawn]
         arrived = readings if self.options.time.holds else admitted.readings
-        for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition):
-            row = event.row if self.options.time.holds else int(admitted.rows[event.row])
-            told.append((dataclasses.replace(event, row=row), self._alert(event, None)))
+        silences = [
+            event if self.options.time.holds else dataclasses.replace(event, row=int(admitted.rows[event.row]))
+            for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
+        ]
+        held = self.event_time.holding
+        expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
+        silences, untold = _until_expired(silences, expired)
+        told += [(event, self._alert(event, None)) for event in silences]
         told += [
             (event, self._alert(event, None)) for event in _broken(self.rules, admitted, in_order, readings.partition)
         ]
-        expired = NOTHING_EXPIRED
-        if moves.any():
-            expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
         if len(expired.codes):
-            told += self._close(expired.codes, expired.rows, readings.time_ns[expired.rows])
+            ended = self._close(expired.codes, expired.rows, readings.time_ns[expired.rows])
+            told += [(e, alert) for e, alert in ended if e.kind != SILENCE or e.code not in untold]
             self.keys.expire(expired.codes)
+        forgotten = held - self.event_time.holding
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
         late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
-        return dataclasses.replace(outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes))
+        return dataclasses.replace(
+            outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes), forgotten=forgotten
+        )
 
     def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
@@ -205,7 +209,7 @@ class Pipeline:
         if self.corrections:
             self.corrections.reset()
         self.recomputed = recomputed
-        self.silence.after_ns = self._silent_after_ns(detector)
+        self.silence.after_ns = _silent_after_ns(self.options, detector)
         self.latest.blank()
 
     def sweep(self) -> None:
@@ -269,10 +273,6 @@ class Pipeline:
         """Drop a partition's streams; they warm up again if they come back."""
         self.keys.forget_partition(partition)
 
-    def _silent_after_ns(self, detector: Detector) -> int | None:
-        after = self.options.silent_after
-        return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
-
     def _alert(self, event: Event, filled: Float32 | None) -> alerts.Alert:
         attributions: Sequence[alerts.Attribution] = ()
         if event.kind == ANOMALY:
@@ -292,6 +292,18 @@ class Pipeline:
         )
 
 
+def _silent_after_ns(options: PipelineOptions, detector: Detector) -> int | None:
+    after = options.silent_after
+    return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
+
+
+def _until_expired(silences: list[Event], expired: Expired) -> tuple[list[Event], set[int]]:
+    """Silences without those that the rest of a batch shows of streams that have expired in it, and those streams."""
+    at = dict(zip(expired.codes.tolist(), expired.rows.tolist(), strict=True))
+    kept = [event for event in silences if event.row <= at.get(event.code, event.row)]
+    return kept, {event.code for event in silences if event.row > at.get(event.code, event.row)}
+
+
 def _subject(event: Event, names: Sequence[str], topic: str) -> str:
     """Whom an incident is about: a stream, or a whole partition as the logs call it."""
     return names[event.code] if event.scope == STREAM else f"{topic}[{event.details['partition']}]"
@@ -306,41 +318,3 @@ def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitio
         return rules.step(kept.stream, kept.time_ns, kept.values, kept.sequence, kept.partition, kept.offset, at)
     rows, at = in_order.rows, in_order.trigger
     return rules.step(rows.code, rows.time_ns, rows.values, rows.sequence, partitions[at], rows.offset, at)
-
-
-def fitted(options: PipelineOptions, detector: Detector, version: str) -> Detector:
-    """A bundle's detector with the alert line of a configuration.
-
-    Raises:
-        ConfigError: The bundle does not serve the configuration; names the key that differs.
-    """
-    made_for = detector.architecture
-    for key, wanted, got in (
-        ("records.features", list(options.features), list(detector.features)),
-        ("time.context", list(options.context), list(detector.context)),
-        ("window.length", options.window, made_for.window),
-        ("window.patch", options.patch, made_for.patch),
-    ):
-        if wanted != got:
-            raise ConfigError(
-                f"{key}: the configuration says {wanted!r}, bundle {version} was trained with {got!r}; retrain"
-            )
-    try:
-        return detector.with_policy(options.policy)
-    except PolicyError as error:
-        raise ConfigError(f"alerting: bundle {version}: {error}") from None
-
-
-def canary(detector: Detector) -> None:
-    """Score windows at the centre of the baseline and see that the scores are numbers.
-
-    Raises:
-        ModelError: They are not.
-    """
-    a = detector.architecture
-    try:
-        score, _ = detector.score(np.zeros((2, a.window, a.width), np.float32), np.zeros(2, np.int64))
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise ModelError(f"a window of zeros cannot be scored: {error}") from error
-    if not (np.isfinite(score).all() and (score >= 0).all()):
-        raise ModelError(f"a window of zeros scored {score.tolist()}; wanted finite numbers")

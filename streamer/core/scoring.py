@@ -6,7 +6,7 @@ leads to (`incidents`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,21 +145,20 @@ class Scorer:
         rows = np.repeat(self._detector_rows(np.array([code])), len(values))
         self.windower.newest(code, len(values))[:] = self.detector.prepare(values, rows)
 
-    def score_again(self, code: int, back: Ints) -> Float32:
-        """Scores of windows of a stream that ended so many readings before its newest, oldest first.
+    def score_again(self, codes: Ints, windows: Sequence[Float32]) -> list[Float32]:
+        """Scores of windows cut again, each lot by itself and of one stream, oldest first.
 
         What is known of drift counts as it is now and is not moved.
         """
-        windows = self.windower.again(code, back)
-        row = self._detector_rows(np.array([code]))
-        log_errors = self._measure(windows, np.repeat(row, len(back)))[0]
+        counts = [len(lot) for lot in windows]
+        rows, lot = np.repeat(self._detector_rows(codes), counts), np.repeat(np.arange(len(codes)), counts)
+        log_errors = self._measure(np.concatenate(windows), rows)[0]
         sound = np.flatnonzero((log_errors < np.inf).all((1, 2)))
-        levels, seen = (self._adaptation[name][[code]] for name in ("levels", "windows"))  # copies
-        rows, one = np.repeat(row, len(sound)), np.zeros(len(sound), np.int64)
-        judged = self.detector.judge(log_errors[sound], rows, one, levels, seen, self.stride)
-        score = np.full(len(back), np.nan, np.float32)
+        levels, seen = (self._adaptation[name][codes] for name in ("levels", "windows"))  # copies
+        judged = self.detector.judge(log_errors[sound], rows[sound], lot[sound], levels, seen, self.stride)
+        score = np.full(len(rows), np.nan, np.float32)
         score[sound] = np.where(np.isfinite(judged.score), judged.score, np.nan)
-        return score
+        return np.split(score, np.cumsum(counts)[:-1])
 
     def swap(self, detector: Detector, version: str) -> None:
         """Use another detector of the same window and features; windows are kept, rescaled to it.

@@ -31,7 +31,7 @@ __all__ = ["CATALOGUE", "CollectorRegistry", "Metrics", "StreamSeries"]
 
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("warming", "active", "alerting", "silent")
-OVERFLOW, OUTSIDE_SESSION = "overflow", "outside_session"  # why readings are dropped
+OVERFLOW, OUTSIDE_SESSION, EXPIRED = "overflow", "outside_session", "expired"  # why readings are dropped
 RELOAD_REASONS = ("artifact", "config", "canary")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -77,7 +77,7 @@ class Metrics:
         )
         self.records_dropped = counter(
             "records_dropped_total",
-            "Readings dropped: too many of a stream waiting (overflow), or outside of the sessions.",
+            "Readings dropped: too many of a stream waiting (overflow), outside of the sessions, of an expired stream.",
             ["reason"],
         )
         self.records_reordered = counter(
@@ -179,7 +179,7 @@ class Metrics:
             if reason != STREAM_LIMIT:
                 self.records_dead_lettered.labels(reason)
         self.records_rejected.labels(STREAM_LIMIT)
-        for reason in (OVERFLOW, OUTSIDE_SESSION):
+        for reason in (OVERFLOW, OUTSIDE_SESSION, EXPIRED):
             self.records_dropped.labels(reason)
         self.window_resets.labels("gap")
         for kind in KINDS:

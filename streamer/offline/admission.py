@@ -6,7 +6,6 @@ daemon does because the same code says where. Not inside: the windows.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +41,7 @@ class Arrivals:
 
     def __init__(self, options: PipelineOptions) -> None:
         self._state = KeyedState()
-        market = options.sessions
-        self._station = EventTime(
-            self._state,
-            dataclasses.replace(options.time, correct=False),  # training sees bars as they were first scored
-            options.max_gap_ns,
-            sessions=market,
-            drop_outside=market is not None and not market.keep_outside,
-        )
+        self._station = EventTime.of(self._state, options)
         self._file: int | None = None
         self._met = set[int]()  # streams with rows in that file so far
         self.late = self.duplicates = self.outside = 0

@@ -134,6 +134,7 @@ class Daemon:
             # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
             self._topic_silence.restart()
+            connection.intake.wait()
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:
@@ -167,7 +168,7 @@ class Daemon:
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
             lags = connection.consumer.lag()
-            connection.intake.release_idle(lags)
+            connection.intake.release_idle(lags, connection.consumer.bounds)
             self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending)
             self._gauges_at = now + GAUGES_S
 

@@ -5,6 +5,7 @@ Records before a partition's `publish_from` are processed in silence, to rebuild
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,11 +15,14 @@ from streamer.connectors.kafka import RecordBatch
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
+from streamer.errors import BrokerError
 from streamer.formats import Decoded, Decoder
 from streamer.formats.rejects import LATE, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
+
+log = logging.getLogger(__name__)
 
 
 class Intake:
@@ -83,23 +87,40 @@ class Intake:
         self._arrived_s.update(dict.fromkeys((batch.partition for batch in polled), now_s))
         self._metrics.last_record.set(now_s)
 
-    def release_idle(self, lags: Mapping[int, int]) -> None:
+    def release_idle(self, lags: Mapping[int, int], bounds: Callable[[int], tuple[int, int]]) -> None:
         """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.
 
+        Nor is a bar cut short, or a reading called late that came within the lateness: both go by, too, before.
+
         Args:
-            lags: Records not read yet, by partition.
+            lags: Records not read yet, by partition, as far as the client knows.
+            bounds: Asks the broker for a partition's first offset and its end: the process may have been
+                stopped, or the broker away, while records came.
         """
         now_s = self._clock()
         for partition, position in self._positions.items():
             quiet_s = now_s - self._arrived_s.setdefault(partition, now_s)
-            if not 0 < self._options.idle <= quiet_s or lags.get(partition, 0):
+            patience_s = max(self._options.idle, self._options.lateness + self._options.grid)
+            if not self._options.idle or quiet_s < patience_s or lags.get(partition, 0):
                 continue
             if position.next_offset < position.publish_from or not len(self._pipeline.event_time.holders(partition)):
+                continue
+            try:
+                is_all = bounds(partition)[1] <= position.next_offset
+            except BrokerError as error:
+                log.info("partition %d is not known to be idle: %s", partition, error)
+                is_all = False
+            if not is_all:
+                self._arrived_s[partition] = now_s
                 continue
             self._publisher.publish(self._pipeline.release(partition, position.next_offset))
             position.saved_offset = -1  # no record moved it, and yet there is something to save
         for partition in self._arrived_s.keys() - self._positions.keys():
             del self._arrived_s[partition]
+
+    def wait(self) -> None:
+        """Nothing was polled on purpose: no partition was idle."""
+        self._arrived_s = dict.fromkeys(self._positions, self._clock())
 
     def _send_late_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> int:
         """Dead letters of records with late readings; how many."""

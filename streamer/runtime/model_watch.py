@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from models.detector import Detector
 from models.errors import ArtifactError, ModelError
 from models.store.registry import Registry
-from streamer.core.pipeline import Pipeline, canary
+from streamer.core.detectors import canary
+from streamer.core.pipeline import Pipeline
 from streamer.errors import ConfigError
 from streamer.observability.metrics import Metrics
 

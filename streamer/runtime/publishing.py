@@ -17,7 +17,7 @@ from streamer.core.events import OPEN, RESOLVE
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.formats.rejects import STREAM_LIMIT, Reject
-from streamer.observability.metrics import OUTSIDE_SESSION, OVERFLOW, Metrics
+from streamer.observability.metrics import EXPIRED, OUTSIDE_SESSION, OVERFLOW, Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.refusals import RefusalLog
 
@@ -67,6 +67,7 @@ class Publisher:
         metrics.records_late.inc(outcome.late - late_sent_on)
         metrics.readings_corrected.inc(outcome.rescored.readings)
         metrics.records_dropped.labels(OVERFLOW).inc(outcome.overflow)
+        metrics.records_dropped.labels(EXPIRED).inc(outcome.forgotten)
         metrics.records_dropped.labels(OUTSIDE_SESSION).inc(outcome.outside)
         metrics.records_reordered.inc(outcome.reordered)
         if outcome.carried is not None:

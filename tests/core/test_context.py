@@ -19,10 +19,11 @@ from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
 from models.scaling import RobustScaler
 from streamer.core import calendar
+from streamer.core.detectors import canary, fitted
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.options import PipelineOptions
 from streamer.core.outcome import Outcome
-from streamer.core.pipeline import Pipeline, canary, fitted
+from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.core.scoring import Scorer
 from streamer.core.sessions import Sessions

@@ -174,6 +174,31 @@ def test_a_late_reading_inside_a_gap_longer_than_what_is_held_corrects_the_newes
         assert np.array_equal(getattr(found.rescored, name), getattr(restarted.rescored, name), equal_nan=True)
 
 
+def test_many_late_readings_in_one_poll_correct_as_one_after_another(tiny_detector: Detector) -> None:
+    rows = sent(60, streams=2)
+    late = [(i % 2, 60 * (46 + i % 13) + 20 + i % 30, 0.1, 5.0) for i in range(90)]
+    all_rows = [*rows, *late]
+
+    whole, _ = run(tiny_detector, all_rows, [len(rows)])
+    parts, _ = run(tiny_detector, all_rows, range(len(rows), len(all_rows)))
+
+    assert whole.rescored.readings == parts.rescored.readings == 90
+    for name in ("stream", "time_ns", "score", "settled", "trigger"):
+        assert np.array_equal(getattr(whole.rescored, name), getattr(parts.rescored, name), equal_nan=True)
+    assert [alert.alert_id for alert in whole.alerts] == [alert.alert_id for alert in parts.alerts]
+
+
+def test_a_late_reading_of_a_bar_that_has_as_many_as_are_held_stays_late(tiny_detector: Detector) -> None:
+    rows = sent(60)
+    again = [(0, 60 * 50 + 41 + i, 1.0, 5.0) for i in range(5)]
+
+    found, pipeline = run(tiny_detector, [*rows, *again], max_held=4)
+
+    assert (found.late, found.rescored.readings) == (3, 2)
+    assert pipeline.event_time.hindsight is not None
+    assert pipeline.event_time.hindsight.count <= 4 * 16
+
+
 def test_a_late_reading_that_is_there_already_corrects_nothing(tiny_detector: Detector) -> None:
     rows = sent(60)
     twice = readings([*rows[:90], rows[81], *rows[90:]])

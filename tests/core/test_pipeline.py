@@ -18,10 +18,11 @@ from models.fitting.fit import fit
 from models.fitting.training import TrainingOptions
 from models.network.architecture import Architecture
 from models.scaling import RobustScaler
+from streamer.core.detectors import canary, fitted
 from streamer.core.keyed_state import ExportedState
 from streamer.core.options import PipelineOptions
 from streamer.core.outcome import Outcome
-from streamer.core.pipeline import Pipeline, canary, fitted
+from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.errors import ConfigError, StateError
 from tests import tiny

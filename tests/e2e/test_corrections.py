@@ -9,7 +9,7 @@ import numpy as np
 
 from streamer.connectors.files import DataSet
 from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, Site, wait_until
-from tests.e2e.test_event_time import S, disordered, site
+from tests.e2e.test_event_time import S, disordered, quick, site
 from tests.offline.backtest.test_bars import trades
 
 __all__ = ["site"]
@@ -25,7 +25,7 @@ def outage(data: DataSet, begin_minute: int, end_minute: int, later_s: float) ->
 def test_late_trades_correct_bars_scores_and_incidents_across_kills_and_stops(site: Site) -> None:
     site.sections["time"]["correct"] = True
     site.save()
-    sent = outage(disordered(trades(240, seed=1), 240, 0.02), 100, 107, 500)
+    sent = quick(outage(disordered(trades(240, seed=1), 240, 0.02), 100, 107, 500))
     expected = Expected.of(site, sent)
 
     corrected = 0.0

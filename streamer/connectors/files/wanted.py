@@ -36,7 +36,7 @@ class Wanted:
         records = self.records
         names = {*records.stream, *(column for column, _ in self.where)}
         if records.stream == ("@key",):
-            names |= set(_KEYS)
+            names |= set(self._streams())
         if records.metric is not None:
             names.add(records.metric)
         return names - {records.timestamp} | (set(self.files.timestamp) if len(self.files.timestamp) > 1 else set())
@@ -60,7 +60,7 @@ class Wanted:
     def stream(self, found: Sequence[str]) -> list[str]:
         """Columns of the stream's name among those of a file; none: the file is one stream."""
         if self.records.stream == ("@key",):
-            return [name for name in _KEYS if name in found][:1]
+            return [name for name in self._streams() if name in found][:1]
         return [name for name in self.records.stream if name in found]
 
     def time(self, found: Sequence[str]) -> list[str]:
@@ -105,7 +105,10 @@ class Wanted:
         return _KAFKA_TIMES if self.records.timestamp[0] == "@" else (self.records.timestamp,)
 
     def _streams(self) -> Sequence[str]:
-        return _KEYS if self.records.stream == ("@key",) else self.records.stream
+        """Columns that may name the stream; one that is a feature does not stand for the message key."""
+        if self.records.stream != ("@key",):
+            return self.records.stream
+        return [name for name in _KEYS if name not in self.values]
 
     def _advice(self, missing: Sequence[str], found: Sequence[str]) -> str:
         if self.records.timestamp[0] == "@" and not self.files.timestamp and missing[0] == self._times()[0]:

@@ -5,8 +5,9 @@
 
 A late reading whose bar is among the newest `BARS` of its stream is put in its place, and the bars from the first of
 those are made again from what was remembered before it; so are the carried values and transforms that follow from them.
-Nothing is guessed. It is left out where it would change which bars there are or where a window begins anew. Pure. Not
-inside: which readings are late (`lateness`), what corrected bars lead to (`corrections`).
+Nothing is guessed. It is left out where it would change which bars there are or where a window begins anew, or its bar
+has `max_held` readings. Pure. Not inside: which readings are late (`lateness`), what corrected bars lead to
+(`corrections`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from streamer.core.columns import Arrays, Columns
 from streamer.core.event_time.bars import Made
-from streamer.core.event_time.held import NO_SEQUENCE, Held, Rows
+from streamer.core.event_time.held import NO_SEQUENCE, Rows
 from streamer.core.event_time.options import TimeOptions
+from streamer.core.event_time.recent import Recent
 from streamer.core.keyed_state import KeyedState
 
 Ints = NDArray[np.int64]
@@ -53,7 +55,8 @@ class Hindsight:
         self, state: KeyedState, options: TimeOptions, remembered: dict[str, Columns], make: Callable[[Rows], Made]
     ) -> None:
         self._state, self._grid_ns, self._make, self._remembered = state, options.grid_ns, make, remembered
-        self._recent = state.register_rows("recent", Held(len(options.fields), options.grid_ns))
+        self._recent = state.register_rows("recent", Recent(state, len(options.fields), options.grid_ns))
+        self._most = options.max_held
         self._behind = state.register(
             "behind",
             {f"{name}_{key}": kind for name, columns in remembered.items() for key, kind in columns.schema.items()},
@@ -72,7 +75,7 @@ class Hindsight:
         """Remember readings that bars were made of; `last_ns` is each stream's newest bar, `(streams,)`."""
         self._recent.add(rows)
         codes = np.unique(rows.code)
-        gone = self._recent.release(codes, self.floor_ns(last_ns[codes]), len(self._state.names))
+        gone = self._recent.forget(codes, self.floor_ns(last_ns[codes]))
         if len(gone):
             gone = _sorted(gone)
             codes = np.unique(gone.code)
@@ -92,12 +95,12 @@ class Hindsight:
         """
         near = np.flatnonzero(late.time_ns >= self.floor_ns(np.maximum(last_ns[late.code], -(1 << 62))))
         codes = np.unique(late.code[near])
-        recent = dict(zip(codes.tolist(), self._of_each(codes), strict=True))
+        recent = dict(zip(codes.tolist(), self._recent.of_each(codes, last_ns[codes]), strict=True))
         made: dict[int, Made] = {}
         found = []
         for i in near.tolist():
             one, code = late.take(slice(i, i + 1)), int(late.code[i])
-            if not len(recent[code]) or _is_there(recent[code], one):
+            if not len(recent[code]) or self._is_full(recent[code], one) or _is_there(recent[code], one):
                 continue
             codes = np.array([code])
             now = self._take(codes)
@@ -113,11 +116,10 @@ class Hindsight:
             found.append(_corrected(code, before, after, int(row[i])))
         return found
 
-    def _of_each(self, codes: Ints) -> list[Rows]:
-        """Recent readings of some streams."""
-        held = self._recent.export(codes)
-        rows = Rows(codes[held["stream"]], held["time_ns"], held["values"], held["offset"], held["sequence"])
-        return [rows.take(held["stream"] == place) for place in range(len(codes))]
+    def _is_full(self, rows: Rows, one: Rows) -> bool:
+        """Whether the bar of a reading has as many as are kept."""
+        bar = one.time_ns[0] // self._grid_ns
+        return int((rows.time_ns // self._grid_ns == bar).sum()) >= self._most
 
     def _again(self, codes: Ints, rows: Rows) -> Made:
         """Bars of readings, from what was remembered before them."""

@@ -22,11 +22,13 @@ from streamer.core.columns import Columns
 from streamer.core.event_time.segments import Ints, line_up, running_max, shifted
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
+from streamer.core.newest import follow
 from streamer.core.readings import NEVER
 
 Bools = NDArray[np.bool_]
 
-_FAR = 1 << 61
+_LEAP_NS = 60_000_000_000  # a reading further ahead of its partition than this ...
+_LEAPS = 10  # ... and than so many times the lateness and a bar may be a mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Lateness:
         newest: Column `newest_ns` of `Ordering`, moved here.
         lateness_ns: How far a frontier stays behind its stream's newest reading.
         grid_ns: Frontiers move in whole bars of it; 0: there is no grid.
-        max_held: Readings of a stream between two moves of its frontier.
+        max_held: Readings of a stream while its frontier is in one stretch as long as the lateness and a bar; so at
+            most twice as many are held.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Lateness:
     ) -> None:
         self._lateness_ns, self._grid_ns, self._max_held = lateness_ns, grid_ns, max_held
         self._pause_ns = max(1, lateness_ns + grid_ns)
+        self._leap_ns = max(_LEAP_NS, _LEAPS * self._pause_ns)
         self._state, self._newest = state, newest
         self._clocks = state.register_partitions("event_time")  # newest event time, clock
         self._columns = state.register(
@@ -86,7 +90,8 @@ class Lateness:
                 "frontier_ns": (np.int64, (), NEVER),
                 "clock_ns": (np.int64, (), -1),  # of the partition when the newest reading came
                 "owner": (np.int64, (), -1),  # partition of that clock
-                "pending": (np.int64, (), 0),  # readings taken since the frontier moved
+                "stretch": (np.int64, (), NEVER),  # where the frontier was at the newest reading, in lengths of a pause
+                "pending": (np.int64, (), 0),  # readings taken since the frontier entered its stretch
             },
         )
 
@@ -127,8 +132,9 @@ class Lateness:
         before = np.maximum(shifted(reached, begin, start), flushed)
         late_in_order = time < before
 
-        # How many came since the frontier moved, this one not counted.
-        moved = (np.maximum(before, own) > shifted(reached, begin, start)) | paused
+        # How many came since the frontier last entered another stretch as long as what may be held back.
+        stretch = reached // self._pause_ns
+        moved = stretch > shifted(stretch, begin, t["stretch"][groups.codes])
         so_far = np.cumsum(~late_in_order)
         at_move = running_max(member, np.where(moved, so_far, -1))
         at_begin = np.repeat(so_far[begin] - ~late_in_order[begin], groups.count) if n else so_far
@@ -147,6 +153,7 @@ class Lateness:
         t["clock_ns"][groups.codes] = clock_after[order][last]
         t["owner"][groups.codes] = partition[order][last]
         t["pending"][groups.codes] = waiting[last]
+        t["stretch"][groups.codes] = stretch[last]
 
         step_code = [groups.codes[member], groups.codes[member]]
         step_ns = [flushed, reached]
@@ -155,7 +162,6 @@ class Lateness:
         quiet, rows = self._quiet(ends)
         if len(quiet):
             t["frontier_ns"][quiet] = self._past(newest_column[quiet])
-            t["pending"][quiet] = 0
             step_code.append(quiet)
             step_ns.append(t["frontier_ns"][quiet])
             step_row.append(rows)
@@ -179,7 +185,6 @@ class Lateness:
         """Move frontiers past everything some streams have sent; returns the frontiers."""
         self._state.reach(codes)
         self._columns["frontier_ns"][codes] = self._past(self._newest["newest_ns"][codes])
-        self._columns["pending"][codes] = 0
         return self._columns["frontier_ns"][codes]
 
     def _verdicts(
@@ -218,10 +223,10 @@ class Lateness:
         cap = max(1, self._pause_ns // 4)
         for number in np.unique(partition).tolist():
             rows = np.flatnonzero(partition == number)
-            newest, clock = self._clocks.get(number) or (int(time_ns[rows[0]]), 0)
-            line = np.maximum.accumulate(np.concatenate([[newest], time_ns[rows]]))
+            stored, clock = self._clocks.get(number) or (None, 0)
+            line, stored = follow(stored, time_ns[rows], self._leap_ns)
             moved = clock + np.cumsum(np.minimum(np.diff(line), cap))
-            self._clocks[number] = [int(line[-1]), int(moved[-1])]
+            self._clocks[number] = [stored, int(moved[-1])]
             after[rows] = moved
             before[rows] = np.concatenate([[clock], moved[:-1]])
             ends[number] = rows, moved

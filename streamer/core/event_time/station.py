@@ -26,6 +26,7 @@ from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
+from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import NEVER, Readings
 from streamer.core.resets import Resets
@@ -78,7 +79,7 @@ class EventTime:
                 grid_ns=grid_ns,
                 max_held=options.max_held,
             )
-            span_ns = grid_ns or options.lateness_ns or 1_000_000_000
+            span_ns = max(grid_ns or options.lateness_ns, 1_000_000_000)
             self.held = state.register_rows("held", Held(len(options.fields), span_ns))
             if options.features:
                 self._bars = bars = BarMaker(state, options, self._resets)
@@ -88,6 +89,13 @@ class EventTime:
                     )
             else:
                 self._last = state.register("released", {"last_ns": (np.int64, (), NEVER)})
+
+    @classmethod
+    def of(cls, state: KeyedState, options: PipelineOptions) -> EventTime:
+        """As a pipeline has it."""
+        market = options.sessions
+        drops = market is not None and not market.keep_outside
+        return cls(state, options.time, options.max_gap_ns, sessions=market, drop_outside=drops)
 
     @property
     def width(self) -> int:
@@ -99,7 +107,12 @@ class EventTime:
         """Readings held back now."""
         if self.held is None:
             return 0
-        return self.held.count + (self._bars.holding if self.options.features else 0)
+        return self.held.count + self._opened
+
+    @property
+    def _opened(self) -> int:
+        """Readings of bars by count or volume that are not complete."""
+        return self._bars.holding if self.options.features else 0
 
     @property
     def behind_ns(self) -> int:
@@ -205,11 +218,14 @@ class EventTime:
         if duplicates:
             rows, trigger = rows.take(~same), trigger[~same]
         in_order = InOrder(rows, trigger)
+        opened = self._opened
         made = self._bars.make(rows, trigger) if self.options.features else self._as_they_are(rows, trigger)
         if self.hindsight is not None:
             self.hindsight.keep(rows, self._bars.last_ns)
         return _admitted(made, partition).with_counts(
-            duplicates=duplicates, taken=n - duplicates - made.overflow, overflow=made.overflow
+            duplicates=duplicates,
+            taken=n - duplicates - made.overflow - (self._opened - opened),
+            overflow=made.overflow,
         ), in_order
 
     def _as_they_are(self, rows: Rows, trigger: Ints) -> Made:

@@ -20,6 +20,7 @@ from streamer.core.silence.clocks import PartitionClocks, power_below
 from streamer.core.silence.intervals import IRREGULAR_NS, Bools, Intervals
 
 _LEARN_NS = 15_000_000_000  # a pause of the whole partition counts as at most this in its streams' own steps, or more
+_LEAP_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ class Measure:
         t, groups = self._columns, group(codes)
         order, begin = groups.order, groups.begin
         seed_ns = self._intervals.seed_ns
-        clocks = PartitionClocks(self._clocks.get(partition), times_ns, self._sessions, max(_LEARN_NS, seed_ns // 4))
+        learn_cap_ns, leap_ns = max(_LEARN_NS, seed_ns // 4), max(_LEAP_NS, seed_ns)
+        clocks = PartitionClocks(self._clocks.get(partition), times_ns, self._sessions, learn_cap_ns, leap_ns)
         # A stream that comes from another partition was measured by another clock.
         known = (t["last_ns"][groups.codes] != NEVER) & (self._state.partition[groups.codes] == partition)
         is_known = np.ones(len(codes), bool)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from streamer.core.grouping import Ints
+from streamer.core.newest import follow
 from streamer.core.sessions import Sessions
 
 
@@ -22,11 +23,14 @@ class PartitionClocks:
         times_ns: Of its readings, `(n,)`, in the order they came.
         sessions: Market hours; None: always open.
         learn_cap_ns: Of the clock by which steps are learned.
+        leap_ns: A reading further ahead moves no clock until others confirm it.
     """
 
-    def __init__(self, stored: list[Any] | None, times_ns: Ints, sessions: Sessions | None, learn_cap_ns: int) -> None:
-        newest, learned, kept = stored or [int(times_ns[0]), 0, []]
-        self.line_ns = np.maximum.accumulate(np.concatenate([[newest], times_ns]))  # newest event time, (n + 1,)
+    def __init__(
+        self, stored: list[Any] | None, times_ns: Ints, sessions: Sessions | None, learn_cap_ns: int, leap_ns: int
+    ) -> None:
+        newest, learned, kept = stored or [None, 0, []]
+        self.line_ns, self._newest = follow(newest, times_ns, leap_ns)  # newest event time, (n + 1,)
         self.steps_ns = np.diff(self.line_ns if sessions is None else sessions.market_ns(self.line_ns))
         self.learn_ns = learned + np.cumsum(np.minimum(self.steps_ns, learn_cap_ns))  # after each reading, (n,)
         self._kept: dict[int, int] = dict(kept)
@@ -67,7 +71,7 @@ class PartitionClocks:
         """JSON values from which the next batch goes on."""
         powers = np.flatnonzero(self._index >= 0)
         kept = [[int(power), int(self._table[self._index[power], -1])] for power in powers.tolist()]
-        return [int(self.line_ns[-1]), int(self.learn_ns[-1]), kept]
+        return [self._newest, int(self.learn_ns[-1]), kept]
 
 
 def power_below(values: Ints) -> Ints:

@@ -25,8 +25,8 @@ import pandas as pd
 from models.detector import Detector
 from streamer.config import Settings
 from streamer.connectors.files import DataSet
+from streamer.core.detectors import fitted
 from streamer.core.events import OPEN, RULE_KINDS, SILENCE
-from streamer.core.pipeline import fitted
 from streamer.errors import DataError
 from streamer.offline.backtest import evaluation, report
 from streamer.offline.backtest.denoised import write_reconstruction

@@ -296,7 +296,7 @@ def test_with_a_context_missing_values_are_filled_and_counted_in_the_features_al
     there = ~np.isnan(cut)
     assert np.array_equal(filled[there], cut[there])
     assert np.isfinite(filled).all()
-    assert np.isfinite(log_errors).all()
+    assert not np.isnan(log_errors).any()  # where all of a patch was missing there is no error: its log is -inf
     assert np.isfinite(error).all()
     with torch.inference_mode():
         batch = model.network(torch.from_numpy(filled[:3])).numpy()
