@@ -149,6 +149,7 @@ def _look(options: Namespace) -> tuple[Connections, Look, Proposal]:
         metric=options.metric,
         value=options.value,
         features=options.features,
+        grid_s=options.grid,
     )
     seen = look(sample, wanted, readings=options.readings, from_registry=from_registry(registry))
     if not options.data and len(sample.messages) < sample.total and seen.timing.steps < seen.timing.readings / 2:

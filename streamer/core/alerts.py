@@ -195,6 +195,7 @@ def _summary(event: Event, stream: str, attributions: Sequence[Attribution], fil
 
 def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
     details = event.details
+    late = "late_s" in details or event.at_ns <= event.onset_ns  # how long it was silent, the reading does not say
     if event.scope == TOPIC:
         if event.reason == EXPIRED:
             return f"Nothing had come from topic {stream} since {since}; it is no longer read here, incident closed."
@@ -211,8 +212,8 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
             return f"The streams of {stream} that fell silent at {since} are no longer monitored; incident closed."
         if event.event == RESOLVE:
             return (
-                f"Most of the {details['streams']} streams of {stream} that had fallen silent are sending again after "
-                f"{lasted}; {details['missing']} are not."
+                f"Most of the {details['streams']} streams of {stream} that had fallen silent are sending again"
+                f"{', with late readings' if late else f' after {lasted}'}; {details['missing']} are not."
             )
         return (
             f"{details['streams']} of {details['active']} streams of {stream} fell silent together at {since}: "
@@ -221,6 +222,8 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
     if event.reason == EXPIRED:
         return f"{stream} has sent nothing since {since} and is no longer monitored; incident closed."
     if event.event == RESOLVE:
+        if late:
+            return f"{stream} is sending again, with late readings from {_say(event.at_ns)} on."
         return f"{stream} is sending again after {lasted} of silence."
     return f"{stream} has been silent since {since} while other streams keep sending."
 

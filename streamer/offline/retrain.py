@@ -100,6 +100,8 @@ def retrain(
         interval = store.interval_s()
         if ranks.first:
             _say_left_out(store.left_out, settings)
+            if settings.time.active and (lacking := store.lacking()):
+                log.warning("most bars are incomplete and left out of training: %s", lacking)
             log.info(
                 "training on %d readings of %s, one every %g s%s%s%s",
                 len(store),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamer.core import alerts
 from streamer.core.alerts import Alert, Attribution
-from streamer.core.events import ANOMALY, OPEN, RESOLVE, SILENCE, UPDATE, Event
+from streamer.core.events import ANOMALY, OPEN, PARTITION, RESOLVE, SILENCE, UPDATE, Event
 
 MINUTE = 60_000_000_000
 ONSET = 1_704_067_200_000_000_000  # 2024-01-01T00:00:00Z
@@ -52,6 +52,26 @@ def build(event: str = OPEN, kind: str = ANOMALY, *, url: str | None = None, pea
 )
 def test_an_alert_is_summarised_in_one_sentence(event: str, kind: str, sentence: str) -> None:
     assert build(event, kind).summary == sentence
+
+
+def test_a_return_with_late_readings_tells_no_length_of_the_silence() -> None:
+    times = [ONSET - 47 * 60 * MINUTE, ONSET + MINUTE]
+    events = [Event(RESOLVE, SILENCE, 0, ONSET, at, 0.0, 0.0, 0, details={"late_s": 7200.0}) for at in times]
+    old = Event(RESOLVE, SILENCE, 0, ONSET, ONSET, 0.0, 0.0, 0)
+    told = {"partition": 0, "streams": 20, "missing": 5, "late_s": 7200.0}
+    many = Event(RESOLVE, SILENCE, -1, ONSET, ONSET + MINUTE, 0.0, 0.0, 0, scope=PARTITION, details=told)
+
+    said = [
+        alerts.build(event, topic="t", stream=stream, attributions=[], model_version="v", dashboard_url=None).summary
+        for event, stream in [*((event, "pump-1") for event in (*events, old)), (many, "t[0]")]
+    ]
+
+    assert said == [
+        "pump-1 is sending again, with late readings from 2023-12-30 01:00:00 UTC on.",
+        "pump-1 is sending again, with late readings from 2024-01-01 00:01:00 UTC on.",
+        "pump-1 is sending again, with late readings from 2024-01-01 00:00:00 UTC on.",
+        "Most of the 20 streams of t[0] that had fallen silent are sending again, with late readings; 5 are not.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ Nothing is remembered of them yet. Not inside: what is told of it (`watch`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Arrivals:
     back: Ints  # places in `groups.order` of readings that end a silence which was not told
     back_since: Ints  # where in clock time their limit was passed ...
     back_power: Ints  # ... and by which clock
+    back_limit: Ints
     pauses: Ints  # places in `groups.order` of readings that end a pause of the whole partition
     slow: Bools  # (groups,) more than half of the limit passed before one of its readings
     others: Ints  # streams of the partition that are not in the batch
@@ -46,6 +47,16 @@ class Arrivals:
     def event(self, event: str, code: int, since_ns: int, place: int) -> Event:
         """A stream's silence, shown by the reading at `place`."""
         return Event(event, SILENCE, code, since_ns, int(self.times_ns[place]), 0.0, 0.0, int(self.rows[place]))
+
+    def over(self, code: int, since_ns: int, place: int, limit_ns: int) -> Event:
+        """The end of a stream's silence, with the reading at `place`."""
+        late = _lateness(int(self.times_ns[place]), since_ns, int(self.clocks.line_ns[place]), limit_ns)
+        return replace(self.event(RESOLVE, code, since_ns, place), details=late)
+
+    def late(self, since_ns: int) -> dict[str, Detail]:
+        """How late the last reading is, if it is that which ends a silence of many."""
+        newest_ns = int(self.clocks.line_ns[-1])
+        return _lateness(int(self.times_ns[-1]), since_ns, newest_ns, newest_ns - since_ns)
 
     def pauses_told(self) -> list[Event]:
         """Pauses of the whole partition in market hours, told when they end; of one stream where it is alone."""
@@ -63,13 +74,21 @@ class Arrivals:
             ]
         return events
 
-    def newest_before(self, i: int, last_ns: Ints) -> tuple[int, int]:
-        """The stream of a place in `groups.order`, and the newest event time it had sent before."""
+    @property
+    def heard_ns(self) -> Ints:
+        """Newest event time of the partition when each stream came last, `(groups,)`."""
+        return np.asarray(self.clocks.line_ns[self.groups.order[self.groups.begin + self.groups.count - 1] + 1])
+
+    def before(self, i: int, last_ns: Ints) -> tuple[int, int, int | None]:
+        """The stream of a place in `groups.order`, the newest event time it had sent before, and that of its partition
+        then; None: it was before the batch.
+        """
         g = self._member(i)
         code = int(self.groups.codes[g])
         before = self.times_ns[self.groups.order[self.groups.begin[g] : i]]
         first = int(last_ns[code]) if self.known[g] else NEVER
-        return code, max(first, int(before.max(initial=NEVER)))
+        heard = int(self.clocks.line_ns[self.groups.order[i - 1] + 1]) if len(before) else None
+        return code, max(first, int(before.max(initial=NEVER))), heard
 
     def _member(self, i: int) -> int:
         return int(np.searchsorted(self.groups.begin, i, side="right")) - 1
@@ -148,6 +167,7 @@ class Measure:
             back=found,
             back_since=since[found] + limits_before[found],
             back_power=powers_before[found],
+            back_limit=limits_before[found],
             pauses=pauses,
             slow=np.asarray(np.maximum.reduceat(is_known & (2 * elapsed > limits_before), begin)),
             others=np.flatnonzero(others),
@@ -159,3 +179,10 @@ def _shifted(values: Ints, begin: Ints, first: Ints) -> Ints:
     before = np.concatenate([values[:1], values[:-1]])
     before[begin] = first
     return before
+
+
+def _lateness(at_ns: int, onset_ns: int, newest_ns: int, limit_ns: int) -> dict[str, Detail]:
+    """How late the reading is that ends a silence, if its time is too near the onset to show how long it lasted."""
+    if 2 * (at_ns - onset_ns) > limit_ns:
+        return {}
+    return {"late_s": max(0, newest_ns - at_ns) / 1e9}

@@ -7,6 +7,8 @@ stream may take (`intervals`), streams that stay silent for good (`expiry`), tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +20,13 @@ from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
 from streamer.core.silence.arrivals import Arrivals, Measure
 from streamer.core.silence.intervals import Bools, Intervals
+from streamer.core.silence.onsets import Onsets
 from streamer.core.silence.soonest import Soonest
 
 MANY = 10  # streams that fall silent together, and at least half of those active, are one incident
 NAMES_TOLD = 5
+Details = Mapping[str, Detail]
+NOTHING: Details = {}
 BARS = 3  # a silence lasts at least so many
 
 
@@ -66,6 +71,7 @@ class SilenceWatch:
             },
             put=self._put,
         )
+        self._onsets = Onsets(state)
         self._soonest = Soonest()
         self._intervals = Intervals(state, factor, BARS * grid_ns)
         self._measure = Measure(state, self._columns, self._clocks, self._intervals, sessions)
@@ -180,6 +186,7 @@ class SilenceWatch:
         events = batch.pauses_told()
         storm = self._storms.get(partition)
         was_silent = t["since_ns"][groups.codes] != NEVER
+        limits = self._intervals.limit_ns(groups.codes)
         for g in np.flatnonzero(was_silent).tolist():
             code, place = int(groups.codes[g]), int(groups.order[groups.begin[g]])
             if t["storm"][code]:
@@ -187,17 +194,17 @@ class SilenceWatch:
                 if owner is not None:
                     owner[2] += 1
             else:
-                events.append(batch.event(RESOLVE, code, int(t["since_ns"][code]), place))
-        for i, power, limit in zip(
-            batch.back.tolist(), batch.back_power.tolist(), batch.back_since.tolist(), strict=True
-        ):
+                events.append(batch.over(code, int(t["since_ns"][code]), place, int(limits[g])))
+        backs = (batch.back, batch.back_power, batch.back_since, batch.back_limit)
+        for i, power, passed, limit in zip(*(column.tolist() for column in backs), strict=True):
             if storm is not None:
                 storm[1], storm[2] = storm[1] + 1, storm[2] + 1
                 continue
             place = int(groups.order[i])
-            code, since = batch.newest_before(i, t["last_ns"])
-            events.append(batch.event(OPEN, code, since, batch.clocks.first_after(power, limit)))
-            events.append(batch.event(RESOLVE, code, since, place))
+            code, last_ns, heard_ns = batch.before(i, t["last_ns"])
+            since = self._onsets.begin_within(code, last_ns, heard_ns)
+            events.append(batch.event(OPEN, code, since, batch.clocks.first_after(power, passed)))
+            events.append(batch.over(code, since, place, limit))
         self._remember(batch)
         return events + self._gone(batch)
 
@@ -209,6 +216,7 @@ class SilenceWatch:
         t["clock_ns"][codes], t["power"][codes] = batch.clock, batch.power
         t["learn_ns"][codes] = batch.clocks.learn_ns[groups.order[groups.begin + groups.count - 1]]
         t["since_ns"][codes], t["storm"][codes] = NEVER, False
+        self._onsets.hear(codes, batch.heard_ns)
         self._intervals.keep()
         self._state.assign(codes, batch.partition)
         self._clocks[batch.partition] = batch.clocks.export()
@@ -233,7 +241,8 @@ class SilenceWatch:
             t["storm"][missing], t["since_ns"][missing] = False, NEVER
             t["clock_ns"][missing] = batch.clocks.end(t["power"][missing])
             self._soonest.forget(partition)
-            return [self._storm_over(partition, int(batch.times_ns[-1]), int(batch.rows[-1]), len(missing), QUIET)]
+            at, row, late = int(batch.times_ns[-1]), int(batch.rows[-1]), batch.late(storm[0])
+            return [self._storm_over(partition, at, row, len(missing), QUIET, late)]
         if not gone.any():
             return []
         places = {
@@ -243,25 +252,24 @@ class SilenceWatch:
         together, active = ~silent & (2 * elapsed > limit), int((~silent).sum())
         if max(places.values()) == last and together.sum() >= MANY and 2 * together.sum() >= active:
             missing = codes[together]
-            onset = int(t["last_ns"][missing].max())
+            onset = self._onsets.begin_together(batch, missing, t["last_ns"][missing])
             self._storms[partition] = [onset, len(missing), 0, 0]
             self._fall_silent(missing, in_storm=True)
-            names = sorted(self._name(code) for code in missing.tolist())
-            more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
-            told: dict[str, Detail] = {"partition": partition, "streams": len(missing), "active": active}
-            told["names"] = ", ".join(names[:NAMES_TOLD]) + more
-            at, row = int(batch.times_ns[-1]), int(batch.rows[-1])
-            return [Event(OPEN, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, scope=PARTITION, details=told)]
+            return [_together(batch, onset, [self._name(code) for code in missing.tolist()], active)]
         self._fall_silent(codes[gone], in_storm=False)
-        return [batch.event(OPEN, code, int(t["last_ns"][code]), place) for code, place in places.items()]
+        return [batch.event(OPEN, code, int(t["since_ns"][code]), place) for code, place in places.items()]
 
     def _fall_silent(self, codes: Ints, *, in_storm: bool) -> None:
         t = self._columns
         t["since_ns"][codes], t["storm"][codes] = t["last_ns"][codes], in_storm
+        if not in_storm:
+            t["since_ns"][codes] = self._onsets.begin(codes, t["last_ns"][codes])
 
-    def _storm_over(self, partition: int, at: int, row: int, missing: int, reason: str) -> Event:
+    def _storm_over(
+        self, partition: int, at: int, row: int, missing: int, reason: str, late: Details = NOTHING
+    ) -> Event:
         onset, streams, *_ = self._storms.pop(partition)
-        told: dict[str, Detail] = {"partition": partition, "streams": streams, "missing": missing}
+        told = {"partition": partition, "streams": streams, "missing": missing, **late}
         return Event(RESOLVE, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, reason, scope=PARTITION, details=told)
 
     def _in_order(self, event: Event) -> tuple[int, int, str]:
@@ -272,3 +280,16 @@ class SilenceWatch:
 
     def _name(self, code: int) -> str:
         return self._state.names[code] if 0 <= code < len(self._state.names) else str(code)
+
+
+def _together(batch: Arrivals, onset_ns: int, names: list[str], active: int) -> Event:
+    """Many fall silent, shown by the last reading of a batch."""
+    more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+    told: Details = {
+        "partition": batch.partition,
+        "streams": len(names),
+        "active": active,
+        "names": ", ".join(sorted(names)[:NAMES_TOLD]) + more,
+    }
+    at, row = int(batch.times_ns[-1]), int(batch.rows[-1])
+    return Event(OPEN, SILENCE, NO_STREAM, onset_ns, at, 0.0, 0.0, row, scope=PARTITION, details=told)

@@ -6,6 +6,7 @@ printed (`report`), what a configuration makes of them (`examining`).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import DataError
-from streamer.offline.look.choosing import KAFKA, KEY, Chosen, Wanted, choose
+from streamer.offline.look.choosing import KAFKA, KEY, Choice, Chosen, Wanted, choose
 from streamer.offline.look.features import Features, choose_features
 from streamer.offline.look.fields import NO_TIME, Field, field_of, profile
 from streamer.offline.look.movement import Timing, codes_of, timing
 from streamer.offline.look.partitions import Split, split_of
 from streamer.offline.look.recognising import FromRegistry, Recognised, recognise
 from streamer.offline.look.sampling import Message, Sample
+from streamer.offline.look.seldom import intervals, too_seldom
 from streamer.offline.look.shapes import Rows, flatten
+from streamer.offline.look.spans import nice, say
 
 Ints = NDArray[np.int64]
 
@@ -43,6 +46,7 @@ class Look:
     timing: Timing
     run: Ints  # of each row
     times_ns: Ints  # of each row; `fields.NO_TIME` where there is none
+    metrics_s: Mapping[str, float]  # how often each metric of a stream comes, in the long layout
     partition: Ints  # of each row
     split: Split | None = None  # streams that are in several partitions
 
@@ -108,7 +112,34 @@ def look(
         metric=_what(fields, chosen, features),
         together=split is not None,
     )
-    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times, partition, split)
+    metrics_s = _metrics_s(fields, chosen, run if split is None else np.zeros_like(run), times)
+    if wanted.features is None and when.interval_s is not None:
+        features = _without_seldom(features, metrics_s, wanted.grid_s or nice(when.interval_s))
+    return Look(
+        sample, recognised, rows, fields, pseudo, chosen, features, when, run, times, metrics_s, partition, split
+    )
+
+
+def _metrics_s(fields: Mapping[str, Field], chosen: Chosen, run: Ints, times: Ints) -> Mapping[str, float]:
+    names = fields[chosen.metric.name].texts if chosen.metric is not None and chosen.metric.name in fields else None
+    return {} if names is None else intervals(names, chosen.group, run, times)
+
+
+def _without_seldom(features: Features, metrics_s: Mapping[str, float], grid_s: float) -> Features:
+    """Features less the metrics of which most bars would have no value, and be left out of training."""
+    slow = too_seldom(metrics_s, [feature.name for feature in features.taken], grid_s)
+    if not slow:
+        return features
+    left = [
+        Choice(
+            name,
+            f"comes about every {say(metrics_s[name])}; to take it, set time.gap_limit: "
+            f"{min(1000, math.ceil(2 * metrics_s[name] / grid_s))} or a longer time.grid",
+        )
+        for name in slow
+    ]
+    taken = [feature for feature in features.taken if feature.name not in slow]
+    return replace(features, taken=taken, left=[*left, *features.left])
 
 
 def _bounded(recognised: Recognised, sample: Sample) -> Recognised:

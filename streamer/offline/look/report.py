@@ -17,7 +17,8 @@ from rich.table import Table
 from streamer.offline.look.examined import Examined
 from streamer.offline.look.fields import Field
 from streamer.offline.look.looking import Look
-from streamer.offline.look.proposing import Proposal, plain, say
+from streamer.offline.look.proposing import Proposal, plain
+from streamer.offline.look.spans import say
 
 _FIELDS = 60  # lines of the table
 _CELL = 28  # characters of an example

@@ -332,6 +332,68 @@ def test_late_readings_are_a_sign_of_life() -> None:
     assert hear(watch, [reading for pair in zip(backlog, live, strict=True) for reading in pair]) == []
 
 
+BACKLOG = [(0, 0), (1, 0), *steadily(1, 1, 20), (0, -5), *steadily(1, 21, 40), (0, 0), *steadily(1, 41, 160), (0, 161)]
+
+
+def test_a_stream_that_sends_old_readings_and_stops_again_is_silent_since_it_was_heard() -> None:
+    told = storms(SilenceWatch(KeyedState(), 8 * SECOND), [(code, at * SECOND) for code, at in BACKLOG])
+
+    silences = [event.onset_ns // SECOND for event in told if event.event == "open"]
+    assert silences == [0, 20, 40]  # what it sent at 20 and 40 was no newer than before
+    assert [event.onset_ns // SECOND for event in told if event.event == "resolve"] == silences
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from([0, 0, 70, 500]), st.integers(0, 90)), min_size=2, max_size=12
+    ),
+    st.integers(1, 9),
+    st.lists(st.integers(1, 500), max_size=8),
+)
+def test_no_two_silences_of_a_stream_have_the_same_onset_whatever_comes_late(
+    spells: list[tuple[int, int, int]], after: int, cuts: list[int]
+) -> None:
+    arrivals, now = [], 1000
+    for code, late, others in spells:
+        arrivals += [(code, (now - late) * SECOND), *((2, (now + i) * SECOND) for i in range(others))]
+        now += others
+
+    together = storms(SilenceWatch(KeyedState(), after * SECOND), arrivals)
+    apart = storms(SilenceWatch(KeyedState(), after * SECOND), arrivals, cuts)
+
+    assert apart == together
+    onsets = [(event.code, event.onset_ns) for event in together if event.event == "open"]
+    assert len(set(onsets)) == len(onsets)
+
+
+def test_how_long_a_silence_was_is_told_unless_it_ends_with_readings_from_before_its_end() -> None:
+    second = [(code, at * SECOND) for code, at in BACKLOG]
+    kept = [*steadily(0, 0, 0), *steadily(1, 0, 100), (0, 1)]
+
+    ends = [event for event in storms(SilenceWatch(KeyedState(), 8 * SECOND), second) if event.event == "resolve"]
+    late = [event for event in storms(SilenceWatch(KeyedState(), 8), kept) if event.event == "resolve"]
+
+    assert [event.details for event in ends] == [{"late_s": 25.0}, {"late_s": 40.0}, {}]
+    assert [event.details for event in late] == [{"late_s": 99e-9}]
+
+
+def test_a_gateway_that_returns_with_a_backlog_and_fails_again_is_another_incident() -> None:
+    state = KeyedState([f"meter-{code:02}" for code in ALL])
+    again = [(code, 59 * SECOND + place) for place, code in enumerate(ALL[:20])]  # their last readings, once more
+    arrivals = [*in_turn(ALL, 0, 60), *in_turn(HALF, 60, 180), *again, *in_turn(HALF, 180, 400)]
+
+    events = storms(SilenceWatch(state, 30 * SECOND), arrivals)
+
+    assert [(event.event, event.scope) for event in events] == [
+        ("open", "partition"),
+        ("resolve", "partition"),
+        ("open", "partition"),
+    ]
+    assert events[0].onset_ns == events[1].onset_ns < events[2].onset_ns
+    assert "late_s" in events[1].details
+
+
 def test_a_slow_stream_beside_fast_ones_has_its_own_interval() -> None:
     watch = SilenceWatch(KeyedState(), 30 * SECOND)  # the bundle's streams send once a second
     fast = [(0, at * SECOND) for at in range(6000)]
