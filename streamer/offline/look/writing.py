@@ -5,6 +5,7 @@ Not inside: what is proposed (`proposing`).
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def document(
         + (f" ({seen.sample.total} messages)." if seen.sample.total > len(seen.sample.messages) else "."),
         f"# {seen.recognised.title}, {features.kind}: {features.kind_why}.",
         f"# Change what you know better; `streamer check` says whether it still fits. {timing.streams} stream(s) seen.",
+        *_warning(seen),
         "",
         *_section("kafka", _kafka(kafka)),
         *_registry(registry, seen),
@@ -58,6 +60,21 @@ def document(
     text = "\n".join(lines) + "\n"
     Settings.model_validate({"schema_registry": registry or {}, **plain(proposal)})  # a fault here is ours
     return text
+
+
+def _warning(seen: Look) -> list[str]:
+    """What is wrong with the topic itself."""
+    if seen.split is None:
+        return []
+    return [
+        "#",
+        *(
+            _cut(line)
+            for line in textwrap.wrap(
+                f"WARNING: {seen.split.words()}", _WIDTH, initial_indent="# ", subsequent_indent="# "
+            )
+        ),
+    ]
 
 
 def check_complete(seen: Look) -> None:
