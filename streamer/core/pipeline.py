@@ -134,11 +134,8 @@ class Pipeline:
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
         rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
         told += [(event, self._alert(event, None)) for event in withdrawn]
-        arrived = readings if self.options.time.holds else admitted.readings
-        silences = [
-            event if self.options.time.holds else dataclasses.replace(event, row=int(admitted.rows[event.row]))
-            for event in self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
-        ]
+        # As they arrived: a late reading is a sign of life.
+        silences = self.silence.step(readings.stream, readings.time_ns, readings.partition)
         held = self.event_time.holding
         expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
         silences, untold = _until_expired(silences, expired)

@@ -31,6 +31,12 @@ from streamer.errors import DataError
 from streamer.offline.admission import Admission, Arrivals, Passed
 
 _MOST_LATE = 0.2  # of all rows; more cannot be what the daemon will see
+_LATE_IN_FILES = "raise time.lateness, or, if the order of the rows means nothing, sort them by time"
+_LATE_IN_TOPIC = (
+    "key the messages by stream, so that each stays in one partition and in order (`streamer inspect` says whether "
+    "they do), or raise time.lateness to what it shows"
+)
+_NAMED = 5  # features in a message
 _AT_ONCE = 1 << 18  # rows moved at once
 _STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
 
@@ -83,6 +89,8 @@ class TrainingStore:
         self.names: list[str] = []
         self.fingerprint = ""  # digest of all readings
         self.left_out = LeftOut()
+        self.bars = 0  # that the readings made, complete or not
+        self.absent = np.zeros(features, np.int64)  # bars that lack each feature
         self._record = np.dtype([("time", "<i8"), ("stream", "<i4"), ("values", "<f4", (features,))])
         self._counts = np.zeros(0, np.int64)  # rows of each stream
         self._rows = 0  # that the ordered file has room for
@@ -99,11 +107,15 @@ class TrainingStore:
     def __len__(self) -> int:
         return int(self._counts.sum())
 
-    def fill(self, pieces: Iterable[DataSet]) -> None:
+    def fill(self, pieces: Iterable[DataSet], *, topic: bool = False) -> None:
         """Take readings in and order them; on processes that do not fill it, wait for those that do.
 
         Rows in which a value is missing or not finite are left out, and so is a reading of a stream at a time
         at which it has one already: the first counts, as in the daemon.
+
+        Args:
+            pieces: Readings, in the order in which they came.
+            topic: They come from a topic, not from files: what helps against late ones differs.
 
         Raises:
             DataError: The disk is full, no row was complete, or machines found different readings.
@@ -119,10 +131,14 @@ class TrainingStore:
                 raise DataError(
                     f"{self.left_out.late} of {self.left_out.rows} rows are older than the newest of their stream by "
                     f"more than time.lateness ({self.options.time.lateness_ns / 1e9:g} s), and the daemon would leave "
-                    "them out: raise time.lateness, or, if the order of the rows means nothing, sort them by time"
+                    f"them out: {_LATE_IN_TOPIC if topic else _LATE_IN_FILES}"
                 )
             if not len(self):
-                raise DataError("no row is complete: training wants a finite number in every feature")
+                lacking = self.lacking()
+                raise DataError(
+                    "no row is complete: training wants a finite number in every feature"
+                    + (f"; {lacking}" if lacking and self.options.time.holds else "")
+                )
             with _disk(self.directory):
                 self._arrived.flush()
                 self._rows = len(self)
@@ -183,6 +199,15 @@ class TrainingStore:
             )
         return float(np.median(medians)) / 1e9
 
+    def lacking(self) -> str:
+        """Which features most incomplete bars lack, and how to have them; empty if most bars are complete."""
+        if self.bars < 2 * int(self._counts.sum()) or not self.bars:
+            return ""
+        names = self.options.features
+        shares = sorted(zip((self.absent[: len(names)] / self.bars).tolist(), names, strict=True), reverse=True)
+        worst = [f"{name} is missing in {share:.0%}" for share, name in shares if share > 0.1][:_NAMED]
+        return f"{', '.join(worst)} of the bars: leave it out, or raise time.gap_limit" if worst else ""
+
     def room(self, rows: int, features: int) -> NDArray[np.float32]:
         """An array in the place of what arrived, which has been ordered and is needed no more."""
         return np.asarray(np.memmap(self._arrived, "<f4", "r+", 0, (rows, features)))
@@ -197,7 +222,10 @@ class TrainingStore:
             self._append(passed)
 
     def _append(self, passed: Passed) -> None:
-        whole = np.isfinite(passed.values).all(axis=1)  # a bar may lack a feature
+        there = np.isfinite(passed.values)
+        whole = there.all(axis=1)  # a bar may lack a feature
+        self.bars += len(there)
+        self.absent += (~there).sum(axis=0)
         records = np.empty(int(whole.sum()), self._record)
         records["time"] = passed.time_ns[whole]
         records["stream"] = passed.stream[whole]

@@ -352,3 +352,16 @@ def test_streams_that_come_later_in_a_file_may_go_back_to_a_day_before_too(
 
         assert (len(store), store.left_out.late) == (400, 0)
         assert [len(times) for times, _ in store.series().values()] == [200, 200]
+
+
+def test_a_feature_that_most_bars_lack_is_named_with_the_share_of_bars_and_what_to_do(tmp_path: Path) -> None:
+    settings = tiny.settings(time={"grid": "10s", "gap_limit": 2}, records={"missing": "fill"})
+    values = np.tile([1.0, 2.0], (100, 1))
+    values[np.arange(100) % 20 != 0, 1] = np.nan
+    data = DataSet(["a"], np.zeros(100, np.int64), np.arange(100) * 10 * SECOND_NS, values)
+
+    with TrainingStore(tmp_path, settings.pipeline_options()) as store:
+        store.fill([data])
+
+        name = settings.features[1]
+        assert store.lacking() == f"{name} is missing in 85% of the bars: leave it out, or raise time.gap_limit"

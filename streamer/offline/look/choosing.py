@@ -33,6 +33,7 @@ class Wanted:
     metric: str | None = None
     value: str | None = None
     features: tuple[str, ...] | None = None
+    grid_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,8 @@ from streamer.offline.look.features import QUOTES, SENSOR_LONG, TRADES
 from streamer.offline.look.fields import NO_TIME, NUMBER_IN_TEXT
 from streamer.offline.look.looking import Look
 from streamer.offline.look.presets import Preset, calendar_of, preset
+from streamer.offline.look.spans import NICE_S, nice, say
 
-_NICE_S = (
-    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
-    14400, 21600, 43200, 86400,
-)  # fmt: skip
 _PER_BAR = 2.0  # ticks of a stream in a bar, at least
 _LATEST_S = 3600.0  # lateness that is proposed at most
 
@@ -147,7 +144,8 @@ def _time(seen: Look, kind: str, grid_s: float, grid_why: str, decided: Decided)
     if not grid_s:
         return found
     found.append(Setting("grid", duration_text(grid_s), grid_why))
-    slowest = seen.timing.slowest_s or 0.0
+    often = [seen.metrics_s[feature.name] for feature in seen.features.taken if feature.name in seen.metrics_s]
+    slowest = max(often, default=0.0) or seen.timing.slowest_s or 0.0
     if known is not None:
         rest = known.section("time").items()
         found += [Setting(name, value) for name, value in rest if name not in ("lateness", "grid", "features")]
@@ -191,12 +189,12 @@ def _grid(seen: Look, kind: str, decided: Decided) -> tuple[float, str]:
         # Of a sample from several places, the span is that of all places, the readings only those looked at.
         share = min(1.0, len(seen.sample.messages or seen.rows.rows) / max(1, seen.sample.total))
         a_second = timing.per_stream[1] / share / span_s
-        grids = [grid for grid in _NICE_S if grid >= known.grid_s]
+        grids = [grid for grid in NICE_S if grid >= known.grid_s]
         grid = next((grid for grid in grids if a_second * grid >= _PER_BAR), 900)
         return float(grid), f"ticks come when they come: about {a_second * grid:.3g} of a stream in a bar"
     if kind == SENSOR_LONG:
         return nice(usual), f"each metric of a stream comes every {say(usual)}, with times of its own"
-    if not timing.regular:
+    if not timing.regular and seen.split is None:  # of parts of streams, steps are as they happened to be split
         low, high = dict(timing.interval_quantiles_s)[0.1], dict(timing.interval_quantiles_s)[0.9]
         return nice(usual), f"irregular: usually {say(usual)}, from {say(low)} to {say(high)} (10 % to 90 %)"
     if timing.same_time > 0.01:
@@ -204,16 +202,6 @@ def _grid(seen: Look, kind: str, decided: Decided) -> tuple[float, str]:
     if any(feature.counter for feature in seen.features.taken):
         return nice(usual), "the rate of a counter is that of a step"
     return 0.0, ""
-
-
-def nice(seconds: float) -> float:
-    """The usual interval nearest to a measured one; the measured one where none is near.
-
-    >>> nice(59.7), nice(7.0)
-    (60, 7.0)
-    """
-    best = min(_NICE_S, key=lambda one: abs(math.log(one / seconds)))
-    return best if abs(math.log(best / seconds)) < 0.12 else max(0.001, round(seconds, 3))
 
 
 def _lateness(seen: Look, decided: Decided) -> tuple[float, str]:
@@ -261,12 +249,3 @@ def _window(seen: Look, grid_s: float, known: Preset | None) -> list[Setting]:
         Setting("length", 16, f"{unit}; only about {steps:.0f} of each stream seen: take 64 when there are more"),
         Setting("patch", 4),
     ]
-
-
-def say(seconds: float) -> str:
-    """A measured duration, to three figures.
-
-    >>> say(59.98765), say(0.01234), say(5400)
-    ('1m', '0.0123s', '90m')
-    """
-    return duration_text(float(f"{seconds:.3g}")) if seconds >= 0.0001 else f"{seconds:.3g}s"
