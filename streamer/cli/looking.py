@@ -104,8 +104,9 @@ def check_topic(settings: config.Settings) -> int:
 
 def init(options: Namespace) -> int:
     """Write a configuration made from what messages look like."""
-    from streamer.offline.look.writing import document, save
+    from streamer.offline.look.writing import check_free, document, save
 
+    check_free(options.out, overwrite=options.yes)
     sections, seen, proposal = _look(options)
     text = document(seen, proposal, *sections, asked=shlex.join(["streamer", *sys.argv[1:]]))
     save(options.out, text, overwrite=options.yes)

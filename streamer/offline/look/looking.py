@@ -81,7 +81,7 @@ def look(
         raise DataError(
             f"{sample.origin}: wanted readings in {rows.readings!r}; it is empty in every message looked at"
         )
-    rows = _most_alike(rows)
+    every_row, rows = rows, _most_alike(rows)
     message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
     fields = profile(rows.rows, dates=sample.is_file)
     messages = sample.messages
@@ -112,6 +112,8 @@ def look(
         metric=_what(fields, chosen, features),
         together=split is not None,
     )
+    if recognised.format == "influx":
+        features = replace(features, left=[*_other_measurements(every_row, rows), *features.left])
     metrics_s = _metrics_s(fields, chosen, run if split is None else np.zeros_like(run), times)
     if wanted.features is None and when.interval_s is not None:
         features = _without_seldom(features, metrics_s, wanted.grid_s or nice(when.interval_s))
@@ -170,6 +172,19 @@ def _most_alike(rows: Rows) -> Rows:
     if len(kept) < 0.5 * len(rows.rows) or len(kept) == len(rows.rows):
         return rows
     return replace(rows, rows=[rows.rows[i] for i in kept], document=[rows.document[i] for i in kept])
+
+
+def _other_measurements(rows: Rows, taken: Rows) -> list[Choice]:
+    """Measurements of the line protocol of which no reading was taken."""
+    mine = {row.get("measurement") for row in taken.rows}
+    others = Counter(str(row["measurement"]) for row in rows.rows if row.get("measurement") not in mine)
+    return [
+        Choice(
+            f"measurement {name}",
+            f"another one: {count} of {len(rows.rows)} lines looked at; take it with a configuration of its own",
+        )
+        for name, count in others.most_common(10)
+    ]
 
 
 def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> Ints | None:
