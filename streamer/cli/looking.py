@@ -104,11 +104,14 @@ def check_topic(settings: config.Settings) -> int:
 
 def init(options: Namespace) -> int:
     """Write a configuration made from what messages look like."""
-    from streamer.offline.look.writing import document, save
+    from streamer.offline.look.writing import check_free, document, save
 
+    check_free(options.out, overwrite=options.yes)
     sections, seen, proposal = _look(options)
     text = document(seen, proposal, *sections, asked=shlex.join(["streamer", *sys.argv[1:]]))
     save(options.out, text, overwrite=options.yes)
+    if seen.split is not None:
+        print(f"streamer: WARNING: {seen.split.words()}", file=sys.stderr)
     features = ", ".join(feature.name for feature in seen.features.taken)
     print(f"{options.out}: {seen.features.kind}, {seen.timing.streams} stream(s), features {features}")
     print(f"next: streamer retrain --config {shlex.quote(str(options.out))} ", end="")

@@ -56,7 +56,7 @@ def retrain(
     *,
     promote: bool = True,
     warm_start: str | None = None,
-    trained_on: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    trained_on: Callable[[], Mapping[str, Any] | None] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> str:
     """Train on readings and publish.
@@ -68,7 +68,7 @@ def retrain(
         promote: Make the new bundle the current one.
         warm_start: Version of the bundle whose weights training begins with, or
             `CURRENT`; None begins with random ones.
-        trained_on: Asked when `data` is read: up to where it reaches in its topic, for the manifest.
+        trained_on: Asked when `data` is read: up to where it reaches in its topic, for the manifest; None: of files.
         now: Clock for the bundle's version.
 
     Returns:
@@ -96,7 +96,7 @@ def retrain(
     if device != "cpu":
         torch.cuda.set_device(device)
     with TrainingStore(model.spool_directory or model.directory, settings.pipeline_options(), ranks) as store:
-        store.fill([data] if isinstance(data, DataSet) else data)
+        store.fill([data] if isinstance(data, DataSet) else data, topic=trained_on is not None)
         interval = store.interval_s()
         if ranks.first:
             _say_left_out(store.left_out, settings)
@@ -120,7 +120,11 @@ def retrain(
     if start_version is not None:
         fitted = dataclasses.replace(fitted, report={**fitted.report, "warm_start": start_version})
     version = registry.publish(
-        fitted, created=now(), fingerprint=store.fingerprint, trained_on=trained_on(), promote=promote
+        fitted,
+        created=now(),
+        fingerprint=store.fingerprint,
+        trained_on=None if trained_on is None else trained_on(),
+        promote=promote,
     )
     _tell(version, fitted.report, promote)
     return version

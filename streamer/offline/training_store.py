@@ -31,6 +31,11 @@ from streamer.errors import DataError
 from streamer.offline.admission import Admission, Arrivals, Passed
 
 _MOST_LATE = 0.2  # of all rows; more cannot be what the daemon will see
+_LATE_IN_FILES = "raise time.lateness, or, if the order of the rows means nothing, sort them by time"
+_LATE_IN_TOPIC = (
+    "key the messages by stream, so that each stays in one partition and in order (`streamer inspect` says whether "
+    "they do), or raise time.lateness to what it shows"
+)
 _NAMED = 5  # features in a message
 _AT_ONCE = 1 << 18  # rows moved at once
 _STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
@@ -102,11 +107,15 @@ class TrainingStore:
     def __len__(self) -> int:
         return int(self._counts.sum())
 
-    def fill(self, pieces: Iterable[DataSet]) -> None:
+    def fill(self, pieces: Iterable[DataSet], *, topic: bool = False) -> None:
         """Take readings in and order them; on processes that do not fill it, wait for those that do.
 
         Rows in which a value is missing or not finite are left out, and so is a reading of a stream at a time
         at which it has one already: the first counts, as in the daemon.
+
+        Args:
+            pieces: Readings, in the order in which they came.
+            topic: They come from a topic, not from files: what helps against late ones differs.
 
         Raises:
             DataError: The disk is full, no row was complete, or machines found different readings.
@@ -122,7 +131,7 @@ class TrainingStore:
                 raise DataError(
                     f"{self.left_out.late} of {self.left_out.rows} rows are older than the newest of their stream by "
                     f"more than time.lateness ({self.options.time.lateness_ns / 1e9:g} s), and the daemon would leave "
-                    "them out: raise time.lateness, or, if the order of the rows means nothing, sort them by time"
+                    f"them out: {_LATE_IN_TOPIC if topic else _LATE_IN_FILES}"
                 )
             if not len(self):
                 lacking = self.lacking()

@@ -55,7 +55,7 @@ def choose_features(fields: Mapping[str, Field], chosen: Chosen, run: Ints, time
     """The features of rows whose stream and time are chosen."""
     used = {*chosen.stream, chosen.timestamp} | ({chosen.metric.name} if chosen.metric else set())
     group = codes_of(chosen.group, run)
-    sequence = _sequence(fields, group, used)
+    sequence = _sequence(fields, group, chosen.group, times_ns, used)
     left: list[Choice] = []
     taken: list[Feature] = []
     if chosen.metric is not None and chosen.value is not None:
@@ -78,7 +78,7 @@ def choose_features(fields: Mapping[str, Field], chosen: Chosen, run: Ints, time
             left.append(Choice(name, reason))
             continue
         if field.numbers is not None:
-            taken.append(_feature(field, group))
+            taken.append(_feature(field, group, times_ns))
     if len(taken) > _MOST and wanted.features is None:
         left += [Choice(each.name, f"only the first {_MOST} are proposed") for each in taken[_MOST:]]
         taken = taken[:_MOST]
@@ -134,7 +134,7 @@ def _no_feature(field: Field, group: Ints, times_ns: Ints, chosen: Chosen) -> st
         return f"constant: {np.nanmin(field.numbers):g}"
     if chosen.metric is None and _fixed(field, group):
         return "constant within every stream"
-    if chosen.metric is None and _ticks_on(field, group):
+    if chosen.metric is None and _ticks_on(field, group, times_ns):
         return "grows by the same step every time, as a clock does"
     if field.whole and hint(field.name, words.IDENTIFIER) == 1.0:
         return "an identifier, by its name"
@@ -151,10 +151,10 @@ def _near(times_ns: Ints, chosen_ns: Ints) -> bool:
     return bool(both.any()) and float(np.median(np.abs(times_ns[both] - chosen_ns[both]))) < _DAY_NS
 
 
-def _ticks_on(field: Field, group: Ints) -> bool:
-    """Whether a number goes up by the same step from reading to reading."""
+def _ticks_on(field: Field, group: Ints, times_ns: Ints) -> bool:
+    """Whether a number goes up by the same step from reading to reading, in the order of time."""
     assert field.numbers is not None
-    now, before = consecutive(group)
+    now, before = consecutive(group, times_ns)
     steps = field.numbers[now] - field.numbers[before]
     steps = steps[np.isfinite(steps)]
     return len(steps) >= _STEPS and float(np.median(steps)) > 0 and bool((steps == np.median(steps)).mean() > 0.95)
@@ -169,31 +169,37 @@ def _fixed(field: Field, group: Ints) -> bool:
     return bool(known.sum() >= 20 and not steps[known].any())
 
 
-def _sequence(fields: Mapping[str, Field], group: Ints, used: set[str | None]) -> Choice | None:
-    """A number that goes up by one from message to message."""
-    now, before = consecutive(group)
+def _sequence(
+    fields: Mapping[str, Field], group: Ints, stream: Ints, times_ns: Ints, used: set[str | None]
+) -> Choice | None:
+    """A number that goes up by one from message to message: in the order of arrival or, if some are late, of time."""
+    orders = consecutive(group), consecutive(group, times_ns)
+    whole = consecutive(stream, times_ns)
     for name, field in fields.items():
         if name in used or not field.whole or field.numbers is None or field.coverage < 0.98:
             continue
-        if field.times_ns is not None or field.distinct < 20:
+        if field.times_ns is not None or field.distinct < 20 or len(orders[0][0]) < 20:
             continue
         named = hint(name, words.SEQUENCE)
-        steps = field.numbers[now] - field.numbers[before]
-        ones, forward = float((steps == 1).mean()), float((steps > 0).mean()) if len(steps) else 0.0
-        if len(steps) >= 20 and (ones > 0.95 or (named and ones > 0.5)):
+        steps = [field.numbers[now] - field.numbers[before] for now, before in (*orders, whole)]
+        ones = max(float((some == 1).mean()) for some in steps)
+        forward = max(float((some > 0).mean()) for some in steps)
+        unique = len(np.unique(np.stack([stream, field.numbers]), axis=1).T) >= 0.98 * field.rows
+        grows = unique and forward > 0.98 and min(float(np.median(some)) for some in steps) == 1
+        if ones > 0.95 or (ones > 0.5 and (named or grows)):
             return Choice(name, f"a sequence number: {ones:.1%} of steps are +1")
-        if len(steps) >= 20 and named == 1.0 and forward > 0.98 and field.distinct == field.present:
+        if named == 1.0 and forward > 0.98 and field.distinct == field.present:
             return Choice(name, "an identifier that grows with every message")
     return None
 
 
-def _feature(field: Field, group: Ints) -> Feature:
+def _feature(field: Field, group: Ints, times_ns: Ints) -> Feature:
     numbers = field.numbers
     assert numbers is not None
     some = numbers[np.isfinite(numbers)]
     low, middle, high = (float(x) for x in np.quantile(some, (0.0, 0.5, 1.0)))
     says = [f"{low:g} to {high:g}, median {middle:g}"]
-    counter = _counts(numbers, group)
+    counter = _counts(numbers, group, times_ns)
     if counter:
         says.append("only grows: a counter, taken by its rate")
     rest = some[some != 0]
@@ -210,10 +216,10 @@ def _feature(field: Field, group: Ints) -> Feature:
     return Feature(field.name, "; ".join(says), counter, missing, field.coverage)
 
 
-def _counts(numbers: NDArray[np.float64], group: Ints) -> bool:
-    """Whether values only ever grow, a few falls to near 0 apart."""
+def _counts(numbers: NDArray[np.float64], group: Ints, times_ns: Ints) -> bool:
+    """Whether values only ever grow in the order of time, a few falls to near 0 apart."""
     known = np.flatnonzero(np.isfinite(numbers))
-    now, before = consecutive(group[known])
+    now, before = consecutive(group[known], times_ns[known])
     steps = numbers[known[now]] - numbers[known[before]]
     if len(steps) < _STEPS or numbers[known].min() < 0:
         return False

@@ -51,6 +51,7 @@ class Field:
     times_ns: Times | None = None  # (rows,) `NO_TIME` where there is none
     unit: str | None = None  # that the times are written in
     comma: bool = False  # a decimal comma
+    unclear: str = ""  # why dates are no times: day and month cannot be told apart
 
     @property
     def coverage(self) -> float:
@@ -115,9 +116,15 @@ def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
         times = stamps.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
         return Field(name, kind, n, len(there), distinct, example, times_ns=times, unit="iso8601")
     if kind == TEXT:
-        times, unit = _times_of_text(values, there, dates)
+        unclear = ""
+        try:
+            times, unit = _times_of_text(values, there, dates)
+        except DataError as error:
+            times, unit, unclear = None, None, f"column {name!r}: {error}"
         shown = np.array([None if value is None or value == "" else str(value) for value in values], object)
-        return Field(name, TIME if unit else TEXT, n, len(there), distinct, example, None, shown, times, unit)
+        return Field(
+            name, TIME if unit else TEXT, n, len(there), distinct, example, None, shown, times, unit, unclear=unclear
+        )
     return Field(name, kind, n, len(there), distinct, example)
 
 
@@ -195,10 +202,7 @@ def _times_of_text(values: Sequence[Any], there: Sequence[Any], dates: bool) -> 
     if sum(bool(_ISO.match(text)) for text in head) >= 0.9 * len(head):
         times, bad = times_of_text(texts)
     elif dates and sum(bool(_DATE.match(text)) for text in head) >= 0.9 * len(head):
-        try:
-            layout = find_layout(pd.Series([str(text) for text in there]), list, "the time")
-        except DataError:  # day and month cannot be told apart: reading the file says what to do
-            return None, None
+        layout = find_layout(pd.Series([str(text) for text in there]), list, "the rows looked at")
         times, bad = layout.parse(pd.Series(texts))
     else:
         return None, None

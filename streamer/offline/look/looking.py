@@ -20,6 +20,7 @@ from streamer.offline.look.choosing import KAFKA, KEY, Choice, Chosen, Wanted, c
 from streamer.offline.look.features import Features, choose_features
 from streamer.offline.look.fields import NO_TIME, Field, field_of, profile
 from streamer.offline.look.movement import Timing, codes_of, timing
+from streamer.offline.look.partitions import Split, split_of
 from streamer.offline.look.recognising import FromRegistry, Recognised, recognise
 from streamer.offline.look.sampling import Message, Sample
 from streamer.offline.look.seldom import intervals, too_seldom
@@ -46,6 +47,8 @@ class Look:
     run: Ints  # of each row
     times_ns: Ints  # of each row; `fields.NO_TIME` where there is none
     metrics_s: Mapping[str, float]  # how often each metric of a stream comes, in the long layout
+    partition: Ints  # of each row
+    split: Split | None = None  # streams that are in several partitions
 
 
 def look(
@@ -78,17 +81,19 @@ def look(
         raise DataError(
             f"{sample.origin}: wanted readings in {rows.readings!r}; it is empty in every message looked at"
         )
-    rows = _most_alike(rows)
+    every_row, rows = rows, _most_alike(rows)
     message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
     fields = profile(rows.rows, dates=sample.is_file)
     messages = sample.messages
     if messages:
         run = np.array([messages[i].run for i in message], np.int64)
         taken_ms = np.array([messages[i].taken_ms for i in message], np.int64)
+        partition = np.array([messages[i].partition for i in message], np.int64)
         pseudo = {} if sample.is_file else _pseudo([messages[i] for i in message])
     else:
         run = np.asarray(sample.runs or np.zeros(len(sample.documents or ())), np.int64)[message]
         taken_ms, pseudo = np.full(len(message), -1, np.int64), {}
+        partition = np.zeros(len(message), np.int64)
     chosen = choose(fields, run, wanted, pseudo)
     every = {**fields, **pseudo}
     times = every[chosen.timestamp].times_ns if chosen.timestamp in every else None
@@ -96,6 +101,7 @@ def look(
         times = np.full(len(message), NO_TIME)
     features = choose_features(fields, chosen, run, times, wanted)
     equal = codes_of([str(sorted(row.items(), key=lambda item: item[0])) for row in rows.rows], times)
+    split = split_of(chosen.group, chosen.names, partition) if chosen.stream else None
     when = timing(
         times,
         chosen.group,
@@ -104,11 +110,16 @@ def look(
         taken_ms=taken_ms,
         equal=equal,
         metric=_what(fields, chosen, features),
+        together=split is not None,
     )
-    metrics_s = _metrics_s(fields, chosen, run, times)
+    if recognised.format == "influx":
+        features = replace(features, left=[*_other_measurements(every_row, rows), *features.left])
+    metrics_s = _metrics_s(fields, chosen, run if split is None else np.zeros_like(run), times)
     if wanted.features is None and when.interval_s is not None:
         features = _without_seldom(features, metrics_s, wanted.grid_s or nice(when.interval_s))
-    return Look(sample, recognised, rows, fields, pseudo, chosen, features, when, run, times, metrics_s)
+    return Look(
+        sample, recognised, rows, fields, pseudo, chosen, features, when, run, times, metrics_s, partition, split
+    )
 
 
 def _metrics_s(fields: Mapping[str, Field], chosen: Chosen, run: Ints, times: Ints) -> Mapping[str, float]:
@@ -161,6 +172,19 @@ def _most_alike(rows: Rows) -> Rows:
     if len(kept) < 0.5 * len(rows.rows) or len(kept) == len(rows.rows):
         return rows
     return replace(rows, rows=[rows.rows[i] for i in kept], document=[rows.document[i] for i in kept])
+
+
+def _other_measurements(rows: Rows, taken: Rows) -> list[Choice]:
+    """Measurements of the line protocol of which no reading was taken."""
+    mine = {row.get("measurement") for row in taken.rows}
+    others = Counter(str(row["measurement"]) for row in rows.rows if row.get("measurement") not in mine)
+    return [
+        Choice(
+            f"measurement {name}",
+            f"another one: {count} of {len(rows.rows)} lines looked at; take it with a configuration of its own",
+        )
+        for name, count in others.most_common(10)
+    ]
 
 
 def _what(fields: Mapping[str, Field], chosen: Chosen, features: Features) -> Ints | None:

@@ -9,11 +9,14 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from streamer.config import RecordsConfig
 from streamer.offline.look.choosing import KAFKA, KEY
 from streamer.offline.look.fields import NOTHING, NUMBER, NUMBER_IN_TEXT, NUMERIC, TEXT, Field, profile
 from streamer.offline.look.looking import Look
 from streamer.offline.look.movement import codes_of, movement
+from streamer.offline.look.partitions import split_of
 from streamer.offline.look.recognising import NAMES
 from streamer.offline.look.shapes import flatten
 
@@ -65,6 +68,7 @@ def compare(records: RecordsConfig, seen: Look) -> Fit:
     faults += _wrong_time(records, every, seen)
     faults += _wrong_values(records, fields)
     remarks += _odd_stream(records, every, seen)
+    remarks += _split(records, every, seen)
     return Fit(faults, remarks)
 
 
@@ -192,6 +196,19 @@ def _odd_stream(records: RecordsConfig, every: Mapping[str, Field], seen: Look) 
             f"{mine.same + mine.back:.0%} of the readings of a stream do not move forward in time (records.stream: "
             f"{'/'.join(records.stream)}){_instead(records, seen)}"
         )
+
+
+def _split(records: RecordsConfig, every: Mapping[str, Field], seen: Look) -> Iterator[str]:
+    """Streams, as configured, that are in several partitions."""
+    columns = [_column(every[name]) for name in records.stream if name in every]
+    if len(columns) < len(records.stream) or not columns or len(columns[0]) != len(seen.partition):
+        return
+    names, codes = np.unique(
+        np.array(["/".join(map(str, row)) for row in zip(*columns, strict=True)], object), return_inverse=True
+    )
+    found = split_of(codes.astype(np.int64), [str(name) for name in names], seen.partition)
+    if found is not None:
+        yield found.words()
 
 
 def _column(field: Field) -> Sequence[object]:

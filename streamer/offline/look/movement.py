@@ -37,9 +37,9 @@ def codes_of(*columns: Sequence[Any] | NDArray[Any]) -> Ints:
     return whole.astype(np.int64)
 
 
-def consecutive(group: Ints) -> tuple[Ints, Ints]:
-    """Rows and the rows before them in their group."""
-    order = np.argsort(group, kind="stable")
+def consecutive(group: Ints, times_ns: Ints | None = None) -> tuple[Ints, Ints]:
+    """Rows and the rows before them in their group: in the order of arrival, or of these times."""
+    order = np.argsort(group, kind="stable") if times_ns is None else np.lexsort((times_ns, group))
     same = group[order[1:]] == group[order[:-1]]
     return order[1:][same], order[:-1][same]
 
@@ -131,6 +131,7 @@ def timing(
     taken_ms: Ints,
     equal: Ints | None = None,
     metric: Ints | None = None,
+    together: bool = False,
 ) -> Timing:
     """When the readings of streams come.
 
@@ -142,6 +143,7 @@ def timing(
         taken_ms: When the broker took the message; -1: not known.
         equal: One code for all readings that are equal in every field; None: not looked at.
         metric: What each reading is of, where each is of one metric: intervals are those of a metric then.
+        together: Intervals are those of a stream's readings of all runs, which are each a part of them only.
     """
     known = times_ns != NO_TIME
     times_ns, stream, run, taken_ms = times_ns[known], stream[known], run[known], taken_ms[known]
@@ -151,6 +153,8 @@ def timing(
         return Timing(0, 0, (0, 0, 0), (), 0, 0, None)
     group = codes_of(stream, run)
     late, late_by = _late(times_ns, group)
+    if together:
+        group = stream
     if metric is not None:
         group = codes_of(group, metric[known])
     order = np.lexsort((times_ns, group))

@@ -194,7 +194,7 @@ def _grid(seen: Look, kind: str, decided: Decided) -> tuple[float, str]:
         return float(grid), f"ticks come when they come: about {a_second * grid:.3g} of a stream in a bar"
     if kind == SENSOR_LONG:
         return nice(usual), f"each metric of a stream comes every {say(usual)}, with times of its own"
-    if not timing.regular:
+    if not timing.regular and seen.split is None:  # of parts of streams, steps are as they happened to be split
         low, high = dict(timing.interval_quantiles_s)[0.1], dict(timing.interval_quantiles_s)[0.9]
         return nice(usual), f"irregular: usually {say(usual)}, from {say(low)} to {say(high)} (10 % to 90 %)"
     if timing.same_time > 0.01:

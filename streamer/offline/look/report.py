@@ -44,7 +44,11 @@ def as_text(seen: Look, proposal: Proposal, examined: Examined | None, *, width:
         console.print(f"unreadable {unreadable} of {len(sample.messages)} messages{first}", markup=False)
     console.print()
     console.print(_field_table(seen))
-    for label, lines in (("when", _when(seen)), ("proposed", _proposed(proposal)), ("refused", _refused(examined))):
+    for label, lines in (
+        ("when", _when(seen)),
+        ("proposed", _proposed(proposal)),
+        ("refused", _refused(seen, examined)),
+    ):
         console.print()
         for i, line in enumerate(lines):
             console.print(f"{label if not i else '':<10} {line}", markup=False, soft_wrap=True)
@@ -68,6 +72,9 @@ def as_json(seen: Look, proposal: Proposal, examined: Examined | None) -> dict[s
         "features": [{"name": each.name, "why": each.why, "counter": each.counter} for each in seen.features.taken],
         "not_features": {each.name: each.why for each in seen.features.left},
         "streams": timing.streams,
+        "in_several_partitions": None
+        if seen.split is None
+        else {"streams": seen.split.streams, "why": seen.split.words()},
         "readings_per_stream": dict(zip(("fewest", "median", "most"), timing.per_stream, strict=True)),
         "first": _date(timing.first_ns) if timing.readings else None,
         "last": _date(timing.last_ns) if timing.readings else None,
@@ -156,7 +163,8 @@ def _when(seen: Look) -> list[str]:
         return [seen.chosen.timestamp_why]
     fewest, middle, most = timing.per_stream
     top = ", ".join(f"{name} {count}" for name, count in timing.largest)
-    lines = [
+    lines = [] if seen.split is None else [f"WARNING: {seen.split.words()}"]
+    lines += [
         f"{_date(timing.first_ns)} to {_date(timing.last_ns)}",
         f"{timing.streams} stream(s), {fewest} to {most} readings each, median {middle}: {top}",
     ]
@@ -188,8 +196,10 @@ def _proposed(proposal: Proposal) -> list[str]:
     return lines
 
 
-def _refused(examined: Examined | None) -> Sequence[str]:
-    return ["not tried: the proposal is not complete"] if examined is None else examined.lines()
+def _refused(seen: Look, examined: Examined | None) -> Sequence[str]:
+    if examined is None:
+        return ["not tried: the proposal is not complete"]
+    return [line for line in examined.lines() if seen.split is None or line != seen.split.words()]
 
 
 def _field(field: Field, seen: Look) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Not inside: what is proposed (`proposing`).
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from streamer.config import KafkaConfig, SchemaRegistryConfig, Settings
+from streamer.connectors.files.wanted import did_you_mean
 from streamer.errors import DataError, UsageError
 from streamer.formats.framed import FORMATS
 from streamer.offline.look.features import Features
@@ -44,6 +46,7 @@ def document(
         + (f" ({seen.sample.total} messages)." if seen.sample.total > len(seen.sample.messages) else "."),
         f"# {seen.recognised.title}, {features.kind}: {features.kind_why}.",
         f"# Change what you know better; `streamer check` says whether it still fits. {timing.streams} stream(s) seen.",
+        *_warning(seen),
         "",
         *_section("kafka", _kafka(kafka)),
         *_registry(registry, seen),
@@ -59,6 +62,21 @@ def document(
     return text
 
 
+def _warning(seen: Look) -> list[str]:
+    """What is wrong with the topic itself."""
+    if seen.split is None:
+        return []
+    return [
+        "#",
+        *(
+            _cut(line)
+            for line in textwrap.wrap(
+                f"WARNING: {seen.split.words()}", _WIDTH, initial_indent="# ", subsequent_indent="# "
+            )
+        ),
+    ]
+
+
 def check_complete(seen: Look) -> None:
     """Refuse to write what cannot work.
 
@@ -66,6 +84,18 @@ def check_complete(seen: Look) -> None:
         DataError: Says which field is missing, and which option names it.
     """
     names = ", ".join(list(seen.fields)[:20]) or "none"
+    timestamp = seen.chosen.timestamp
+    if seen.sample.is_file and seen.recognised.format == "influx":
+        raise DataError(
+            f"{seen.sample.origin}: wanted CSV, JSON or Parquet; it is Influx line protocol, which is read from Kafka "
+            "(--topic), not from files: send the lines to a topic, or export the data as CSV"
+        )
+    if timestamp is not None and timestamp not in {**seen.fields, **seen.pseudo}:
+        hint = did_you_mean([timestamp], list(seen.fields))
+        raise DataError(f"{seen.sample.origin}: --timestamp: wanted a field; {timestamp!r} is none of {names}{hint}")
+    unclear = [field for field in seen.fields.values() if field.unclear and timestamp in (None, field.name)]
+    if unclear:
+        raise DataError(f"{seen.sample.origin}: {unclear[0].unclear}")
     if not seen.features.taken:
         why = "; ".join(f"{each.name} ({each.why})" for each in list(seen.features.left)[:10])
         raise DataError(f"{seen.sample.origin}: no field is a feature: {why or names}; name them with --features")
@@ -80,6 +110,16 @@ def check_complete(seen: Look) -> None:
         )
 
 
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse to overwrite a file.
+
+    Raises:
+        UsageError: It exists and may not be overwritten.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"--out: {path} exists; overwrite it with --yes, or name another file")
+
+
 def save(path: Path, text: str, *, overwrite: bool) -> None:
     """Write the file.
 
@@ -87,9 +127,9 @@ def save(path: Path, text: str, *, overwrite: bool) -> None:
         UsageError: It exists and may not be overwritten.
         DataError: It cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise UsageError(f"--out: {path} exists; overwrite it with --yes, or name another file")
+    check_free(path, overwrite=overwrite)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"--out: wanted a file that can be written; {path}: {error.strerror}") from None

@@ -220,6 +220,31 @@ def test_constants_identifiers_sequence_numbers_and_text_are_no_features() -> No
     assert {"seq", "firmware", "id", "state", "armed", "unit"} == left_out(seen).keys()
 
 
+def test_numbers_that_grow_are_known_by_the_order_of_time_where_messages_are_late() -> None:
+    rows = [
+        {**row, "msgNo": i // 3, "uptime": 100 + 60 * (i // 3), "rx_bytes": 1000 * i + 37 * (i % 11)}
+        for i, row in enumerate(topics.machines())
+    ]
+
+    seen = look(topics.sample(topics.delayed(rows)))
+
+    assert seen.features.sequence is not None
+    assert seen.features.sequence.name == "msgNo"
+    assert "clock" in left_out(seen)["uptime"]
+    assert [(each.name, each.counter) for each in seen.features.taken] == [
+        ("temperature", False),
+        ("vibration", False),
+        ("rx_bytes", True),
+    ]
+
+
+def test_a_sequence_number_with_messages_lost_is_no_feature() -> None:
+    rows = [{**row, "msgNo": i // 3} for i, row in enumerate(topics.machines(400))]
+    kept = [row for row, there in zip(rows, np.random.default_rng(4).random(len(rows)) < 0.85, strict=True) if there]
+
+    assert found(look(topics.sample(topics.delayed(kept))))[4] == ["temperature", "vibration"]
+
+
 def test_streams_are_told_apart_by_two_fields_where_one_does_not() -> None:
     rows = [
         {"site": f"s{m // 2}", "device": f"d{m % 2}", "ts": topics.iso(60 * i), "load": 10 * m + topics.wave(60, m)[i]}

@@ -19,6 +19,7 @@ from streamer.offline.look.proposing import propose
 from streamer.offline.look.sampling import Sample
 from streamer.offline.look.writing import document
 from tests.offline.look import topics
+from tests.offline.look.test_init_of_files import LINES
 
 ROOT = Path(__file__).parents[3]
 
@@ -247,3 +248,12 @@ def test_a_metric_that_comes_far_more_seldom_than_the_others_is_left_out_and_ini
     assert settings.features == ("temperature", "vibration")
     assert settings.time.gap_limit == 5
     assert re.search(r"#   pressure: comes about every .*; to take it, set time.gap_limit: 1\d\d ", file.read_text())
+
+
+def test_measurements_of_influx_lines_that_are_not_taken_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "streamer.yaml"
+
+    settings = written(topics.sample([line.encode() for line in LINES]), file)
+
+    assert settings.features == ("temp", "wind")
+    assert "#   measurement power: another one: 60 of 180 lines looked at" in file.read_text()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,13 @@ START_S = 1_767_225_600  # 2026-01-01
 Encode = Callable[[Any], bytes]
 
 
+def delayed(rows: Sequence[Any], share: float = 0.08, by: int = 8, seed: int = 3) -> list[Any]:
+    """The rows in another order: a share of them comes `by` rows later."""
+    order = np.arange(len(rows)).astype(float)
+    order[np.random.default_rng(seed).random(len(rows)) < share] += by
+    return [rows[i] for i in np.argsort(order, kind="stable")]
+
+
 def sample(values: Sequence[Any], *, encode: Encode = lambda one: json.dumps(one).encode(), **columns: Any) -> Sample:
     """Messages with these values, in one partition; `columns` are keys or headers of each."""
     messages = []
@@ -27,6 +35,16 @@ def sample(values: Sequence[Any], *, encode: Encode = lambda one: json.dumps(one
         body = value if isinstance(value, bytes) else encode(value)
         messages.append(Message(body, taken_ms=START_S * 1000 + 60_000 * i, offset=i, **more))
     return Sample("topic test", messages, len(messages))
+
+
+def unkeyed(rows: Sequence[Any], partitions: int = 4) -> Sample:
+    """Messages without keys, which go to partitions as it happens; read one partition after another."""
+    chosen = np.random.default_rng(6).integers(partitions, size=len(rows)).tolist()
+    messages = [
+        replace(message, partition=partition, run=partition)
+        for message, partition in zip(sample(rows).messages, chosen, strict=True)
+    ]
+    return Sample("topic test", sorted(messages, key=lambda one: one.partition), len(rows), partitions)
 
 
 def iso(second: float) -> str:
