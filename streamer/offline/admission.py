@@ -20,6 +20,14 @@ from streamer.core.ordering import Admitted, Ordering
 from streamer.core.readings import Readings
 from streamer.core.resets import Resets
 
+LATE_IN_FILES = "raise time.lateness, or, if the order of the rows means nothing, sort them by time"
+LATE_IN_TOPIC = (
+    "key the messages by stream, so that each stays in one partition and in order (`streamer inspect` says whether "
+    "they do), or raise time.lateness to what it shows"
+)
+OUTSIDE = "lie outside of the market hours of sessions.calendar: leave it out if there are none"
+MOST_OUTSIDE = 0.01  # of all rows; more are worth a warning
+
 
 @dataclass(frozen=True, slots=True)
 class Passed:

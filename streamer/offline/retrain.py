@@ -25,6 +25,7 @@ from streamer.config import Settings
 from streamer.connectors import files as datafiles
 from streamer.connectors.files import DataSet
 from streamer.errors import ConfigError
+from streamer.offline.admission import MOST_OUTSIDE
 from streamer.offline.progress import progress
 from streamer.offline.training_store import LeftOut, TrainingStore
 
@@ -159,9 +160,10 @@ def _say_left_out(left_out: LeftOut, settings: Settings) -> None:
         )
     if left_out.outside:
         market = settings.sessions.build()
-        log.info(
-            "%d rows lie outside of the sessions of %s, known %s",
-            left_out.outside, settings.sessions.calendar, "" if market is None else market.known,
+        log.log(
+            logging.WARNING if left_out.outside > MOST_OUTSIDE * left_out.rows else logging.INFO,
+            "%d of %d rows are left out of training: they lie outside of the sessions of %s, known %s",
+            left_out.outside, left_out.rows, settings.sessions.calendar, "" if market is None else market.known,
         )  # fmt: skip
     if left_out.duplicate:
         log.warning(

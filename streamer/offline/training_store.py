@@ -28,14 +28,9 @@ from streamer.core import calendar
 from streamer.core.options import PipelineOptions
 from streamer.core.readings import admissible
 from streamer.errors import DataError
-from streamer.offline.admission import Admission, Arrivals, Passed
+from streamer.offline.admission import LATE_IN_FILES, LATE_IN_TOPIC, OUTSIDE, Admission, Arrivals, Passed
 
 _MOST_LATE = 0.2  # of all rows; more cannot be what the daemon will see
-_LATE_IN_FILES = "raise time.lateness, or, if the order of the rows means nothing, sort them by time"
-_LATE_IN_TOPIC = (
-    "key the messages by stream, so that each stays in one partition and in order (`streamer inspect` says whether "
-    "they do), or raise time.lateness to what it shows"
-)
 _NAMED = 5  # features in a message
 _AT_ONCE = 1 << 18  # rows moved at once
 _STEPS = 1 << 20  # the interval of a longer stream is that of its newest readings
@@ -131,7 +126,11 @@ class TrainingStore:
                 raise DataError(
                     f"{self.left_out.late} of {self.left_out.rows} rows are older than the newest of their stream by "
                     f"more than time.lateness ({self.options.time.lateness_ns / 1e9:g} s), and the daemon would leave "
-                    f"them out: {_LATE_IN_TOPIC if topic else _LATE_IN_FILES}"
+                    f"them out: {LATE_IN_TOPIC if topic else LATE_IN_FILES}"
+                )
+            if not len(self) and self.left_out.outside > _MOST_LATE * self.left_out.rows:
+                raise DataError(
+                    f"{self.left_out.outside} of {self.left_out.rows} rows {OUTSIDE}, and no other is complete"
                 )
             if not len(self):
                 lacking = self.lacking()

@@ -6,6 +6,7 @@ Pure. Not inside: what incidents and labels come to (`evaluation`), files (`resu
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,11 +24,15 @@ from streamer.core.outcome import Outcome, Scores
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.core.retrospective import delay_in_scores
+from streamer.errors import DataError
+from streamer.offline.admission import MOST_OUTSIDE, OUTSIDE
 from streamer.offline.backtest.evaluation import Timeline
 from streamer.offline.progress import progress
 
 Float32 = NDArray[np.float32]
 Watch = Callable[[Readings, Float32], None]
+
+log = logging.getLogger(__name__)
 
 _BATCH = 4096
 
@@ -96,8 +101,20 @@ def run(
             gathered.add(outcome, np.array([len(data) - 1]))
             if watch is not None:
                 watch(*_numbered(outcome))
+    _require_inside(gathered.outside, int(complete.sum()), settings)
     span_ns = settings.pipeline_options().time.grid_ns
     return gathered.result(data, delay_in_scores(settings.window.stride), int((~complete).sum()), span_ns)
+
+
+def _require_inside(outside: int, rows: int, settings: Settings) -> None:
+    """Say how many rows the sessions dropped, and stop if they dropped all."""
+    if rows and outside >= rows:
+        raise DataError(f"all of {rows} rows {OUTSIDE} (now {settings.sessions.calendar})")
+    if outside > MOST_OUTSIDE * rows:
+        log.warning(
+            "%d of %d rows are not scored: they lie outside of the sessions of %s",
+            outside, rows, settings.sessions.calendar,
+        )  # fmt: skip
 
 
 def _numbered(outcome: Outcome) -> tuple[Readings, Float32]:
@@ -119,7 +136,7 @@ class _Gathered:
         self._alerts: list[Alert] = []
         self._events: list[Event] = []
         self._rescored: list[Rescored] = []
-        self._duplicates = self._late = self._outside = 0
+        self._duplicates = self._late = self.outside = 0
 
     def add(self, outcome: Outcome, given: NDArray[np.int64]) -> None:
         """Take in one outcome; `given` has the row of each reading of its batch."""
@@ -130,7 +147,7 @@ class _Gathered:
             self._rescored.append(outcome.rescored)
         self._duplicates += outcome.duplicates
         self._late += outcome.late
-        self._outside += outcome.outside
+        self.outside += outcome.outside
 
     def result(self, data: DataSet, delay: int, skipped: int, span_ns: int) -> Backtest:
         """All of it, settled scores beside the readings they are of."""
@@ -162,7 +179,7 @@ class _Gathered:
             skipped=skipped,
             duplicates=self._duplicates,
             late=self._late,
-            outside=self._outside,
+            outside=self.outside,
             corrected=again.readings,
             carried=np.concatenate(carried) if carried else None,
         )

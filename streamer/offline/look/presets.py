@@ -23,8 +23,9 @@ from streamer.config.section import seconds
 from streamer.offline.look.features import QUOTES, TRADES
 
 _CALENDARS = ("XNYS", "XLON", "XETR", "XTKS")  # tried, by how much of the data lies in their sessions
-_INSIDE = 0.3  # of the readings, at least: some come before the open and after the close
-_CLOSED_DAYS = 0.01  # of the readings, at most
+_INSIDE = 0.99  # of the readings, at least: those outside are dropped
+_DAYS = 3  # that readings are of, at least: a part of a day lies in many hours
+_DAY_NS = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +85,16 @@ def preset(kind: str) -> Preset | None:
 
 def calendar_of(times_ns: NDArray[np.int64]) -> tuple[str, str] | None:
     """The exchange whose hours readings keep, and why; None if they keep none that is tried, or none can be tried."""
-    best: tuple[float, str] = (_INSIDE, "")
+    days = len(np.unique(times_ns // _DAY_NS))
+    if days < _DAYS:
+        return None
+    best: tuple[float, str] = (0.0, "")
     for name in _CALENDARS:
         try:
             sessions = SessionsConfig(calendar=name).build()
         except ValueError:  # the package is not installed
             return None
-        if sessions is None:
-            continue
-        inside = float(sessions.is_open(times_ns).mean())
-        day = 86_400_000_000_000
-        # Half a day around the session, and the reading's day counts as one of trading.
-        middle = (sessions.open_ns + sessions.close_ns) // 2
-        after = np.searchsorted(middle, times_ns)
-        near = np.minimum(
-            np.abs(times_ns - middle[np.clip(after, 0, len(middle) - 1)]),
-            np.abs(times_ns - middle[np.clip(after - 1, 0, len(middle) - 1)]),
-        )
-        if float((near > day // 2).mean()) <= _CLOSED_DAYS and inside > best[0]:
+        inside = 0.0 if sessions is None else float(sessions.is_open(times_ns).mean())
+        if inside >= _INSIDE and inside > best[0]:
             best = (inside, name)
-    if not best[1]:
-        return None
-    return best[1], f"{best[0]:.0%} of the readings lie in its sessions, none on days on which it is closed"
+    return (best[1], f"{best[0]:.1%} of the readings, of {days} days, lie in its sessions") if best[1] else None
