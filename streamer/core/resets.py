@@ -33,7 +33,7 @@ class Resets:
     @property
     def never(self) -> bool:
         """Whether windows reach over everything."""
-        return self.max_gap_ns is None and self.sessions is None
+        return self.max_gap_ns is None and (self.sessions is None or self.sessions.keep_outside)
 
     def between(self, before_ns: Ints, time_ns: Ints) -> NDArray[np.bool_]:
         """Whether a window ends between a stream's reading and the one before it, which may be NEVER, `(n,)`."""
@@ -44,8 +44,11 @@ class Resets:
         return found
 
     def apart(self, before_ns: Ints, time_ns: Ints) -> NDArray[np.bool_]:
-        """Whether the two lie in different sessions, `(n,)`; bars of a day or longer hold whole ones."""
-        if self.sessions is None or self.bar_ns >= _DAY_NS or not len(time_ns):
+        """Whether the two lie in different sessions, `(n,)`; bars of a day or longer hold whole ones.
+
+        Where readings outside of sessions are kept, a stream goes on through the night: nothing is apart.
+        """
+        if self.sessions is None or self.sessions.keep_outside or self.bar_ns >= _DAY_NS or not len(time_ns):
             return np.zeros(len(time_ns), bool)
         known = before_ns != NEVER
         before = self.sessions.session_of(np.where(known, before_ns, time_ns), self.bar_ns)

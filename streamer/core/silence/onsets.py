@@ -28,7 +28,7 @@ class Onsets:
             "onsets",
             {
                 "heard_ns": (np.int64, (), NEVER),  # newest event time of the partition when the stream came last
-                "told_ns": (np.int64, (), NEVER),  # onset of the last silence that was told
+                "told_ns": (np.int64, (), NEVER),  # latest onset of its silences that were told
             },
         )
         self._together = state.register_partitions("onsets")  # of the last silence of many
@@ -40,8 +40,9 @@ class Onsets:
     def begin(self, codes: Ints, last_ns: Ints) -> Ints:
         """Onsets of silences after the last readings, which are told, `(n,)`."""
         t = self._columns
-        t["told_ns"][codes] = np.where(last_ns > t["told_ns"][codes], last_ns, t["heard_ns"][codes])
-        return np.asarray(t["told_ns"][codes])
+        onsets = np.where(last_ns > t["told_ns"][codes], last_ns, t["heard_ns"][codes])
+        t["told_ns"][codes] = np.maximum(t["told_ns"][codes], onsets)
+        return onsets
 
     def begin_within(self, code: int, last_ns: int, heard_ns: int | None) -> int:
         """Onset of one that begins and ends within a batch; None: the stream was heard before it."""
@@ -49,7 +50,7 @@ class Onsets:
         if heard_ns is None:
             heard_ns = int(t["heard_ns"][code])
         onset = last_ns if last_ns > t["told_ns"][code] else heard_ns
-        t["told_ns"][code] = onset
+        t["told_ns"][code] = max(onset, int(t["told_ns"][code]))
         return onset
 
     def begin_together(self, batch: Arrivals, codes: Ints, last_ns: Ints) -> int:

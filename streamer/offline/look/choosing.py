@@ -20,6 +20,7 @@ from streamer.offline.look.words import hint
 
 KEY = "@key"
 KAFKA = "@kafka"
+AS_YOU_SAID = "as you said"  # why something is chosen
 Ints = NDArray[np.int64]
 
 
@@ -93,7 +94,7 @@ def _choose_time(
     if wanted.timestamp is not None:
         field = every.get(wanted.timestamp)
         unit = wanted.timestamp_unit or (field.unit if field else None) or "iso8601"
-        return wanted.timestamp, unit, "as you said"
+        return wanted.timestamp, unit, AS_YOU_SAID
     best: tuple[float, str | None, str, str] = (0.0, None, "iso8601", "no field holds times that move forward")
     whole = codes_of(run)
     for name, field in every.items():

@@ -30,7 +30,7 @@ NUMERIC = (NUMBER, NUMBER_IN_TEXT)
 NO_TIME = np.iinfo(np.int64).min
 _FROM_S, _TO_S = 631_152_000, 2_208_988_800  # 1990 and 2040: a number outside is no time of ours
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}T\d{4}")
-_DATE = re.compile(r"(?:[A-Za-z]{3,9},? )?(?:\d{1,4}[./-]|[A-Za-z]{3,9}\.? \d|\d{1,2} [A-Za-z]{3})")
+DATE = re.compile(r"(?:[A-Za-z]{3,9},? )?(?:\d{1,4}[./-]|[A-Za-z]{3,9}\.? \d|\d{1,2} [A-Za-z]{3})")
 _NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(['\u2019 ]\d{3})+)([.,]\d+)?([eE][-+]?\d+)?$|[-+]?[.,]\d+$")
 _GROUPED, _PLAIN = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+$"), re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$")
 _MOST_FIELDS = 2000
@@ -224,7 +224,7 @@ def _times_of_text(
             return np.where(bad, NO_TIME, times), "iso8601"
     if sum(bool(_ISO.match(text)) for text in head) >= 0.9 * len(head):
         times, bad = times_of_text(texts)
-    elif dates and sum(bool(_DATE.match(text)) for text in head) >= 0.9 * len(head):
+    elif dates and sum(bool(DATE.match(text)) for text in head) >= 0.9 * len(head):
         layout = find_layout(pd.Series([str(text) for text in there]), list, "the rows looked at")
         times, bad = layout.parse(pd.Series(texts))
     else:

@@ -14,11 +14,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from streamer.errors import DataError
 from streamer.offline.look.examined import Examined
 from streamer.offline.look.fields import Field
 from streamer.offline.look.looking import Look
 from streamer.offline.look.proposing import Proposal, plain
 from streamer.offline.look.spans import say
+from streamer.offline.look.writing import check_complete
 
 _FIELDS = 60  # lines of the table
 _CELL = 28  # characters of an example
@@ -198,7 +200,11 @@ def _proposed(proposal: Proposal) -> list[str]:
 
 def _refused(seen: Look, examined: Examined | None) -> Sequence[str]:
     if examined is None:
-        return ["not tried: the proposal is not complete"]
+        try:
+            check_complete(seen)
+        except DataError as error:
+            return [f"not tried: {error}"]
+        return ["not tried"]
     return [line for line in examined.lines() if seen.split is None or line != seen.split.words()]
 
 

@@ -16,6 +16,8 @@ from streamer.config import KafkaConfig, SchemaRegistryConfig, Settings
 from streamer.connectors.files.wanted import did_you_mean
 from streamer.errors import DataError, UsageError
 from streamer.formats.framed import FORMATS
+from streamer.offline.look.arrivals import tried, written_at_once
+from streamer.offline.look.choosing import AS_YOU_SAID, KAFKA
 from streamer.offline.look.features import Features
 from streamer.offline.look.looking import Look
 from streamer.offline.look.proposing import Proposal, Setting, plain
@@ -107,6 +109,14 @@ def check_complete(seen: Look) -> None:
         raise DataError(
             f"{seen.sample.origin}: {seen.chosen.timestamp_why}; fields are {names}: name one with --timestamp"
         )
+    if seen.chosen.timestamp == KAFKA and seen.chosen.timestamp_why != AS_YOU_SAID:
+        why = written_at_once(seen.times_ns, seen.chosen.group, seen.run)
+        if why:
+            raise DataError(
+                f"{seen.sample.origin}: no field is a time, and the broker's times are those of a topic that was "
+                f"filled at once ({why}). Tried: {tried(seen.fields)}. Name the time with --timestamp FIELD and "
+                f"--timestamp-unit (iso8601, s, ms, us, ns), or take the broker's with --timestamp {KAFKA}"
+            )
     if not seen.chosen.stream and not seen.sample.is_file:
         raise DataError(
             f"{seen.sample.origin}: {seen.chosen.stream_why}, and no message has a key; fields are {names}: name one "

@@ -346,7 +346,9 @@ def test_a_stream_that_sends_old_readings_and_stops_again_is_silent_since_it_was
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 1), st.sampled_from([0, 0, 70, 500]), st.integers(0, 90)), min_size=2, max_size=12
+        st.tuples(st.integers(0, 1), st.sampled_from([0, 0, 70, 500, -3000]), st.integers(0, 90)),
+        min_size=2,
+        max_size=12,
     ),
     st.integers(1, 9),
     st.lists(st.integers(1, 500), max_size=8),
@@ -365,6 +367,18 @@ def test_no_two_silences_of_a_stream_have_the_same_onset_whatever_comes_late(
     assert apart == together
     onsets = [(event.code, event.onset_ns) for event in together if event.event == "open"]
     assert len(set(onsets)) == len(onsets)
+
+
+def test_old_readings_of_a_stream_whose_clock_was_ahead_end_silences_of_different_onsets() -> None:
+    watch = SilenceWatch(KeyedState(), 8 * SECOND)
+    pairs = [(code, at * SECOND) for at in range(40) for code in (0, 1)]
+    others = [[(1, (at + begin) * SECOND) for at in range(200)] for begin in (40, 240, 440)]
+    old = (0, 0)
+
+    told = storms(watch, [*pairs, (0, 3000 * SECOND), *others[0], old, *others[1], old, *others[2], old])
+
+    onsets = [event.onset_ns // SECOND for event in told if event.event == "open"]
+    assert onsets == [3000, 239, 439]
 
 
 def test_how_long_a_silence_was_is_told_unless_it_ends_with_readings_from_before_its_end() -> None:
