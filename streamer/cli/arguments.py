@@ -105,7 +105,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     """What to look at, and what to decide otherwise than found."""
     parser.add_argument("--topic", metavar="T", help="input topic; messages from several places of it are read")
     parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="look at files instead")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML; its section kafka is used")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings, YAML; its sections kafka and files are used"
+    )
     parser.add_argument("--bootstrap-servers", metavar="LIST", help="host:port list (default: kafka.bootstrap_servers)")
     parser.add_argument("--schema-registry", metavar="URL", help="of messages in the Confluent wire format")
     parser.add_argument(

@@ -73,7 +73,7 @@ def look_first(settings: config.Settings, *, time_range: TimeRange | None = None
 
     if not all(path.exists() for path in data):
         return  # reading them will say so
-    sample = sample_files(data) if data else sample_topic(settings.kafka, time_range=time_range)
+    sample = sample_files(data, written=settings.files) if data else sample_topic(settings.kafka, time_range=time_range)
     registry = from_registry(settings.schema_registry)
     for remark in require_fit(settings, sample, from_registry=registry).remarks:
         log.warning("%s", remark)
@@ -136,7 +136,7 @@ def _look(options: Namespace) -> tuple[Connections, Look, Proposal]:
     if options.data:
         from streamer.offline.look.files import sample_files
 
-        sample = sample_files(options.data, options.messages)
+        sample = sample_files(options.data, options.messages, config.load_files(options.config))
     else:
         from streamer.connectors.kafka.probe import Needs, require
         from streamer.offline.look.sampling import sample_topic

@@ -12,7 +12,7 @@ wording   what is wrong with a setting, said to its author
 
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
-from streamer.config.loading import ENV_PREFIX, load, load_connections
+from streamer.config.loading import ENV_PREFIX, load, load_connections, load_files
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema import (
@@ -47,4 +47,5 @@ __all__ = [
     "WindowConfig",
     "load",
     "load_connections",
+    "load_files",
 ]

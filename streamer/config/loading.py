@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from streamer.config.files import FilesConfig
 from streamer.config.schema import SECRET_KEYS, KafkaConfig, Settings
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.wording import explain_all, kind_of
@@ -83,6 +84,16 @@ def load_connections(
         raise ConfigError(explain_all(error.errors(), path, sources)) from None
     settings = _resolve_paths(settings, path.parent if path else Path())
     return settings.kafka, settings.schema_registry
+
+
+def load_files(path: Path | None, environ: dict[str, str] | None = None) -> FilesConfig:
+    """The section `files` alone; as `load_connections`."""
+    from_env, sources = _read_environment(dict(os.environ) if environ is None else environ)
+    merged = _merge(_without_secrets(path), from_env)
+    try:
+        return Settings.model_validate({"files": merged.get("files") or {}, "records": {"features": ["any"]}}).files
+    except ValidationError as error:
+        raise ConfigError(explain_all(error.errors(), path, sources)) from None
 
 
 def _without_secrets(path: Path | None) -> dict[str, Any]:

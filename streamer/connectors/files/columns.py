@@ -186,6 +186,9 @@ class Columns:
             wrong = column[bad].iloc[0]
             advice = f"; if it stands for no value, set files.missing: [{wrong!r}]" * (not re.search(r"\d", str(wrong)))
             advice += '; for a decimal comma set files.decimal: ","' * bool(_COMMA.fullmatch(str(wrong)))
+            advice += '; for thousands set apart set files.thousands: "." and files.decimal: ","' * bool(
+                re.fullmatch(r"[+-]?\d{1,3}(\.\d{3})+,\d+", str(wrong))
+            )
             self._fault(f"wanted numbers in {name!r}; got {wrong!r} ({int(bad.sum())} rows){advice}", column.index, bad)
         return numbers
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from streamer.connectors.files.dates import declared
 from streamer.connectors.files.dates import find as find_layout
 from streamer.errors import DataError
 from streamer.formats.timestamps import NS_PER_UNIT, times_of_floats, times_of_integers, times_of_text
@@ -31,6 +32,7 @@ _FROM_S, _TO_S = 631_152_000, 2_208_988_800  # 1990 and 2040: a number outside i
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}T\d{4}")
 DATE = re.compile(r"(?:[A-Za-z]{3,9},? )?(?:\d{1,4}[./-]|[A-Za-z]{3,9}\.? \d|\d{1,2} [A-Za-z]{3})")
 _NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(['\u2019 ]\d{3})+)([.,]\d+)?([eE][-+]?\d+)?$|[-+]?[.,]\d+$")
+_GROUPED, _PLAIN = re.compile(r"[-+]?\d{1,3}(\.\d{3})+,\d+$"), re.compile(r"[-+]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$")
 _MOST_FIELDS = 2000
 
 Times = NDArray[np.int64]
@@ -51,6 +53,7 @@ class Field:
     times_ns: Times | None = None  # (rows,) `NO_TIME` where there is none
     unit: str | None = None  # that the times are written in
     comma: bool = False  # a decimal comma
+    thousands: bool = False  # and points between thousands, 1.234,5
     unclear: str = ""  # why dates are no times: day and month cannot be told apart
 
     @property
@@ -72,12 +75,15 @@ class Field:
         return bool(len(some)) and bool((some == np.floor(some)).all())
 
 
-def profile(rows: Sequence[Mapping[str, Any]], *, dates: bool = False) -> dict[str, Field]:
+def profile(
+    rows: Sequence[Mapping[str, Any]], *, dates: bool = False, date_format: str | None = None
+) -> dict[str, Field]:
     """The fields of rows, in the order in which they are first met.
 
     Args:
         rows: Flat.
         dates: Text is taken for a time in every layout that data files may have, not in ISO 8601 alone.
+        date_format: A further layout, as `strptime` has it.
     """
     names: dict[str, None] = {}
     for row in rows:
@@ -86,10 +92,12 @@ def profile(rows: Sequence[Mapping[str, Any]], *, dates: bool = False) -> dict[s
         if len(names) > _MOST_FIELDS:
             break
     some = list(names)[:_MOST_FIELDS]
-    return {name: field_of(name, [row.get(name) for row in rows], dates=dates) for name in some}
+    return {
+        name: field_of(name, [row.get(name) for row in rows], dates=dates, date_format=date_format) for name in some
+    }
 
 
-def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
+def field_of(name: str, values: Sequence[Any], *, dates: bool = False, date_format: str | None = None) -> Field:
     """One field, from its value in every row.
 
     >>> field_of("ts", [1_700_000_000_000, 1_700_000_060_000]).unit
@@ -101,8 +109,10 @@ def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
     n, example = len(values), there[0] if there else None
     kind = _kind(there)
     distinct = len(set(map(str, there)))
+    thousands = dates and _has_thousands(there)
+    kind = NUMBER_IN_TEXT if thousands else kind
     if kind in NUMERIC:
-        comma = (
+        comma = thousands or (
             kind == NUMBER_IN_TEXT
             and sum(_has_comma(text) for text in there)
             > 0.5 * sum(not str(text).lstrip("+-").isdigit() for text in there)
@@ -110,7 +120,7 @@ def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
         )
         numbers = np.array([_number(value, comma) for value in values], np.float64)
         times, unit = _times_of_numbers(values, numbers, kind)
-        return Field(name, kind, n, len(there), distinct, example, numbers, None, times, unit, comma)
+        return Field(name, kind, n, len(there), distinct, example, numbers, None, times, unit, comma, thousands)
     if kind == TIME:
         stamps = pd.to_datetime(pd.Series(values, dtype=object), utc=True, errors="coerce")
         times = stamps.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
@@ -118,7 +128,7 @@ def field_of(name: str, values: Sequence[Any], *, dates: bool = False) -> Field:
     if kind == TEXT:
         unclear = ""
         try:
-            times, unit = _times_of_text(values, there, dates)
+            times, unit = _times_of_text(values, there, dates, date_format)
         except DataError as error:
             times, unit, unclear = None, None, f"column {name!r}: {error}"
         shown = np.array([None if value is None or value == "" else str(value) for value in values], object)
@@ -167,6 +177,13 @@ def _is_nan(value: Any) -> bool:
     return (isinstance(value, float) and math.isnan(value)) or value is pd.NaT
 
 
+def _has_thousands(there: Sequence[Any]) -> bool:
+    """Whether numbers have points between thousands and a comma before decimals, 1.234,5."""
+    texts = [value.strip() for value in there if isinstance(value, str)]
+    grouped = [bool(_GROUPED.match(text)) for text in texts]
+    return any(grouped) and all(one or _PLAIN.match(text) for one, text in zip(grouped, texts, strict=True))
+
+
 def _has_comma(value: Any) -> bool:
     return isinstance(value, str) and "," in value
 
@@ -196,9 +213,15 @@ def _times_of_numbers(
     return np.where(bad | ~good, NO_TIME, times), unit
 
 
-def _times_of_text(values: Sequence[Any], there: Sequence[Any], dates: bool) -> tuple[Times | None, str | None]:
+def _times_of_text(
+    values: Sequence[Any], there: Sequence[Any], dates: bool, date_format: str | None
+) -> tuple[Times | None, str | None]:
     head = [str(text) for text in there[:50]]
     texts = ["" if value is None else str(value) for value in values]
+    if dates and date_format is not None:
+        times, bad = declared(date_format).parse(pd.Series(texts))
+        if bad.sum() <= 0.1 * len(texts):
+            return np.where(bad, NO_TIME, times), "iso8601"
     if sum(bool(_ISO.match(text)) for text in head) >= 0.9 * len(head):
         times, bad = times_of_text(texts)
     elif dates and sum(bool(DATE.match(text)) for text in head) >= 0.9 * len(head):

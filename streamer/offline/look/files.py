@@ -18,6 +18,7 @@ import msgspec
 import pyarrow
 import pyarrow.parquet
 
+from streamer.config import FilesConfig
 from streamer.connectors.files.json_tables import objects
 from streamer.connectors.files.paths import JSON, File, unpacked
 from streamer.errors import DataError
@@ -30,12 +31,18 @@ _FILES = 50  # looked at, of a folder that holds more
 _LINE = 1_000_000  # bytes
 
 
-def sample_files(paths: Sequence[Path], wanted: int = USUAL) -> Sample:
+def sample_files(paths: Sequence[Path], wanted: int = USUAL, written: FilesConfig | None = None) -> Sample:
     """Rows from several places of files.
+
+    Args:
+        paths: Files and folders.
+        wanted: About how many rows.
+        written: How the files are written, where that is declared.
 
     Raises:
         DataError: A file cannot be read, or there is none.
     """
+    written = written or FilesConfig()
     files = [file for path in paths for file in _files(path)]
     if not files:
         raise DataError(f"{', '.join(map(str, paths))}: wanted a file, or a folder of files; it holds none")
@@ -47,20 +54,22 @@ def sample_files(paths: Sequence[Path], wanted: int = USUAL) -> Sample:
             found = [part for file in chosen if _is_parquet(file) for part in _parquet(file, each)]
             documents = [row for part in found for row in part]
             runs = [run for run, part in enumerate(found) for _ in part]
-            return Sample(origin, [], _rows(files), documents=documents, runs=runs, is_file=True)
+            return Sample(origin, [], _rows(files), documents=documents, runs=runs, is_file=True, written=written)
         messages: list[Message] = []
         columns: Sequence[str] = ()
         delimiter = ""
         total = 0
         for number, file in enumerate(chosen):
-            lines, header, mark, rows = _text(file, each)
+            lines, header, mark, rows, encoding = _text(file, each, written)
+            if encoding != written.encoding:
+                written = written.model_copy(update={"encoding": encoding})
             columns, delimiter = (columns, delimiter) if columns else (header, mark)
             total += rows
             messages += [Message(line, run=10 * number + run, offset=i) for i, (line, run) in enumerate(lines)]
     except (OSError, EOFError, lzma.LZMAError, pyarrow.ArrowException) as error:
         raise DataError(f"{origin}: wanted files that can be read; {error}") from None
     total = total * len(files) // len(chosen)
-    return Sample(origin, messages, total, columns=columns, delimiter=delimiter, is_file=True)
+    return Sample(origin, messages, total, columns=columns, delimiter=delimiter, is_file=True, written=written)
 
 
 def _files(path: Path) -> list[Path]:
@@ -103,18 +112,19 @@ def _slice(whole: pyarrow.parquet.ParquetFile, begin: int, size: int) -> list[di
     return found
 
 
-def _text(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[str], str, int]:
-    """Lines with their run, the header and its delimiter, and about how many lines the file has."""
+def _text(
+    file: Path, wanted: int, written: FilesConfig
+) -> tuple[list[tuple[bytes, int]], Sequence[str], str, int, str | None]:
+    """Lines with their run, the header and its delimiter, about how many lines the file has, and its encoding."""
     if File(file, file).kind() == JSON:
-        return _array(file, wanted)
+        return *_array(file, wanted), written.encoding
     packed = file.suffix.lower() in _PACKED
     size = 0 if packed else file.stat().st_size
     with _unpacked(file) if packed else file.open("rb") as text:
         head = [line for line in _lines(text, wanted if size else 3 * wanted) if line]
         if not head:
             raise DataError(f"{file}: wanted rows; the file is empty")
-        header, delimiter = _header(head)
-        found = [(line, 0) for line in (head[1:] if header else head)]
+        found = [(line, 0) for line in head]
         at = sum(map(len, head)) + len(head)
         total = max(len(found), size * len(head) // max(1, at))
         if size > 4 * at:
@@ -123,7 +133,19 @@ def _text(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[st
                 text.seek(place)
                 text.readline(_LINE)
                 found += [(line, run) for line in _lines(text, wanted // 3) if line]
-    return found, header, delimiter, total
+    encoding = written.encoding or (None if all(_is_utf8(line) for line, _ in found) else "cp1252")
+    if encoding is not None and not encoding.startswith("utf"):
+        found = [(line.decode(encoding, "replace").encode(), run) for line, run in found]
+    header, delimiter = _header([line for line, _ in found[:2]], written.delimiter)
+    return found[1:] if header else found, header, delimiter, total, encoding
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return len(line) >= _LINE or b"\0" in line  # cut off; or no text at all
+    return True
 
 
 def _array(file: Path, wanted: int) -> tuple[list[tuple[bytes, int]], Sequence[str], str, int]:
@@ -146,7 +168,7 @@ def _lines(text: IO[bytes], wanted: int) -> Iterator[bytes]:
         yield line.rstrip(b"\r\n")[:_LINE]
 
 
-def _header(lines: Sequence[bytes]) -> tuple[Sequence[str], str]:
+def _header(lines: Sequence[bytes], declared: str | None = None) -> tuple[Sequence[str], str]:
     """Names of columns and what parts them, if the first line has as many cells as the second and none is a number."""
     if len(lines) < 2 or lines[0].lstrip()[:1] in (b"{", b"["):
         return (), ""
@@ -154,7 +176,7 @@ def _header(lines: Sequence[bytes]) -> tuple[Sequence[str], str]:
         first, second = lines[0].decode("utf-8-sig"), lines[1].decode()
     except UnicodeDecodeError:
         return (), ""
-    for delimiter in (",", ";", "\t", "|"):
+    for delimiter in (declared,) if declared else (",", ";", "\t", "|"):
         (cells,), (below,) = csv.reader([first], delimiter=delimiter), csv.reader([second], delimiter=delimiter)
         if len(cells) > 1 and len(cells) == len(below) and not any(map(_starts_like_a_number, cells)):
             return [cell.strip() for cell in cells], delimiter

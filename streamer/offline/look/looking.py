@@ -26,6 +26,7 @@ from streamer.offline.look.sampling import Message, Sample
 from streamer.offline.look.seldom import intervals, too_seldom
 from streamer.offline.look.shapes import Rows, flatten
 from streamer.offline.look.spans import nice, say
+from streamer.offline.look.two_columns import join_time
 
 Ints = NDArray[np.int64]
 
@@ -49,6 +50,7 @@ class Look:
     metrics_s: Mapping[str, float]  # how often each metric of a stream comes, in the long layout
     partition: Ints  # of each row
     split: Split | None = None  # streams that are in several partitions
+    joined: tuple[str, ...] = ()  # columns of a file that make up the time
 
 
 def look(
@@ -83,7 +85,11 @@ def look(
         )
     every_row, rows = rows, _most_alike(rows)
     message = np.asarray(recognised.rows, np.int64)[np.asarray(rows.document, np.int64)]
-    fields = profile(rows.rows, dates=sample.is_file)
+    date_format = sample.written.date_format
+    fields: Mapping[str, Field] = profile(rows.rows, dates=sample.is_file, date_format=date_format)
+    joined: tuple[str, ...] = ()
+    if sample.is_file and wanted.timestamp is None:
+        fields, joined = join_time(fields, rows.rows, sample.written.timestamp, date_format)
     messages = sample.messages
     if messages:
         run = np.array([messages[i].run for i in message], np.int64)
@@ -118,7 +124,20 @@ def look(
     if wanted.features is None and when.interval_s is not None:
         features = _without_seldom(features, metrics_s, wanted.grid_s or nice(when.interval_s))
     return Look(
-        sample, recognised, rows, fields, pseudo, chosen, features, when, run, times, metrics_s, partition, split
+        sample,
+        recognised,
+        rows,
+        fields,
+        pseudo,
+        chosen,
+        features,
+        when,
+        run,
+        times,
+        metrics_s,
+        partition,
+        split,
+        joined,
     )
 
 

@@ -51,6 +51,7 @@ def propose(seen: Look, decided: Decided | None = None) -> Proposal:
     known = preset(kind)
     proposal = {
         "records": _records(seen),
+        "files": _files(seen),
         "sessions": _sessions(seen, kind),
         "time": _time(seen, kind, grid_s, grid_why, decided),
         "window": _window(seen, grid_s, known),
@@ -92,7 +93,9 @@ def _records(seen: Look) -> list[Setting]:
         names = f"{seen.timing.streams} seen, such as {', '.join(name for name, _ in seen.timing.largest[:3])}"
         stream = chosen.stream[0] if len(chosen.stream) == 1 else list(chosen.stream)
         found.append(Setting("stream", stream, f"{names}; {chosen.stream_why}"))
-    if chosen.timestamp is not None:
+    if seen.joined:
+        found.append(Setting("timestamp", "timestamp", "of the messages of the topic; for files, see below"))
+    elif chosen.timestamp is not None:
         found.append(Setting("timestamp", chosen.timestamp, chosen.timestamp_why))
         found.append(Setting("timestamp_unit", chosen.timestamp_unit, _example(seen)))
     if chosen.metric is not None and chosen.value is not None:
@@ -116,6 +119,25 @@ def _records(seen: Look) -> list[Setting]:
         )
         found.append(Setting("missing", "fill", why))
     return found
+
+
+def _files(seen: Look) -> list[Setting]:
+    """How data files are written, where that is declared or must be."""
+    written = seen.sample.written
+    found: dict[str, Setting] = {}
+    if seen.joined:
+        found["timestamp"] = Setting("timestamp", list(seen.joined), f"{_example(seen)}; {seen.chosen.timestamp_why}")
+    if any(field.thousands for field in seen.fields.values()):
+        example = next(field.example for field in seen.fields.values() if field.thousands)
+        found["decimal"] = Setting("decimal", ",")
+        found["thousands"] = Setting("thousands", ".", f"numbers such as {example}")
+    if written.encoding is not None:
+        found["encoding"] = Setting("encoding", written.encoding, "the files are no UTF-8")
+    for name in sorted(written.model_fields_set):
+        value = getattr(written, name)
+        if value not in (None, ()):
+            found.setdefault(name, Setting(name, list(value) if isinstance(value, tuple) else value))
+    return list(found.values())
 
 
 def _text_numbers(seen: Look) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamer.config import KafkaConfig
+from streamer.config import FilesConfig, KafkaConfig
 from streamer.connectors.kafka import connect_range_reader
 from streamer.connectors.kafka.interface import RangeReader, RecordBatch
 from streamer.connectors.kafka.topic_reader import TimeRange, ranges_of
@@ -47,6 +47,7 @@ class Sample:
     runs: Sequence[int] = ()  # of documents
     is_file: bool = False
     delimiter: str = ""  # that the header shows
+    written: FilesConfig = field(default_factory=FilesConfig)  # how files are, as far as it is declared or found
 
 
 def sample_topic(

@@ -54,7 +54,11 @@ def document(
         *_registry(registry, seen),
         *_section("records", proposal["records"]),
         *_left_out(features),
-        *(line for name in ("sessions", "time", "rules", "window") for line in _section(name, proposal.get(name, ()))),
+        *(
+            line
+            for name in ("files", "sessions", "time", "rules", "window")
+            for line in _section(name, proposal.get(name, ()))
+        ),
         *_section("model", [Setting("directory", "bundles", "beside this file"), *proposal.get("model", ())]),
         *_section("alerting", proposal.get("alerting", ())),
         *_section("state", [Setting("directory", "state", "snapshots, from which a restart resumes")]),
