@@ -21,7 +21,7 @@ S = 1_000_000_000
 MONDAY = np.datetime64("2026-03-02").astype("datetime64[s]").astype(np.int64)
 
 
-def times(days: int, begin_h: float, end_h: float, every_s: int = 60) -> np.ndarray:  # type: ignore[type-arg]
+def times(days: int, begin_h: float, end_h: float, every_s: int = 60) -> np.ndarray:
     """Of some days from a Monday on, between two hours of UTC."""
     day = np.arange(int(3600 * begin_h), int(3600 * end_h), every_s)
     return np.concatenate([(MONDAY + 86_400 * number + day) * S for number in range(days)])
@@ -39,11 +39,11 @@ def test_hours_that_readings_of_several_days_keep_are_market_hours() -> None:
     [times(4, 9.5, 17), times(4, 13.5, 22), times(1, 14.5, 21), times(7, 14.5, 21)],
     ids=["of nobody", "longer", "one day", "at weekends too"],
 )
-def test_no_market_hours_are_made_up(some: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_no_market_hours_are_made_up(some: np.ndarray) -> None:
     assert calendar_of(some) is None
 
 
-def data(some: np.ndarray) -> DataSet:  # type: ignore[type-arg]
+def data(some: np.ndarray) -> DataSet:
     return DataSet(["a"], np.zeros(len(some), np.int64), some, tiny.wave(len(some)).astype(np.float64))
 
 
