@@ -128,14 +128,12 @@ class TrainingStore:
                     f"more than time.lateness ({self.options.time.lateness_ns / 1e9:g} s), and the daemon would leave "
                     f"them out: {LATE_IN_TOPIC if topic else LATE_IN_FILES}"
                 )
-            if not len(self) and self.left_out.outside > _MOST_LATE * self.left_out.rows:
-                raise DataError(
-                    f"{self.left_out.outside} of {self.left_out.rows} rows {OUTSIDE}, and no other is complete"
-                )
             if not len(self):
-                lacking = self.lacking()
+                lacking, left = self.lacking(), self.left_out
                 raise DataError(
-                    "no row is complete: training wants a finite number in every feature"
+                    f"{left.outside} of {left.rows} rows {OUTSIDE}"
+                    if left.outside
+                    else "no row is complete: training wants a finite number in every feature"
                     + (f"; {lacking}" if lacking and self.options.time.holds else "")
                 )
             with _disk(self.directory):
