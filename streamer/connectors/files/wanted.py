@@ -13,7 +13,8 @@ from streamer.config import FilesConfig, RecordsConfig
 from streamer.connectors.files.paths import File
 from streamer.errors import DataError
 
-_TIMES = ("timestamp", "time", "datetime", "date", "ts", "event_time", "eventtime", "@timestamp", "date_time", "t")
+_TIMES = ("timestamp", "time", "datetime", "date", "ts", "event_time", "eventtime", "@timestamp", "date_time", "t",
+    "zeitstempel", "zeit", "datum", "uhrzeit")  # fmt: skip
 _KEYS = ("@key", "key", "stream")  # columns that stand for the message key
 _KAFKA_TIMES = ("@kafka", "timestamp")  # columns that stand for the time of a Kafka record
 
@@ -117,7 +118,7 @@ class Wanted:
                 "with the time of each row"
             )
         times = [name for name in found if name.lower() in _TIMES] if self.records.timestamp in missing else []
-        if [name.lower() for name in times[:2]] == ["date", "time"]:
+        if [name.lower() for name in times[:2]] in (["date", "time"], ["datum", "uhrzeit"], ["datum", "zeit"]):
             return f"; if {times[0]!r} and {times[1]!r} are the time, set files.timestamp: [{times[0]}, {times[1]}]"
         return did_you_mean(missing, found) or (f"; did you mean {times[0]!r}?" if times else "")
 

@@ -36,6 +36,8 @@ def compare(records: RecordsConfig, seen: Look) -> Fit:
     """A configuration against what messages look like by themselves."""
     faults: list[str] = []
     remarks: list[str] = []
+    if seen.sample.is_file and seen.recognised.format == "influx":
+        return Fit(["it is Influx line protocol, which is read from Kafka, not from files"], [])
     if seen.sample.is_file:
         # The rest is for `connectors.files` to say, which knows more of how files are written.
         return Fit(list(_wrong_time(records, seen.fields, seen)), [])

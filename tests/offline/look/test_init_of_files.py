@@ -109,3 +109,14 @@ def test_inspect_reads_files_as_the_section_files_says(tmp_path: Path, capsys: p
     found = json.loads(capsys.readouterr().out)
     assert (found["timestamp"]["field"], found["interval_s"]) == ("date", 3600)
     assert found["proposed"]["files"] == {"date_format": "%d/%m/%Y %H:%M"}
+
+
+def test_retrain_says_as_well_that_influx_lines_are_read_from_topics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "influx.txt").write_text("\n".join(LINES))
+    (tmp_path / "streamer.yaml").write_text("records: {features: [temp]}\n")
+
+    assert main(["retrain", "--config", str(tmp_path / "streamer.yaml"), "--data", str(tmp_path / "influx.txt")]) == 65
+
+    assert "it is Influx line protocol, which is read from Kafka, not from files" in capsys.readouterr().err
