@@ -134,8 +134,12 @@ class Pipeline:
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
         rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
         told += [(event, self._alert(event, None)) for event in withdrawn]
-        # As they arrived: a late reading is a sign of life.
-        silences = self.silence.step(readings.stream, readings.time_ns, readings.partition)
+        # Where nothing is waited for, what is not taken (a repeated message, an old one) changes nothing here either.
+        waits = self.options.time.holds
+        arrived = readings if waits else admitted.readings
+        silences = self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
+        if not waits:
+            silences = [dataclasses.replace(event, row=int(admitted.rows[event.row])) for event in silences]
         held = self.event_time.holding
         expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
         silences, untold = _until_expired(silences, expired)

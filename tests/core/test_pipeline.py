@@ -224,21 +224,6 @@ def test_a_refused_snapshot_leaves_nothing_behind(tiny_detector: Detector) -> No
     assert not set(STREAMS) & set(other.keys.codes)
 
 
-def test_a_stream_whose_readings_are_all_late_is_alive(tiny_detector: Detector) -> None:
-    steady = [(0, 60 * i, i) for i in range(120)]
-    behind = [(1, 60 * i - 3600 * (i >= 60), i) for i in range(120)]  # its clock was put back by an hour
-    stream, seconds, _ = zip(*sorted([*steady, *behind], key=lambda each: each[2]), strict=True)
-    n = len(stream)
-    values = np.ones((n, 2), np.float32)
-    times = tiny.START_NS + np.array(seconds) * 10**9
-    sent = Readings(np.array(stream), times, values, np.zeros(n, np.int64), np.arange(n))
-
-    outcome = pipeline(tiny_detector).process(sent)
-
-    assert outcome.late + outcome.duplicates == 60
-    assert [alert.stream for alert in outcome.alerts if alert.kind == "silence"] == []
-
-
 def test_a_swap_keeps_windows_and_open_incidents(tiny_detector: Detector) -> None:
     first, rest = (
         WHOLE.take(WHOLE.time_ns < tiny.START_NS + 66 * MINUTE_NS),
