@@ -100,11 +100,6 @@ class RecordsConfig(Section):
         return self
 
     @property
-    def stream_column(self) -> str:
-        """Where the stream's name is: one field, or several joined."""
-        return "/".join(self.stream)
-
-    @property
     def may_miss(self) -> tuple[int, ...]:
         """Features that a reading may lack."""
         some = self.missing == "refuse" and self.metric is None

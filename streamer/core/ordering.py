@@ -20,6 +20,7 @@ from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER, Readings
 from streamer.core.resets import Resets
+from streamer.core.segments import running_max, shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +110,17 @@ class Ordering:
             kept = readings if len(where) == n else readings.take(where)
             late = np.flatnonzero(readings.time_ns < known)
             return Admitted(kept, where, np.zeros(len(where), bool), duplicates, len(late), late_rows=late)
-        # One line of times: each group's newest known time, then its readings. Ranks stand
-        # for times so that group and time fit one integer and one running maximum.
-        before = last[groups.codes]
-        line = np.insert(readings.time_ns[groups.order], groups.begin, before)
-        rank = np.unique(line, return_inverse=True)[1]
-        member = np.repeat(np.arange(len(groups.codes)), groups.count + 1)
-        key = member * (n + len(groups.codes) + 1) + rank
-        newest = np.maximum.accumulate(key)
-        is_reading = np.ones(len(line), bool)
-        is_reading[groups.begin + np.arange(len(groups.begin))] = False
-        ahead = np.zeros(len(line), np.int64)
-        ahead[1:] = key[1:] - newest[:-1]
-        verdict = ahead[is_reading]  # above 0: newer than everything before it in its group
-        admitted_in_order = verdict > 0
-
-        admitted = np.empty(n, bool)
-        admitted[groups.order] = admitted_in_order
-        fresh = np.zeros(n, bool)
+        time_ns, known = readings.time_ns[groups.order], last[groups.codes]
+        newest = np.maximum(running_max(groups.member, time_ns), np.repeat(known, groups.count))
+        before = shifted(newest, groups.begin, known)
+        newer = time_ns > before
+        admitted, fresh = np.empty(n, bool), np.zeros(n, bool)
+        admitted[groups.order] = newer
         if not self._resets.never:
-            # The newest time before each reading; the inverse of `rank` is in `line` itself.
-            where_newest = np.maximum.accumulate(np.where(key == newest, np.arange(len(line)), 0))
-            previous = line[np.concatenate([[0], where_newest[:-1]])][is_reading]
-            time_ns = readings.time_ns[groups.order]
             # Only what is admitted comes after the reading before it; the others are no step.
-            before_ns = np.where(admitted_in_order, previous, NEVER)
-            fresh[groups.order] = self._resets.between(before_ns, time_ns)
-        last[groups.codes] = np.maximum(before, np.maximum.reduceat(readings.time_ns[groups.order], groups.begin))
+            fresh[groups.order] = self._resets.between(np.where(newer, before, NEVER), time_ns)
+        last[groups.codes] = newest[groups.begin + groups.count - 1]
         where = np.flatnonzero(admitted)
-        duplicates = int((verdict == 0).sum())
-        late = np.sort(groups.order[verdict < 0])
+        duplicates = int((time_ns == before).sum())
+        late = np.sort(groups.order[time_ns < before])
         return Admitted(readings.take(where), where, fresh[where], duplicates, len(late), late_rows=late)

@@ -21,12 +21,12 @@ from streamer.core.event_time.counted import CountedBars
 from streamer.core.event_time.gaps import Gaps
 from streamer.core.event_time.held import Rows
 from streamer.core.event_time.options import TimeOptions
-from streamer.core.event_time.segments import running_max
 from streamer.core.event_time.trail import Trail
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
 from streamer.core.resets import Resets
+from streamer.core.segments import running_max
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from streamer.core.event_time.held import HeldByStream, Rows
 from streamer.core.event_time.options import TimeOptions
-from streamer.core.event_time.segments import shifted
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import NEVER
 from streamer.core.resets import Resets
+from streamer.core.segments import shifted
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

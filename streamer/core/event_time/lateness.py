@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.core.columns import Columns
-from streamer.core.event_time.segments import Ints, line_up, running_max, shifted
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.newest import follow
 from streamer.core.readings import NEVER
+from streamer.core.segments import Ints, line_up, running_max, shifted
 
 Bools = NDArray[np.bool_]
 

@@ -52,7 +52,6 @@ class EventTime:
         options: What is wanted.
         max_gap_ns: A longer step between two readings of a stream resets its window; None: never.
         sessions: Market hours; None: always open.
-        drop_outside: Whether readings outside of the sessions are dropped.
     """
 
     def __init__(
@@ -62,10 +61,8 @@ class EventTime:
         max_gap_ns: int | None = None,
         *,
         sessions: Sessions | None = None,
-        drop_outside: bool = True,
     ) -> None:
-        self.options, self._state = options, state
-        self._sessions, self._drop_outside = sessions, drop_outside
+        self.options, self._state, self._sessions = options, state, sessions
         self._resets = Resets(max_gap_ns, sessions)
         self.ordering = Ordering(state, self._resets)
         self.held: Held | None = None
@@ -93,9 +90,7 @@ class EventTime:
     @classmethod
     def of(cls, state: KeyedState, options: PipelineOptions) -> EventTime:
         """As a pipeline has it."""
-        market = options.sessions
-        drops = market is not None and not market.keep_outside
-        return cls(state, options.time, options.max_gap_ns, sessions=market, drop_outside=drops)
+        return cls(state, options.time, options.max_gap_ns, sessions=options.sessions)
 
     @property
     def width(self) -> int:
@@ -157,7 +152,7 @@ class EventTime:
 
     def _inside(self, readings: Readings) -> Ints:
         """Rows of a batch that are not dropped as outside of the sessions."""
-        if self._sessions is None or not self._drop_outside:
+        if self._sessions is None or self._sessions.keep_outside:
             return np.arange(len(readings))
         return np.flatnonzero(self._sessions.session_of(readings.time_ns) >= 0)
 

@@ -18,12 +18,12 @@ from streamer.config import Settings
 from streamer.connectors.files import DataSet
 from streamer.core.alerts import Alert
 from streamer.core.corrections import Rescored
-from streamer.core.event_time.segments import line_up
 from streamer.core.events import Event
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.core.retrospective import delay_in_scores
+from streamer.core.segments import line_up
 from streamer.errors import DataError
 from streamer.offline.admission import MOST_OUTSIDE, OUTSIDE
 from streamer.offline.backtest.evaluation import Timeline

@@ -19,7 +19,6 @@ from streamer.offline.look.movement import codes_of, consecutive
 from streamer.offline.look.words import hint
 
 SENSOR, SENSOR_LONG, TRADES, QUOTES = "sensor", "sensor-long", "ticks-trades", "ticks-quotes"
-PRESETS = (SENSOR, SENSOR_LONG, TRADES, QUOTES)
 
 _STEPS = 20  # of a stream, before its numbers are called a counter
 _MOST = 64  # features that are proposed

@@ -37,6 +37,8 @@ def by_the_letter(
     newest: dict[int, int] = {}
     dropped = 0
     for stream, second, price, size in sorted(rows, key=lambda row: (row[0], row[1])):
+        if HALVES.session_of(np.array([START + second * S]))[0] < 0:
+            continue
         kept, amount = opened.pop(stream, ([], 0.0))
         if stream in newest:
             session = [int(HALVES.session_of(np.array([START + at * S]))[0]) for at in (newest[stream], second)]
@@ -68,7 +70,7 @@ def test_bars_are_those_of_one_reading_at_a_time_whatever_the_cuts_and_restarts(
     opts: TimeOptions, rows: list[Sent], cuts: list[int], restart: bool
 ) -> None:
     rows = sorted(rows, key=lambda row: row[1])
-    more: dict[str, Any] = {"max_gap_ns": 8 * S, "sessions": HALVES, "drop_outside": False}
+    more: dict[str, Any] = {"max_gap_ns": 8 * S, "sessions": HALVES}
 
     whole = run(opts, rows, **more)
     cut = run(opts, rows, [c for c in cuts if c <= len(rows)], restart=restart, **more)

@@ -13,36 +13,18 @@ Ints = NDArray[np.int64]
 _ROOM = 1 << 62
 
 
-def lines(member: Ints, *values: Ints) -> list[Ints]:
-    """Values laid on one line, group after group: they compare as before inside a group, and never across.
+def line_up(member: Ints, values: Ints, other_member: Ints, other_values: Ints) -> tuple[Ints, Ints]:
+    """Two sets of values on one line: they compare as before inside a group, and never across.
 
     Args:
-        member: Group of each place, rising, `(n,)`.
-        values: Each `(n,)`; all are laid on the same line.
+        member: Group of each place of the first set, in any order, `(n,)`; at least one.
+        values: `(n,)`.
+        other_member: Of the second set, `(m,)`; at least one.
+        other_values: `(m,)`.
 
-    Returns:
-        One array for each of `values`.
-
-    >>> a, = lines(np.array([0, 0, 1]), np.array([5, 7, 1]))
-    >>> bool(a[0] < a[1] < a[2])
-    True
+    >>> line_up(np.array([0, 1]), np.array([9, 1]), np.array([0, 1]), np.array([3, 2]))
+    (array([8, 9]), array([ 2, 10]))
     """
-    if not len(member):
-        return [value.copy() for value in values]
-    low = min(int(value.min()) for value in values)
-    high = max(int(value.max()) for value in values)
-    span = high - low + 1
-    if span * (int(member[-1]) + 1) < _ROOM:
-        return [member * span + (value - low) for value in values]
-    # Too far apart for one integer: ranks stand for values.
-    joined = np.concatenate(values)
-    kinds, rank = np.unique(joined, return_inverse=True)
-    ranks = rank.reshape(len(values), -1)
-    return [member * len(kinds) + part for part in ranks]
-
-
-def line_up(member: Ints, values: Ints, other_member: Ints, other_values: Ints) -> tuple[Ints, Ints]:
-    """Two sets of values on one line, each with the groups of its own places; groups may come in any order."""
     n = len(member)
     low = min(int(values.min()), int(other_values.min()))
     high = max(int(values.max()), int(other_values.max()))
@@ -62,7 +44,11 @@ def running_max(member: Ints, values: Ints) -> Ints:
     """
     if not len(values):
         return values.copy()
-    (line,) = lines(member, values)
+    low, span = int(values.min()), int(values.max()) - int(values.min()) + 1
+    if span * (int(member[-1]) + 1) < _ROOM:
+        line = member * span + (values - low)
+    else:  # too far apart for one integer: ranks stand for values
+        line = member * len(values) + np.unique(values, return_inverse=True)[1]
     highest = np.maximum.accumulate(line)
     place = np.maximum.accumulate(np.where(line == highest, np.arange(len(line)), 0))
     return np.asarray(values[place], np.int64)
