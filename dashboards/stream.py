@@ -82,7 +82,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Incident",
-                "Whether an incident is open on this stream.",
+                "Whether an anomaly of this stream is open. Silences and broken rules are on the fleet dashboard.",
                 f"max(streamer_anomaly_active{{{ONE}}})",
                 steps=((None, GREEN), (1, RED)),
                 names={"0": ("none", GREEN), "1": ("OPEN", RED)},

@@ -238,7 +238,7 @@ class _StreamCollector(Collector):
         "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
         "streamer_settled_score_ratio": "Settled score of the reading 16 readings before the newest scored one.",
         "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is typical for the stream.",
-        "streamer_anomaly_active": "1 while an incident of the stream is open.",
+        "streamer_anomaly_active": "1 while an anomaly of the stream is open; silences and rules are counted by kind.",
         "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
         "streamer_feature_error_share": "Share of the feature in an open incident's error; sums to 1.",
         "streamer_feature_observed": "Observed value of the feature where an open incident deviates most.",

@@ -14,11 +14,12 @@ from streamer.observability.metrics import StreamSeries
 def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamSeries], int]:
     """At most `most` streams as `/metrics` shows them, and how many are left out.
 
-    Streams with an open incident come first, then those with the lowest codes: series should not come and go.
+    Streams with an open anomaly come first, then those with the lowest codes: series should not come and go. A silent
+    stream is no anomaly: its last score is of before, and silences are counted and told by themselves.
     """
     held = pipeline.keys.held()
     pipeline.keys.reach(held)
-    is_open, is_silent = pipeline.incidents.is_open, pipeline.silence.is_silent
+    is_open = pipeline.incidents.is_open
     latest, last_ns = pipeline.latest, pipeline.silence.last_ns
     shown = held[np.argsort(~is_open[held], kind="stable")[:most]]
     views = [
@@ -27,7 +28,7 @@ def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamSeries], in
             score=_number(latest["score"][code]),
             settled=_number(latest["settled"][code]),
             error=_number(latest["error"][code]),
-            active=bool(is_open[code] or is_silent[code]),
+            active=bool(is_open[code]),
             last_event_s=float(last_ns[code]) / 1e9,
             attributions=pipeline.attributions.get(code, ()),
         )

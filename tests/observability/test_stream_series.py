@@ -88,3 +88,17 @@ def test_after_a_swap_of_bundles_the_earlier_bundles_scores_are_not_shown(
     assert [figures(view) for view in swapped.values()] == [[None, None, None]] * 2
     assert after["a"].score is not None
     assert figures(after["b"]) == [None, None, None]
+
+
+def test_a_silent_stream_is_no_anomaly(tiny_detector: Detector) -> None:
+    settings = tiny.settings(alerting={"silent_after": 5.0})
+    made = Pipeline(settings.pipeline_options(), tiny_detector, VERSION)
+    for name in tiny.STREAMS:
+        made.keys.add(name)
+    rows = 4 * LENGTH
+    made.process(tiny.fleet({0: tiny.wave(LENGTH), 1: tiny.wave(rows, seed=1, level=10)}))
+
+    views = shown(made)
+
+    assert made.counts()["silent"] == 1
+    assert {name: view.active for name, view in views.items()} == {"a": False, "b": False}
