@@ -200,10 +200,10 @@ class KeyedState:
 
     # -- export and restore -----------------------------------------------------------
 
-    def export(self, codes: Ints) -> ExportedState:
-        """Everything remembered of some streams and of the partitions that own them."""
+    def export(self, codes: Ints, partitions: Sequence[int] = ()) -> ExportedState:
+        """Everything remembered of some streams, of the partitions that own them, and of `partitions`."""
         self.reach(codes)
-        owners = np.unique(self.partition[codes]).tolist()
+        owners = sorted({*self.partition[codes].tolist(), *partitions})
         columns = {
             f"{name}.{column}": values
             for name, station in self._stations.items()
