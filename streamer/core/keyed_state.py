@@ -217,11 +217,11 @@ class KeyedState:
             name: {self.names[code]: some.encode(some.values[code]) for code in known if code in some.values}
             for name, some in self._sparse.items()
         }
-        partitions = {
+        of_partitions = {
             name: {str(owner): values[owner] for owner in owners if owner in values}
             for name, values in self._partitions.items()
         }
-        values = {"streams": [self.names[code] for code in known], "sparse": sparse, "partitions": partitions}
+        values = {"streams": [self.names[code] for code in known], "sparse": sparse, "partitions": of_partitions}
         return ExportedState(columns, values)
 
     def restore(self, state: ExportedState, *, leave_out: Sequence[str] = ()) -> None:
