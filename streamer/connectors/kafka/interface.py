@@ -136,7 +136,14 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> dict[int, int]:
-        """Records not yet polled, per assigned partition; no round trip to the broker."""
+        """Records not yet polled, per assigned partition, as of the newest answer of the broker; no round trip.
+
+        How old that answer is, is not known here: of a broker that is away it may be hours.
+        """
+        ...
+
+    def member_id(self) -> str | None:
+        """What the group calls this member; None while it has not joined."""
         ...
 
     def pause(self, partitions: Sequence[int]) -> None: ...

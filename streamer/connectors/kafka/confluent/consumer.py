@@ -21,6 +21,7 @@ from streamer.errors import BrokerError, CommitFailed, ConfigError
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 
 
 class ConfluentConsumer:
@@ -56,6 +57,7 @@ class ConfluentConsumer:
             "session.timeout.ms": config.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
+            "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
             "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
             "queued.max.messages.kbytes": 65_536,
             "check.crcs": True,
@@ -162,6 +164,9 @@ class ConfluentConsumer:
             if bounds is not None and bounds[1] >= 0:
                 lags[partition] = max(0, bounds[1] - position)
         return lags
+
+    def member_id(self) -> str | None:
+        return None if self._closed else self._consumer.memberid() or None
 
     def pause(self, partitions: Sequence[int]) -> None:
         if self._paused_early is not None:

@@ -34,6 +34,7 @@ from streamer.errors import BrokerError, CommitFailed
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 CLOSE_TIMEOUT_MS = 3_000
 COMMIT_TIMEOUT_MS = 5_000  # a failed commit costs a second reading, a late one the 20 s a container has to stop
 
@@ -102,6 +103,7 @@ class KafkaPythonConsumer:
                 heartbeat_interval_ms=min(3_000, config.session_timeout_ms // 3),
                 request_timeout_ms=request_timeout_ms,
                 connections_max_idle_ms=max(540_000, request_timeout_ms + 60_000),
+                metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
                 fetch_max_bytes=FETCH_MAX_BYTES,
                 metrics_enabled=False,  # costs time on every record and we export our own
@@ -195,6 +197,9 @@ class KafkaPythonConsumer:
             if state.highwater is not None and state.position is not None:
                 lags[tp.partition] = max(0, state.highwater - state.position.offset)
         return lags
+
+    def member_id(self) -> str | None:
+        return self._consumer._coordinator._generation.member_id or None
 
     def pause(self, partitions: Sequence[int]) -> None:
         self._consumer.pause(*map(self._tp, partitions))
