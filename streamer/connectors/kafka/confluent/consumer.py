@@ -12,6 +12,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
+from streamer.connectors.kafka.confluent.commits import commit
 from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
 from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
@@ -146,16 +147,7 @@ class ConfluentConsumer:
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        what = f"commit of {dict(commits)} on {self._config.topic} for group {self._config.group!r}"
-        topic = self._config.topic
-        wanted = [TopicPartition(topic, p, commit.offset, commit.note) for p, commit in commits.items()]
-        try:
-            done = self._consumer.commit(offsets=wanted, asynchronous=False)
-        except (KafkaException, RuntimeError) as error:
-            raise CommitFailed(f"{what}: {explain(error, self._config)}") from error
-        refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
-        if refused:
-            raise CommitFailed(f"{what}: {'; '.join(refused)}")
+        commit(self._consumer, self._config, commits)
 
     def lag(self) -> dict[int, int]:
         lags: dict[int, int] = {}
