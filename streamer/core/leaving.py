@@ -12,18 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamer.core.alerts import Alert
+import numpy as np
+
 from streamer.core.events import EXPIRED, MOVED, SILENCE, Event
 from streamer.core.expiry import Expired
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
-from streamer.core.keyed_state import KeyedState
 from streamer.core.readings import Readings
 from streamer.core.rules import Rules
 from streamer.core.silence import SilenceWatch
-from streamer.core.telling import Telling
-
-Told = list[tuple[Event, Alert]]
+from streamer.core.telling import Telling, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +37,34 @@ class Gone:
         moved = moved.but(expired)
         return cls(expired.but(moved), moved)
 
+    @property
+    def codes(self) -> Ints:
+        """All of them."""
+        return np.concatenate([self.expired.codes, self.moved.codes])
+
 
 class Leaving:
     """Ends what is open of streams.
 
     Args:
-        state: Of all streams.
         telling: Makes alerts.
         incidents: Of scores.
         silence: Of streams that stopped.
         rules: Of faults that need no model.
     """
 
-    def __init__(
-        self, state: KeyedState, telling: Telling, incidents: Incidents, silence: SilenceWatch, rules: Rules
-    ) -> None:
-        self._state, self._telling, self._stations = state, telling, (incidents, silence, rules)
+    def __init__(self, telling: Telling, incidents: Incidents, silence: SilenceWatch, rules: Rules) -> None:
+        self._telling, self._stations = telling, (incidents, silence, rules)
 
     def close(self, codes: Ints, rows: Ints, times_ns: Ints, why: str = EXPIRED) -> Told:
         """Resolve what is open of streams, as of some readings."""
         events = [event for station in self._stations for event in station.close(codes, rows, times_ns, why)]
         return self._telling.all(events)
+
+    def close_all(self, codes: Ints, last_ns: Ints, why: str) -> Told:
+        """Resolve what is open of streams, as of the newest reading of any of them, and of no reading of a batch."""
+        at_ns = last_ns[codes].max(initial=0)
+        return self.close(codes, np.zeros(len(codes), np.int64), np.full(len(codes), at_ns), why)
 
     def resolve(self, gone: Gone, readings: Readings, silences: Sequence[Event], broken: Sequence[Event]) -> Told:
         """What is told of silences and rules in a batch, and of what ends with the streams that have left in it.
@@ -77,9 +82,3 @@ class Leaving:
         if len(moved.codes):
             told += self.close(moved.codes, moved.rows, readings.time_ns[moved.rows], MOVED)
         return told
-
-    def forget(self, gone: Gone) -> None:
-        """Drop what is remembered of them; their codes stay valid until `sweep`."""
-        for codes in (gone.expired.codes, gone.moved.codes):
-            if len(codes):
-                self._state.expire(codes)

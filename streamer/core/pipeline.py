@@ -23,22 +23,22 @@ from streamer.core.corrections import NOTHING_RESCORED, Corrections
 from streamer.core.detectors import fitted
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
-from streamer.core.events import Event
+from streamer.core.events import MOVED, Event
 from streamer.core.expiry import Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
 from streamer.core.latest import Latest
-from streamer.core.leaving import Gone, Leaving, Told
+from streamer.core.leaving import Gone, Leaving
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
 from streamer.core.rules import Rules
-from streamer.core.scoring import Scored, Scorer
+from streamer.core.scoring import Scorer
 from streamer.core.silence import SilenceWatch
-from streamer.core.telling import Telling
+from streamer.core.telling import Telling, Told
 from streamer.errors import StateError
 
 Float32 = NDArray[np.float32]
@@ -82,7 +82,7 @@ class Pipeline:
         self.expiry = Expiry(self.keys, options.stream_ttl_ns)
         self.cold = Cold(self.keys, WINDOWS * options.window, options.stream_ttl_ns)
         self.telling = Telling(self.keys, options, self.scorer)
-        self.leaving = Leaving(self.keys, self.telling, self.incidents, self.silence, self.rules)
+        self.leaving = Leaving(self.telling, self.incidents, self.silence, self.rules)
         self.latest = Latest(self.keys)
 
     def process(self, readings: Readings) -> Outcome:
@@ -112,8 +112,13 @@ class Pipeline:
                 outcomes.append(self._process(piece, [] if outcomes else closed))
         return outcomes
 
+    def waits(self, partition: int) -> bool:
+        """Whether there is anything for `release` to do."""
+        return bool(len(self.event_time.holders(partition)) or len(self.silence.moves.gone(partition)))
+
     def release(self, partition: int, offset: int) -> Outcome:
-        """Score what a partition's streams have held back, as nothing more is expected of them for now.
+        """Score what a partition's streams have held back, as nothing more is expected of them for now; streams that
+        come to other partitions are forgotten.
 
         The one thing that depends on when it is called: the daemon does so when a partition has been idle for long.
 
@@ -125,10 +130,15 @@ class Pipeline:
         scores, told = self._score(admitted)
         broken = _broken(self.rules, admitted, in_order, np.array([partition]))
         told += self.telling.all(broken)
+        moved = self.silence.moves.gone(partition)
+        told += self.leaving.close_all(moved, self.silence.last_ns, MOVED)
         at_once = [(dataclasses.replace(event, row=0), alert) for event, alert in told]
         told = self.cold.mark(at_once, self.cold.step(admitted, lambda: np.array([self.expiry.clock(partition)])))
+        forgotten = self._forget(moved)
         events = [event for event, _ in told]
-        return Outcome.of(admitted, scores, [alert for _, alert in told], events, [(partition, offset)] * len(told), 0)
+        triggers = [(partition, offset)] * len(told)
+        outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, 0)
+        return dataclasses.replace(outcome, moved=len(moved), forgotten=forgotten)
 
     def _first_return(self, readings: Readings) -> tuple[int, int] | None:
         moves = self.event_time.is_newer(readings)
@@ -149,15 +159,14 @@ class Pipeline:
         silences = self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
         if not waits:
             silences = [dataclasses.replace(event, row=int(admitted.rows[event.row])) for event in silences]
-        held, left = self.event_time.holding, self.silence.left
+        left = self.silence.left
         expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
         gone = Gone.of(expired, left.among(admitted.rows, not waits))
         told += self.leaving.resolve(
             gone, readings, silences, _broken(self.rules, admitted, in_order, readings.partition)
         )
         told = self.cold.mark(told, counted)
-        self.leaving.forget(gone)
-        forgotten = held - self.event_time.holding
+        forgotten = self._forget(gone.codes)
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
@@ -171,6 +180,13 @@ class Pipeline:
             forgotten=forgotten,
         )
 
+    def _forget(self, codes: Ints) -> int:
+        """Drop streams that have left; returns how many readings held back go with them."""
+        held = self.event_time.holding
+        if len(codes):
+            self.keys.expire(codes)
+        return held - self.event_time.holding
+
     def _score(self, admitted: Admitted) -> tuple[Scores, Told]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
         kept, fresh = admitted.readings, admitted.fresh
@@ -180,24 +196,14 @@ class Pipeline:
         for some in self.scorer.score(kept.stream, kept.values, fresh):
             score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
             failures, sparse = failures + some.failures, sparse + some.sparse
-            told += self._judge(some, kept)
+            events = self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score)
+            told += self.telling.scored(events, some)
             del some  # its windows go before the next are cut
         settled = self.retrospective.step(kept.stream, score, fresh)
         self.latest.step(kept.stream, fresh, score, settled, error)
         if self.corrections:
             self.corrections.step(kept.stream, kept.time_ns, score)
         return Scores(score, error, filled, settled, failures, sparse), sorted(told, key=lambda each: each[0].row)
-
-    def _judge(self, some: Scored, kept: Readings) -> Told:
-        """Incidents of windows just scored; what explains them is found while the windows are at hand."""
-        told = []
-        for event in self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score):
-            place = int(np.searchsorted(some.anomalous, event.row))
-            if place < len(some.anomalous) and some.anomalous[place] == event.row:
-                self.telling.explain(event.code, some.windows[event.row], some.shares[place])
-            alert = self.telling.alert(event, some.filled)
-            told.append((dataclasses.replace(event, row=int(some.rows[event.row])), alert))
-        return told
 
     def swap(self, detector: Detector, version: str) -> None:
         """Score with another detector from the next batch on.
@@ -276,19 +282,11 @@ class Pipeline:
             raise StateError(f"the snapshot does not fit: {error}") from None
 
     def begin_cold(self, partition: int) -> None:
-        """A partition's group has a past, but its state could not be had: alerts of its streams say so for a while.
-
-        Call it after what was known of the partition is forgotten.
-        """
+        """A partition, forgotten before, has a past that could not be had: alerts of its streams say so for a while."""
         self.cold.begin(partition)
 
     def spread(self, partitions: Iterable[int], count: int) -> int:
-        """Tell how many partitions the topic has; returns how many streams may come to another one since it has more.
-
-        Args:
-            partitions: Those held here.
-            count: Of the whole topic.
-        """
+        """Tell how many partitions the topic has, of which `partitions` are held here; see `Moves.spread`."""
         return self.silence.moves.spread(partitions, count)
 
     def forget(self, partition: int) -> None:
