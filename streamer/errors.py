@@ -6,6 +6,7 @@
       BrokerError       stop or retry: the broker refuses or is away (exit 69)
         CommitFailed    the group moved on: rejoin, do not count the offset
         SchemasUnavailable  the schema registry does not answer: read the same records again later
+        StateUnavailable    the state store does not answer: ask again, rather than begin without state
         DeliveryFailed  a produced message was not acknowledged: do not commit
       DataError         stop: an offline file cannot be used (exit 65)
       StateError        a snapshot cannot be used: fall back to an older one
@@ -37,6 +38,10 @@ class CommitFailed(BrokerError):
 
 class SchemasUnavailable(BrokerError):
     """A schema registry does not answer; nothing was decoded, and nothing may be committed past the records."""
+
+
+class StateUnavailable(BrokerError):
+    """A state store does not answer: whether it holds what is asked for is not known."""
 
 
 class DeliveryFailed(BrokerError):

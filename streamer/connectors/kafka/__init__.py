@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamer.connectors.kafka.interface import (
+    AdminRefused,
     Consumer,
     Headers,
     OffsetReset,
@@ -18,14 +19,19 @@ from streamer.connectors.kafka.interface import (
     Producer,
     RangeReader,
     RecordBatch,
+    TopicAdmin,
 )
+from streamer.connectors.kafka.log_writer import Entry, LogWriter
 
 if TYPE_CHECKING:
     from streamer.config import KafkaConfig
 
 __all__ = [
+    "AdminRefused",
     "Consumer",
+    "Entry",
     "Headers",
+    "LogWriter",
     "OffsetReset",
     "OnOffsetReset",
     "OnPartitions",
@@ -33,9 +39,12 @@ __all__ = [
     "Producer",
     "RangeReader",
     "RecordBatch",
+    "TopicAdmin",
     "connect_consumer",
+    "connect_log_writer",
     "connect_producer",
     "connect_range_reader",
+    "connect_topic_admin",
 ]
 
 
@@ -91,3 +100,21 @@ def connect_range_reader(config: KafkaConfig) -> RangeReader:
     from streamer.connectors.kafka.kafka_python.range_reader import KafkaPythonRangeReader
 
     return KafkaPythonRangeReader(config)
+
+
+def connect_log_writer(config: KafkaConfig) -> LogWriter:
+    """A writer to chosen partitions with the configured client; connects when it first writes."""
+    if config.client == "confluent":
+        from streamer.connectors.kafka.confluent.log_writer import ConfluentLogWriter
+
+        return ConfluentLogWriter(config)
+    from streamer.connectors.kafka.kafka_python.log_writer import KafkaPythonLogWriter
+
+    return KafkaPythonLogWriter(config)
+
+
+def connect_topic_admin(config: KafkaConfig) -> TopicAdmin:
+    """Makes and changes topics; connects when it is first asked. One client for all: it is needed seldom."""
+    from streamer.connectors.kafka.kafka_python.topic_admin import KafkaPythonTopicAdmin
+
+    return KafkaPythonTopicAdmin(config)

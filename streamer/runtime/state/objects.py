@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from streamer.errors import ConfigError, StateError
+from streamer.errors import ConfigError, StateError, StateUnavailable
 
 RETRIES = 3
 RETRY_FOR_S = 20.0  # from the first request on; the group waits for us meanwhile
@@ -58,7 +58,7 @@ class ObjectStore:
         try:
             self._store: Any = from_url(
                 self._url,
-                # A request has 30 s and a connection 5 s by default; saying so here would hide AWS_ALLOW_HTTP and others.
+                # A request has 30 s by default and a connection 5 s; to say so here would hide AWS_ALLOW_HTTP.
                 retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_FOR_S)},
             )
         except self._errors as error:
@@ -115,6 +115,7 @@ class ObjectStore:
 
         Raises:
             StateError: One of the three is refused.
+            StateUnavailable: The store does not answer.
         """
         path, content = f"{self._folder}-check/{secrets.token_hex(8)}", secrets.token_bytes(16)
         self._ask("write", path, lambda: self._obstore.put(self._store, path, content, use_multipart=False))
@@ -150,7 +151,8 @@ class ObjectStore:
             what = "it is not there" if verb == "read" else f"the bucket is not there ({_words(error)})"
             raise StateError(f"{self._url}/{path}: {what}") from None
         except self._errors as error:
-            raise StateError(f"{self._url}/{path}: could not {verb}: {_words(error)}") from None
+            kind = StateUnavailable if verb == "read" else StateError
+            raise kind(f"{self._url}/{path}: could not {verb}: {_words(error)}") from None
 
 
 def _pieces(body: Sequence[bytes]) -> Iterator[memoryview]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamer.errors import ConfigError, StateError
+from streamer.errors import ConfigError, StateError, StateUnavailable
 from streamer.runtime.state import objects
 from streamer.runtime.state.objects import ObjectStore
 from tests.brokers import unique
@@ -42,7 +42,9 @@ def test_what_was_written_is_read_by_another_replica(bucket: str) -> None:
     name = ObjectStore(bucket, "readings", "group").write(3, 1842, [b"one ", b"two ", b"", b"three"])
 
     assert ObjectStore(bucket, "readings", "group").read(3, name) == b"one two three"
-    assert len(name) <= 512 and name.isascii() and name.isprintable()
+    assert len(name) <= 512
+    assert name.isascii()
+    assert name.isprintable()
 
 
 def test_a_large_snapshot_goes_up_in_parts(bucket: str) -> None:
@@ -125,7 +127,7 @@ def test_a_snapshot_that_is_gone_or_damaged_is_said_to_be(bucket: str, server: S
 def test_a_bucket_that_is_not_there_is_said_in_one_line(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
     store = ObjectStore("s3://nobody-made-this/state", "readings", "group")
 
-    with pytest.raises(StateError, match="s3://nobody-made-this/state/readings/.*the bucket is not there") as refused:
+    with pytest.raises(StateError, match=r"s3://nobody-made-this/state/readings/.*the bucket is not there") as refused:
         store.write(0, 1, [b"x"])
     with caplog.at_level(logging.WARNING):
         store.forget(0, ["00000000000000000001-" + "0" * 16 + "-" + "0" * 32])
@@ -139,8 +141,12 @@ def test_a_store_that_does_not_answer_is_given_up_within_a_bound(bucket: str, mo
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(objects, "RETRIES", 1)
 
+    store = ObjectStore(bucket, "readings", "group")
+
     with pytest.raises(StateError, match="could not write"):
-        ObjectStore(bucket, "readings", "group").write(0, 1, [b"x"])
+        store.write(0, 1, [b"x"])
+    with pytest.raises(StateUnavailable, match="could not read"):  # which is not to say that it is gone
+        store.read(0, "00000000000000000001-" + "0" * 16 + "-" + "0" * 32)
 
 
 def test_the_check_writes_reads_lists_and_removes(bucket: str, server: S3) -> None:
@@ -153,7 +159,7 @@ def test_a_url_that_says_too_little_is_a_setting_to_mend(monkeypatch: pytest.Mon
     pytest.importorskip("obstore", reason="the extra object-store is not installed")
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
 
-    with pytest.raises(ConfigError, match="state.store az://container/x cannot be used: .*[Aa]ccount"):
+    with pytest.raises(ConfigError, match=r"state.store az://container/x cannot be used: .*[Aa]ccount"):
         ObjectStore("az://container/x", "readings", "group")
 
 
