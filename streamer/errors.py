@@ -10,6 +10,7 @@
         DeliveryFailed  a produced message was not acknowledged: do not commit
       DataError         stop: an offline file cannot be used (exit 65)
       StateError        a snapshot cannot be used: fall back to an older one
+        StateNotMade    the store is not there yet: the daemon makes it
 
 Bad *records* are data, not errors (see `records.Reject`). Model files that
 cannot be trusted raise `models.errors.ArtifactError`.
@@ -54,3 +55,7 @@ class DataError(StreamerError):
 
 class StateError(StreamerError):
     """A snapshot is damaged or does not fit; an older one or a cold start follows."""
+
+
+class StateNotMade(StateError):
+    """The store that settings name is not there yet; the daemon makes it, if it may."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from streamer.connectors.kafka.interface import (
     AdminRefused,
+    Commit,
     Consumer,
     Headers,
     OffsetReset,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AdminRefused",
+    "Commit",
     "Consumer",
     "Entry",
     "Headers",

@@ -110,13 +110,12 @@ class ObjectStore:
                 log.warning("superseded snapshots stay until they can be removed: %s", error)
             self._silent = True
 
-    def prove(self) -> None:
-        """Write, read and remove a small object, as every checkpoint will; for `streamer check`.
+    def prepare(self) -> None:
+        """See `StateStore.prepare`."""
+        self.prove()
 
-        Raises:
-            StateError: One of the three is refused.
-            StateUnavailable: The store does not answer.
-        """
+    def prove(self) -> str:
+        """See `StateStore.prove`."""
         path, content = f"{self._folder}-check/{secrets.token_hex(8)}", secrets.token_bytes(16)
         self._ask("write", path, lambda: self._obstore.put(self._store, path, content, use_multipart=False))
         found: bytes = self._ask("read", path, lambda: self._obstore.get(self._store, path).bytes().to_bytes())
@@ -124,6 +123,7 @@ class ObjectStore:
         self._remove(path)
         if found != content:
             raise StateError(f"{self._url}/{path}: what was read is not what was written")
+        return f"state store {self._url} can be written, read, listed and removed from"
 
     def close(self) -> None:
         """Nothing is open."""

@@ -92,12 +92,7 @@ class TopicStore:
         self._may_delete = True
 
     def prepare(self) -> None:
-        """Make the topic if it is not there, add partitions if the input has more, and check its settings.
-
-        Raises:
-            StateError: A setting would lose state; the command that mends it is in the message.
-            StateUnavailable: The broker does not answer.
-        """
+        """See `StateStore.prepare`: the topic is made, grown or checked."""
         with self._asking:
             self._partitions = self._settings.prepare()
         self._writer.close()  # it remembers how many partitions there were
@@ -163,13 +158,8 @@ class TopicStore:
         except (StateError, BrokerError) as error:
             log.warning("superseded state of partition %d stays until it can be removed: %s", partition, error)
 
-    def prove(self) -> None:
-        """Write, read and remove a small snapshot, as every checkpoint will; for `streamer check`.
-
-        Raises:
-            StateError: One of the three is refused.
-            StateUnavailable: The broker does not answer.
-        """
+    def prove(self) -> str:
+        """See `StateStore.prove`."""
         with self._asking:
             self._partitions = self._settings.look()
         content = secrets.token_bytes(16)
@@ -178,6 +168,7 @@ class TopicStore:
             raise StateError(f"{self.topic}: what was read is not what was written")
         # Not from the front: there lies the state of a group that is running.
         self._append(0, [Entry(key, None) for key in _Place.of(name).keys])
+        return f"state topic {self.topic} can be written and read, and keeps what is written"
 
     def close(self) -> None:
         """See `StateStore.close`."""

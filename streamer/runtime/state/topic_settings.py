@@ -7,7 +7,7 @@ import time
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka import AdminRefused, TopicAdmin
-from streamer.errors import BrokerError, StateError, StateUnavailable
+from streamer.errors import BrokerError, StateError, StateNotMade, StateUnavailable
 
 # Nothing expires by time or size: a group may stand still for longer than any retention. `delete` lets us remove from
 # the front what is superseded, `compact` removes it where that is not granted. Small segments give the disk back soon.
@@ -64,9 +64,9 @@ class StateTopic:
         wanted, there = self._count()
         if there < wanted:
             what = "does not exist" if there == 0 else f"has {there} partitions, the input {wanted}"
-            raise StateError(
-                f"topic {self._topic}, for state, {what}; `streamer run` sees to it if {'ALTER' if there else 'CREATE'} "
-                f"on it is granted, or run {self._command(there, wanted)}"
+            raise StateNotMade(
+                f"topic {self._topic}, for state, {what}; `streamer run` sees to it if it has "
+                f"{'ALTER' if there else 'CREATE'} on it, or run {self._command(there, wanted)}"
             )
         self._check()
         return there
@@ -123,8 +123,9 @@ class StateTopic:
             has = ", ".join(f"{name} is {found.get(name)}" for name in wrong)
             change = ",".join(f"{name}={value}" for name, value in wrong.items())
             raise StateError(
-                f"topic {self._topic}, for state, would lose it or refuse it: {has}; run kafka-configs --bootstrap-server "
-                f"{self._config.bootstrap_servers} --alter --topic {self._topic} --add-config {change}"
+                f"topic {self._topic}, for state, would lose it or refuse it: {has}; run kafka-configs "
+                f"--bootstrap-server {self._config.bootstrap_servers} --alter --topic {self._topic} "
+                f"--add-config {change}"
             )
 
     def _command(self, there: int, wanted: int) -> str:
