@@ -253,10 +253,6 @@ def build() -> dict[str, Any]:
                     (f"sum(rate(streamer_records_ignored_total{{{JOB}}}[$__rate_interval]))", "ignored"),
                     (f"sum(rate(streamer_records_dropped_total{{{JOB}}}[$__rate_interval]))", "dropped"),
                     (
-                        f"sum(rate(streamer_headers_unreadable_total{{{JOB}}}[$__rate_interval]))",
-                        "without their headers",
-                    ),
-                    (
                         f"sum(rate(streamer_records_consumed_total{{{JOB}}}[$__rate_interval]))"
                         f" + sum(rate(streamer_records_unpacked_total{{{JOB}}}[$__rate_interval]))",
                         "consumed",
@@ -283,6 +279,10 @@ def build() -> dict[str, Any]:
                     (
                         f"sum by (reason) (rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval])) > 0",
                         "rejected: {{reason}}",
+                    ),
+                    (
+                        f"sum(rate(streamer_headers_unreadable_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "read, but for their headers",
                     ),
                 ],
                 unit="cps",

@@ -24,7 +24,7 @@ from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
 from streamer.runtime.refusals import RefusalLog
-from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.status import Status
 
 SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry
@@ -38,7 +38,7 @@ class Connection:
     Args:
         settings: All settings.
         pipeline: Holds the state of the partitions assigned.
-        store: Where snapshots are; None: nowhere.
+        keeper: Where state is kept; None: nowhere.
         models: Bundles that snapshots were written with.
         gauges: Metrics.
         status: Told that the loop is alive.
@@ -55,7 +55,7 @@ class Connection:
         settings: Settings,
         *,
         pipeline: Pipeline,
-        store: SnapshotStore | None,
+        keeper: StateKeeper | None,
         models: Registry,
         gauges: Gauges,
         status: Status,
@@ -84,7 +84,7 @@ class Connection:
             self.positions,
             pipeline=pipeline,
             sinks=self.sinks,
-            store=store,
+            keeper=keeper,
             consumer=self.consumer,
             metrics=metrics,
             status=status,
@@ -95,7 +95,7 @@ class Connection:
             self.positions,
             settings=settings,
             pipeline=pipeline,
-            store=store,
+            keeper=keeper,
             models=models,
             consumer=self.consumer,
             checkpoints=self.checkpoints,
@@ -151,4 +151,5 @@ class Connection:
             log.warning("leaving the group: %s", error)
         finally:
             self.partitions.drop_all()
+            self.checkpoints.close()
             self.sinks.close()

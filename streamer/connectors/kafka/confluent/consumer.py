@@ -12,15 +12,17 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig, LimitsConfig
+from streamer.connectors.kafka.confluent.commits import commit
 from streamer.connectors.kafka.confluent.options import reading_options
-from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
-from streamer.connectors.kafka.interface import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
+from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
 
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 
 
 class ConfluentConsumer:
@@ -57,6 +59,7 @@ class ConfluentConsumer:
             "session.timeout.ms": config.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
+            "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
         }
         try:
             self._consumer = confluent_kafka.Consumer(options)
@@ -114,13 +117,17 @@ class ConfluentConsumer:
             self._next[partition] = self._starting_offset(partition)
         return self._next[partition]
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partition: int) -> Commit | None:
         (found,) = self._ask(
             "committed offset", partition, self._consumer.committed, [self._tp(partition)], timeout=self._timeout_s
         )
         if found.error is not None:
             raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
-        return int(found.offset) if found.offset >= 0 else None
+        return Commit(int(found.offset), found.metadata or "") if found.offset >= 0 else None
+
+    def has_committed(self) -> bool:
+        listed = self._ask("partitions", -1, self._consumer.list_topics, self._config.topic, timeout=self._timeout_s)
+        return any(self.committed(number) is not None for number in listed.topics[self._config.topic].partitions)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         bounds = self._ask(
@@ -130,25 +137,15 @@ class ConfluentConsumer:
             raise BrokerError(f"bounds of {self._config.topic}[{partition}] not known within {self._timeout_s:g} s")
         return int(bounds[0]), int(bounds[1])
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
-        foreign = sorted(set(offsets) - set(self._next))
+        foreign = sorted(set(commits) - set(self._next))
         if foreign:
             raise CommitFailed(
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        if not offsets:
-            return
-        what = f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}"
-        wanted = [self._tp(partition, offset) for partition, offset in offsets.items()]
-        try:
-            done = self._consumer.commit(offsets=wanted, asynchronous=False)
-        except (KafkaException, RuntimeError) as error:
-            raise CommitFailed(f"{what}: {explain(error, self._config)}") from error
-        refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
-        if refused:
-            raise CommitFailed(f"{what}: {'; '.join(refused)}")
+        commit(self._consumer, self._config, commits)
 
     def lag(self) -> dict[int, int]:
         lags: dict[int, int] = {}
@@ -157,6 +154,9 @@ class ConfluentConsumer:
             if bounds is not None and bounds[1] >= 0:
                 lags[partition] = max(0, bounds[1] - position)
         return lags
+
+    def member_id(self) -> str | None:
+        return None if self._closed else self._consumer.memberid() or None
 
     def pause(self, partitions: Sequence[int]) -> None:
         if self._paused_early is not None:
@@ -214,7 +214,7 @@ class ConfluentConsumer:
     def _starting_offset(self, partition: int) -> int:
         committed = self.committed(partition)
         if committed is not None:
-            return committed
+            return committed.offset
         log.info(
             "%s[%d]: group %s has no offset; starting at the %s record",
             self._config.topic, partition, self._config.group, self._config.start,
@@ -236,7 +236,8 @@ class ConfluentConsumer:
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._reset(event.partition())
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._pass_marks(event.partition(), event.offset())
+                if event.partition() in self._next:  # all before it was returned, or is no record
+                    self._next[event.partition()] = max(self._next[event.partition()], event.offset())
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
@@ -247,20 +248,13 @@ class ConfluentConsumer:
                 refusal = refusal or BrokerError(f"polling {self._config.topic}: {explain(error, self._config)}")
         good = [message for message in messages if message.error() is None]
         if self._poison is not None:
-            # What came before the batch is returned, and the next poll raises: its partition may rest for long.
-            number, offset = self._poison.partition, self._poison.offset
-            good = [message for message in good if message.partition() != number or message.offset() < offset]
-            if not good:
+            good = not_behind(good, self._poison)
+            if not good:  # else the next poll raises it: its partition may rest for long
                 raise self._poison
         elif refusal is not None:
             self._rewind(good)
             raise refusal
         return good
-
-    def _pass_marks(self, partition: int, end: int) -> None:
-        """Everything before the end was returned, or is no record: marks of transactions, and what they aborted."""
-        if partition in self._next:
-            self._next[partition] = max(self._next[partition], end)
 
     def _reset(self, partition: int) -> None:
         reset = report_offset_reset(self._config.topic, partition, self._next[partition], self.bounds(partition))

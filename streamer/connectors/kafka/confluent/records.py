@@ -59,6 +59,12 @@ def poisoned(event: Any, topic: str) -> PoisonedBatch:
     )
 
 
+def not_behind(messages: Sequence[Any], poison: PoisonedBatch) -> list[Any]:
+    """Messages without those of the poisoned partition from the batch on."""
+    number, offset = poison.partition, poison.offset
+    return [message for message in messages if message.partition() != number or message.offset() < offset]
+
+
 def explain(error: Any, config: KafkaConfig) -> str:
     """One error of librdkafka in words that say what to do."""
     reason = error.args[0] if isinstance(error, KafkaException) else error
