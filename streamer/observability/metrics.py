@@ -161,8 +161,8 @@ class Metrics:
         self.partitions_poisoned = gauge(
             "partitions_poisoned", "Partitions paused because one of their batches cannot be read."
         )
-        self.partitions_without_state = gauge(
-            "partitions_without_state", "Partitions held that began without their state and still warm up."
+        self.streams_cold = gauge(
+            "streams_cold", "Streams of partitions that began without their state, which have too little history since."
         )
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])

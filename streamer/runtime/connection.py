@@ -45,6 +45,7 @@ class Connection:
         poison: Batches that could not be read over earlier connections.
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
+        topic_id: Of the input topic, where the broker tells.
 
     Raises:
         BrokerError: The broker cannot be reached.
@@ -62,6 +63,7 @@ class Connection:
         poison: Poison,
         stop: threading.Event,
         clock: Callable[[], float],
+        topic_id: str | None = None,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
         self._stop = stop
@@ -90,6 +92,7 @@ class Connection:
             status=status,
             stop=stop,
             clock=clock,
+            topic_id=topic_id,
         )
         self.partitions = Partitions(
             self.positions,
@@ -102,6 +105,7 @@ class Connection:
             poison=poison,
             metrics=metrics,
             status=status,
+            topic_id=topic_id,
         )
         self.refusals = RefusalLog(kafka.dlq_topic, clock)
         publisher = Publisher(
