@@ -280,6 +280,10 @@ def build() -> dict[str, Any]:
                         f"sum by (reason) (rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval])) > 0",
                         "rejected: {{reason}}",
                     ),
+                    (
+                        f"sum(rate(streamer_headers_unreadable_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "read, but for their headers",
+                    ),
                 ],
                 unit="cps",
                 no_value="none",
@@ -405,6 +409,7 @@ def build() -> dict[str, Any]:
                     (f"sum(increase(streamer_commit_failures_total{{{JOB}}}[$__rate_interval]))", "commit"),
                     (f"sum(increase(streamer_broker_errors_total{{{JOB}}}[$__rate_interval]))", "broker connection"),
                     (f"sum(increase(streamer_offset_resets_total{{{JOB}}}[$__rate_interval]))", "offsets lost"),
+                    (f"sum(increase(streamer_cold_starts_total{{{JOB}}}[$__rate_interval]))", "begun without state"),
                     (f"sum(increase(streamer_scoring_failures_total{{{JOB}}}[$__rate_interval]))", "scoring"),
                     (
                         f"sum by (reason) (increase(streamer_model_reload_failures_total{{{JOB}}}[$__rate_interval]))",

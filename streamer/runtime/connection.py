@@ -45,6 +45,7 @@ class Connection:
         poison: Batches that could not be read over earlier connections.
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
+        topic_id: Of the input topic, where the broker tells.
 
     Raises:
         BrokerError: The broker cannot be reached, or state cannot be kept.
@@ -62,6 +63,7 @@ class Connection:
         poison: Poison,
         stop: threading.Event,
         clock: Callable[[], float],
+        topic_id: str | None = None,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
         if keeper is not None:
@@ -77,6 +79,7 @@ class Connection:
                 on_assigned=lambda numbers: self.partitions.assigned(numbers),
                 on_revoked=lambda numbers: self.partitions.revoked(numbers),
                 on_offset_reset=lambda reset: self.partitions.offset_reset(reset),
+                limits=settings.limits,
             )
         except BaseException:
             self.sinks.close()
@@ -91,6 +94,7 @@ class Connection:
             status=status,
             stop=stop,
             clock=clock,
+            topic_id=topic_id,
         )
         self.partitions = Partitions(
             self.positions,
@@ -103,6 +107,7 @@ class Connection:
             poison=poison,
             metrics=metrics,
             status=status,
+            topic_id=topic_id,
         )
         self.refusals = RefusalLog(kafka.dlq_topic, clock)
         publisher = Publisher(

@@ -100,7 +100,7 @@ class Partitions:
                 poisoned,
             )
         self._metrics.partitions_poisoned.set(len(poisoned))
-        self._count()
+        self._metrics.partitions_assigned.set(len(self._positions))
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """Partitions about to leave: a checkpoint, so that their next owner goes on from here."""
@@ -109,7 +109,7 @@ class Partitions:
             self._checkpoints.take(mine, timeout_s=self._revoke_timeout_s)
         for partition in mine:
             self._drop(partition)
-        self._count()
+        self._metrics.partitions_assigned.set(len(self._positions))
 
     def offset_reset(self, reset: OffsetReset) -> None:
         """The log was truncated or the topic recreated: the state belongs to other records."""
@@ -128,10 +128,6 @@ class Partitions:
         held = self._pipeline.event_time.holding
         self._pipeline.forget(partition)
         moved_over(self._metrics, self._pipeline.event_time.holding - held)
-
-    def _count(self) -> None:
-        self._metrics.partitions_assigned.set(len(self._positions))
-        self._metrics.partitions_without_state.set(sum(each.without_state for each in self._positions.values()))
 
     def _drop(self, partition: int) -> None:
         self._forget(partition)
@@ -153,11 +149,10 @@ class Partitions:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
                 return Position(offset, committed, saved, committed, pointer.states[number:])
-        if self._keeper is not None:
-            self._without_state(partition, committed, named=bool(pointer.states))
+        self._without_state(partition, committed, named=bool(pointer.states))
         begin = max(first, committed - self._replay_records)
         saved = committed if begin == committed else -1
-        return Position(begin, committed, saved, committed, (), without_state=self._keeper is not None)
+        return Position(begin, committed, saved, committed)
 
     def _begin_anew(self, partition: int, commit: Commit | None, first: int, end: int) -> Position:
         """Where a partition begins in which the group has no past, or one that is of no use."""
@@ -232,6 +227,9 @@ class Partitions:
 
     def _without_state(self, partition: int, committed: int, *, named: bool) -> None:
         """Say that a partition begins anew although the group has been here."""
+        self._pipeline.begin_cold(partition)
+        if self._keeper is None:
+            return  # asked for: there never is any
         self._metrics.cold_starts.inc()
         log.error(
             "partition %d begins without its state: %s. Its streams warm up from the %d records before offset %d; "

@@ -14,7 +14,6 @@ class Position:
     saved_offset: int  # where the newest checkpoint stands; -1 before the first, so that it commits the start
     committed: int | None = None  # the group's offset, as far as we know
     states: tuple[str, ...] = ()  # snapshots that the group's commit names, newest first
-    without_state: bool = False  # the group has a past here, and nothing of it could be restored
 
 
 Positions = dict[int, Position]  # by partition

@@ -134,7 +134,7 @@ def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_part
     if there:
         assert positions == {p: Position(40, 40, 40, 40, states[p]) for p in range(4)}
     else:
-        assert positions == {p: Position(0, 40, -1, 40, without_state=True) for p in range(4)}
+        assert positions == {p: Position(0, 40, -1, 40) for p in range(4)}
 
 
 def test_a_bundle_in_use_is_not_loaded_again(tiny_detector: Detector, tmp_path: Path) -> None:
@@ -167,7 +167,6 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before_and_after_that_the_loss_
     assert (positions[0].next_offset, positions[0].publish_from) == (0 if lost else 30, 40)
     assert positions[0].states == (() if lost else (before,))
     assert metrics.registry.get_sample_value("streamer_cold_starts_total") == lost
-    assert metrics.registry.get_sample_value("streamer_partitions_without_state") == lost
 
 
 def test_a_snapshot_that_no_commit_names_is_never_used(tiny_detector: Detector, tmp_path: Path) -> None:
