@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in PLACES:
         check(name)
     rounds = plan(options.only, options.kills, quick=options.quick)
+    if not rounds:
+        print(f"no round has {options.only} in its name; --list says which there are", file=sys.stderr)
+        return 2
     if options.list:
         print("\n".join(f"{times:3d} x {fault}: {setup.name}" for fault, setup, times in rounds))
         return 0

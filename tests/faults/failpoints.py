@@ -48,11 +48,11 @@ _COMMIT = (
     "streamer.connectors.kafka.confluent.consumer:ConfluentConsumer.commit",
 )
 _WRITE = (
-    "streamer.runtime.snapshots:SnapshotStore.write",
     "streamer.runtime.state.local:LocalStore.write",
     "streamer.runtime.state.topic:TopicStore.write",
     "streamer.runtime.state.objects:ObjectStore.write",
 )
+_FORGET = tuple(method.replace(".write", ".forget") for method in _WRITE)
 _FLUSH = ("streamer.connectors.sinks:KafkaSinks.flush",)
 _PARTITIONS = "streamer.runtime.partitions:Partitions."
 _FILES = ("local", "file")
@@ -60,12 +60,14 @@ _FILES = ("local", "file")
 PLACES: dict[str, Place] = {
     "before flush": Place(BEFORE, _FLUSH),
     "after flush": Place(AFTER, _FLUSH),
+    "state frozen": Place(AFTER, ("streamer.runtime.checkpoints:Checkpoints._freeze",)),
     "before snapshot": Place(BEFORE, _WRITE),
     "after snapshot": Place(AFTER, _WRITE),
     "before rename": Place(BEFORE, ("pathlib:Path.replace",), stores=_FILES),
     "after rename": Place(AFTER, ("pathlib:Path.replace",), stores=_FILES),
     "before commit": Place(BEFORE, _COMMIT),
     "after commit": Place(AFTER, _COMMIT),
+    "old state removed": Place(AFTER, _FORGET),
     "revoke begins": Place(BEFORE, (_PARTITIONS + "revoked",), needs="rebalance"),
     "revoke ends": Place(AFTER, (_PARTITIONS + "revoked",), needs="rebalance"),
     "assign begins": Place(BEFORE, (_PARTITIONS + "assigned",), needs="start"),
