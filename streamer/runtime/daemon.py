@@ -168,6 +168,7 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
+            connection.partitions.look()
             lags = connection.consumer.lag()
             connection.intake.pass_marks(connection.consumer.position)
             connection.intake.release_idle(lags, connection.consumer.bounds)
