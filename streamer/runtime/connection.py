@@ -77,6 +77,7 @@ class Connection:
                 on_assigned=lambda numbers: self.partitions.assigned(numbers),
                 on_revoked=lambda numbers: self.partitions.revoked(numbers),
                 on_offset_reset=lambda reset: self.partitions.offset_reset(reset),
+                limits=settings.limits,
             )
         except BaseException:
             self.sinks.close()

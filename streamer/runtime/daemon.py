@@ -167,6 +167,7 @@ class Daemon:
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
             lags = connection.consumer.lag()
+            connection.intake.pass_marks(connection.consumer.position)
             connection.intake.release_idle(lags, connection.consumer.bounds)
             self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending)
             self._gauges_at = now + GAUGES_S

@@ -22,7 +22,7 @@ from streamer.connectors.kafka.interface import (
 )
 
 if TYPE_CHECKING:
-    from streamer.config import KafkaConfig
+    from streamer.config import KafkaConfig, LimitsConfig
 
 __all__ = [
     "Commit",
@@ -47,6 +47,7 @@ def connect_consumer(
     on_assigned: OnPartitions,
     on_revoked: OnPartitions,
     on_offset_reset: OnOffsetReset | None = None,
+    limits: LimitsConfig | None = None,
 ) -> Consumer:
     """Join `config.group` on `config.topic` with the configured client.
 
@@ -57,16 +58,19 @@ def connect_consumer(
             may `commit`.
         on_offset_reset: Called inside `poll` when the log does not hold the offset wanted;
             what was remembered of the partition may belong to another log.
+        limits: How much memory reading may take; None: the defaults.
     """
     if config.client == "confluent":
         from streamer.connectors.kafka.confluent.consumer import ConfluentConsumer
 
         return ConfluentConsumer(
-            config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset
+            config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset, limits=limits
         )
     from streamer.connectors.kafka.kafka_python.consumer import KafkaPythonConsumer
 
-    return KafkaPythonConsumer(config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset)
+    return KafkaPythonConsumer(
+        config, on_assigned=on_assigned, on_revoked=on_revoked, on_offset_reset=on_offset_reset, limits=limits
+    )
 
 
 def connect_producer(config: KafkaConfig) -> Producer:
@@ -80,7 +84,7 @@ def connect_producer(config: KafkaConfig) -> Producer:
     return KafkaPythonProducer(config)
 
 
-def connect_range_reader(config: KafkaConfig) -> RangeReader:
+def connect_range_reader(config: KafkaConfig, limits: LimitsConfig | None = None) -> RangeReader:
     """A reader of `config.topic` with the configured client.
 
     Raises:
@@ -89,7 +93,7 @@ def connect_range_reader(config: KafkaConfig) -> RangeReader:
     if config.client == "confluent":
         from streamer.connectors.kafka.confluent.range_reader import ConfluentRangeReader
 
-        return ConfluentRangeReader(config)
+        return ConfluentRangeReader(config, limits=limits)
     from streamer.connectors.kafka.kafka_python.range_reader import KafkaPythonRangeReader
 
-    return KafkaPythonRangeReader(config)
+    return KafkaPythonRangeReader(config, limits=limits)

@@ -39,6 +39,7 @@ class RecordBatch:
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     headers: Sequence[Headers]
+    unreadable_headers: int = 0  # records that the poll brought without their headers: a name is not UTF-8
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -11,7 +11,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.interface import (
     Commit,
     OffsetReset,
@@ -21,13 +21,13 @@ from streamer.connectors.kafka.interface import (
     RecordBatch,
 )
 from streamer.connectors.kafka.kafka_python.options import (
-    FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
     connection_options,
     no_connection,
 )
 from streamer.connectors.kafka.kafka_python.records import columns, explain, poll_failed
+from streamer.connectors.kafka.kafka_python.unpacking import bound
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed
 
@@ -78,7 +78,9 @@ class KafkaPythonConsumer:
         on_revoked: OnPartitions,
         on_offset_reset: OnOffsetReset | None = None,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+        limits: LimitsConfig | None = None,
     ) -> None:
+        limits = limits or LimitsConfig()
         self.offset_resets = 0
         self._config = config
         self._on_revoked = on_revoked
@@ -105,11 +107,13 @@ class KafkaPythonConsumer:
                 connections_max_idle_ms=max(540_000, request_timeout_ms + 60_000),
                 metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                fetch_max_bytes=FETCH_MAX_BYTES,
+                fetch_max_bytes=limits.fetch_bytes,
+                isolation_level=config.isolation_level,
                 metrics_enabled=False,  # costs time on every record and we export our own
             )
         except kafka_errors.KafkaError as error:
             raise no_connection(config) from error
+        bound(self._consumer, limits)
         self._consumer.subscribe(topics=[config.topic], listener=self._listener)
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
