@@ -108,9 +108,9 @@ class Daemon:
         """Serve metrics and load the bundle, waiting for one; False when told to stop meanwhile."""
         # A fixed number of threads: the order of additions, and so the last bits of a score, depend on it.
         torch.set_num_threads(self.settings.model.threads)
-        http, status = self.settings.http, self._status
+        status = self._status
         self._web = WebServer(
-            http.host, http.port, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
+            self.settings.http, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
         )
         log.info("metrics at %s/metrics", self._web.address)
         while not stop.is_set():
