@@ -57,6 +57,12 @@ def test_a_login_for_the_metrics_is_a_reference() -> None:
     assert "serviceMonitor.basicAuth.password" in refusal("minimal", "{serviceMonitor: {basicAuth: {password: x}}}")
 
 
+def test_a_scrape_that_would_be_refused_is_refused_at_the_installation() -> None:
+    assert "asks for a login, and Prometheus has none" in refusal("guarded", "{serviceMonitor: {basicAuth: null}}")
+    client = "{fileSettings: [{setting: http.tls_client_cafile, secretName: ca, key: ca.crt}]}"
+    assert "asks for a client certificate" in refusal("guarded", client)
+
+
 def test_rules_are_those_of_the_repository() -> None:
     (group_list,) = [one["spec"]["groups"] for one in render("minimal", MONITORED).kind("PrometheusRule")]
 

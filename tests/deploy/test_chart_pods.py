@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from streamer.config import HttpConfig
 from streamer.observability.web import WebServer
 from streamer.runtime import daemon
 from tests.deploy.charts import CHART, EXAMPLES, ROOT, refusal, render, render_chart, selects
@@ -135,6 +135,16 @@ def test_only_retraining_can_write_bundles(case: str) -> None:
         assert mounts["bundles"].get("readOnly", False) is (kind != "CronJob"), kind
 
 
+def test_the_daemon_knows_how_much_memory_it_has() -> None:
+    assert yaml.safe_load(render("minimal").config_text)["limits"] == {"memory_mb": 1024}
+    assert yaml.safe_load(render("guarded").config_text)["limits"] == {"memory_mb": 2048}
+    smaller = "{resources: {limits: {memory: 1536Mi}}, config: {limits: {memory_mb: 1000}}}"
+    assert yaml.safe_load(render("minimal", smaller).config_text)["limits"] == {"memory_mb": 1000}
+    said = refusal("minimal", "{config: {limits: {memory_mb: 4096}}}")
+    assert "config.limits.memory_mb: wanted at most the memory limit of a replica, 1024; got 4096" in said
+    assert "wanted at least 512Mi; got 256Mi" in refusal("minimal", "{resources: {limits: {memory: 256Mi}}}")
+
+
 def test_memory_is_limited_and_the_processor_is_not() -> None:
     resources = render("minimal").container["resources"]
 
@@ -159,6 +169,21 @@ def test_probes_ask_what_the_daemon_answers() -> None:
     assert {probe["port"] for probe in asked.values()} == {"metrics"}
     assert {probe["scheme"] for probe in asked.values()} == {"HTTP"}
     assert {probe["path"]: answers[probe["path"]] for probe in asked.values()} == {"/healthz": 200, "/readyz": 503}
+
+
+@EVERYWHERE
+def test_probes_and_prometheus_speak_tls_where_the_daemon_does(case: str) -> None:
+    release = rendered(case)
+    tls = "tls_certfile" in yaml.safe_load(release.config_text)["http"]
+    probes = [release.container[f"{name}Probe"]["httpGet"]["scheme"] for name in ("startup", "liveness", "readiness")]
+
+    assert probes == ["HTTPS" if tls else "HTTP"] * 3
+    for monitor in release.kind("ServiceMonitor"):
+        assert [one["scheme"] for one in monitor["spec"]["endpoints"]] == ["https" if tls else "http"]
+
+
+def test_a_port_that_probes_could_not_ask_is_refused() -> None:
+    assert "config.http.open_health: wanted true" in refusal("minimal", "{config: {http: {open_health: false}}}")
 
 
 def test_a_broker_that_is_away_restarts_nothing() -> None:
@@ -326,7 +351,7 @@ def served() -> dict[str, int]:
         start_response("200 OK", [])
         return [b""]
 
-    server = WebServer("127.0.0.1", 0, metrics=metrics, healthy=lambda: None, ready=lambda: "broker away")
+    server = WebServer(HttpConfig(port=0), metrics=metrics, healthy=lambda: None, ready=lambda: "broker away")
     found = {}
     try:
         for path in ("/healthz", "/readyz", "/metrics"):
@@ -336,5 +361,5 @@ def served() -> dict[str, int]:
             except urllib.error.HTTPError as error:
                 found[path] = error.code
     finally:
-        threading.Thread(target=server.close).start()
+        server.close()
     return found

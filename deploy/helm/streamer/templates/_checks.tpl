@@ -78,6 +78,22 @@
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- $http := include "streamer.http" . | fromYaml -}}
+{{- if eq (get $http "open_health" | toString) "false" -}}
+  {{- fail "config.http.open_health: wanted true; the probes of Kubernetes have neither login nor certificate" -}}
+{{- end -}}
+{{- $monitor := .Values.serviceMonitor -}}
+{{- if and $monitor.enabled (get $http "auth_file") (not (or $monitor.basicAuth $monitor.authorization)) -}}
+  {{- fail "serviceMonitor: http.auth_file asks for a login, and Prometheus has none; set serviceMonitor.basicAuth or serviceMonitor.authorization" -}}
+{{- end -}}
+{{- if and $monitor.enabled (get $http "tls_client_cafile") (not (get $monitor.tlsConfig "cert")) -}}
+  {{- fail "serviceMonitor: http.tls_client_cafile asks for a client certificate, and Prometheus has none; set serviceMonitor.tlsConfig.cert and keySecret" -}}
+{{- end -}}
+{{- with include "streamer.memoryMb" . -}}
+  {{- if lt (int .) 512 -}}
+    {{- fail (printf "resources.limits.memory: wanted at least 512Mi; got %sMi" .) -}}
+  {{- end -}}
+{{- end -}}
 {{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
   {{- if or (hasKey $.Values.commonLabels $label) (hasKey $.Values.podLabels $label) -}}
     {{- fail (printf "commonLabels, podLabels: %s is what the pods are selected by; leave it out" $label) -}}

@@ -83,6 +83,13 @@ state:
   {{- end -}}
   {{- $_ := set $config $part._0 (set $below $part._1 (include "streamer.fileSettingPath" .)) -}}
 {{- end -}}
+{{- $limits := get $config "limits" | default dict -}}
+{{- with include "streamer.memoryMb" . -}}
+  {{- if gt (get $limits "memory_mb" | default . | int) (int .) -}}
+    {{- fail (printf "config.limits.memory_mb: wanted at most the memory limit of a replica, %s; got %v" . $limits.memory_mb) -}}
+  {{- end -}}
+  {{- $_ := set $config "limits" (set $limits "memory_mb" (get $limits "memory_mb" | default . | int)) -}}
+{{- end -}}
 {{- $alerting := get $config "alerting" | default dict -}}
 {{- if and .Values.grafana.url (not (hasKey $alerting "dashboard_url")) -}}
   {{- $_ := set $config "alerting" (set $alerting "dashboard_url" (printf "%s/d/streamer-stream" (trimSuffix "/" .Values.grafana.url))) -}}
@@ -101,7 +108,21 @@ state:
 {{- get (include "streamer.config" . | fromYaml) "kafka" | default dict | toYaml -}}
 {{- end -}}
 
-{{/* Whether the port speaks TLS: HTTP or HTTPS. */}}
+{{/* Its section `http`, as YAML. */}}
+{{- define "streamer.http" -}}
+{{- get (include "streamer.config" . | fromYaml) "http" | default dict | toYaml -}}
+{{- end -}}
+
 {{- define "streamer.httpScheme" -}}
-HTTP
+{{- get (include "streamer.http" . | fromYaml) "tls_certfile" | empty | ternary "HTTP" "HTTPS" -}}
+{{- end -}}
+
+{{/* The memory limit of a replica in MiB; empty if there is none, or if it is written in other units. */}}
+{{- define "streamer.memoryMb" -}}
+{{- $limit := get (get .Values.resources "limits" | default dict) "memory" | toString -}}
+{{- if regexMatch "^[0-9]+Gi$" $limit -}}
+{{- mul 1024 (trimSuffix "Gi" $limit | int) -}}
+{{- else if regexMatch "^[0-9]+Mi$" $limit -}}
+{{- trimSuffix "Mi" $limit -}}
+{{- end -}}
 {{- end -}}
