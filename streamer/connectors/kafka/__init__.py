@@ -53,7 +53,7 @@ def connect_consumer(
 
     Args:
         config: Connection, topic and group.
-        on_assigned: Called inside `poll` with partitions just gained; may `seek`.
+        on_assigned: Called inside `poll` with partitions just gained, which may be none; may `seek`.
         on_revoked: Called inside `poll` or `close` with partitions about to be lost;
             may `commit`.
         on_offset_reset: Called inside `poll` when the log does not hold the offset wanted;
