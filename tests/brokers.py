@@ -143,7 +143,15 @@ class KafkaNode(_Admin):
         settings = self._directory / "server.properties"
         settings.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run("kafka-storage.sh", "format", "--standalone", f"--cluster-id={cluster}", "-c", settings, *self._format_options())
+        self._run(
+            "kafka-storage.sh",
+            "format",
+            "--standalone",
+            f"--cluster-id={cluster}",
+            "-c",
+            settings,
+            *self._format_options(),
+        )
         atexit.register(self.stop)  # also when pytest is interrupted between start and its finalisers
         self.up()
         return self

@@ -24,8 +24,9 @@ def test_streams_that_come_to_other_partitions_are_not_silent(
 ) -> None:
     if broker.kind == "embedded":
         pytest.skip("the embedded broker cannot add partitions to a topic")
-    one = new_site(partitions=2, alerting={"silent_after": 5.0, "resolve_after": 64})
-    two = one.copy("two")
+    alerting = {"silent_after": 5.0, "resolve_after": 64}
+    one = new_site(partitions=2, alerting=alerting, kafka={"session_timeout_ms": 30_000})
+    two = one.copy("two", state={"directory": str(one.settings.state.directory)})
     # An anomaly of every machine, not over when partitions are added.
     faults = [Fault("decoupled", number, HISTORY_STEPS + GROWN - 30, 30) for number in range(STREAMS)]
     fleet = Fleet(STREAMS, seed=11, faults=faults)
