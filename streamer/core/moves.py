@@ -62,15 +62,23 @@ class Moves:
             found += int((doubt != _HEARD).sum())
         return found
 
-    def hear(self, codes: Ints) -> None:
-        """Streams have sent something."""
-        self._columns["doubt"][codes] = _HEARD
+    def hear(self, codes: Ints, partition: int) -> None:
+        """Streams have come to a partition; call it before that is noted as theirs.
+
+        One that does not belong there is still on its way: producers learn of new partitions minutes later.
+        """
+        doubt = self._columns["doubt"]
+        leaves = (doubt[codes] == _ELSEWHERE) & (self._state.partition[codes] == partition)
+        doubt[codes] = np.where(leaves, _ELSEWHERE, _HEARD)
+
+    def leaves(self, codes: Ints) -> NDArray[np.bool_]:
+        """Which streams are known to belong to another partition than the one they were last heard in."""
+        return np.asarray(self._columns["doubt"][codes] == _ELSEWHERE)
 
     def returns(self, codes: Ints) -> Ints:
-        """Where in a batch streams in doubt come first, rising."""
+        """Where in a batch streams in doubt come, rising."""
         self._state.reach(codes)
-        rows = np.flatnonzero(self.in_doubt[codes])
-        return np.sort(rows[np.unique(codes[rows], return_index=True)[1]])
+        return np.flatnonzero(self.in_doubt[codes])
 
     def cuts(self, rows: Ints, until_ns: Ints, codes: Ints, times_ns: Ints, partitions: Ints) -> list[int]:
         """Those of `rows` whose stream's partition may move past a time within the batch.

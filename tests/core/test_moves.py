@@ -28,14 +28,14 @@ def in_partition(name: str, count: int) -> int:
     return murmur2(name.encode()) % count
 
 
-def fleet(minutes: int = 120, *, stopped: Sequence[str] = (), back_at: int = 10_000) -> Readings:
+def fleet(minutes: int = 120, *, grown: int = GROWN, stopped: Sequence[str] = (), back_at: int = 10_000) -> Readings:
     """Every stream sends every minute; those that have `stopped` do so a while before partitions are added."""
     parts = []
     for code, name in enumerate(NAMES):
         values = tiny.wave(minutes, seed=code)
         values[FAULT, 1] += 8
         minute = np.arange(minutes)
-        there = np.where(minute < GROWN, in_partition(name, 2), in_partition(name, 4))
+        there = np.where(minute < grown, in_partition(name, 2), in_partition(name, 4))
         kept = (minute < GROWN - 2) | (minute >= back_at) if name in stopped else np.ones(minutes, bool)
         times = tiny.START_NS + minute * MINUTE_NS
         parts.append(tiny.readings([code] * minutes, times.tolist(), values, partitions=there.tolist()).take(kept))
@@ -92,6 +92,16 @@ def test_streams_that_come_to_other_partitions_are_not_silent_and_their_incident
     assert sum(outcome.moved for outcome in outcomes) == len(moved)
     assert sorted(made.keys.names[code] for code in made.keys.held().tolist()) == sorted(set(NAMES) - set(moved))
     assert made.incidents.open_count == 0
+
+
+def test_producers_may_learn_of_the_partitions_later_than_the_daemon(tiny_detector: Detector) -> None:
+    made = replica(tiny_detector)
+    made.spread([0, 1], 2)
+
+    outcomes = run(made, of_partitions(fleet(grown=GROWN + 5), 0, 1), lambda: made.spread([0, 1], 4))
+
+    assert told(outcomes, "silence") == []
+    assert sum(outcome.moved for outcome in outcomes) == len(gone_from(0, 1))
 
 
 def test_of_streams_that_still_belong_to_the_partition_silence_is_told(tiny_detector: Detector) -> None:

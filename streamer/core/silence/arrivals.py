@@ -138,6 +138,8 @@ class Measure:
         known &= ~self._moves.in_doubt[groups.codes] | (t["since_ns"][groups.codes] != NEVER)
         is_known = np.ones(len(codes), bool)
         is_known[begin] = known
+        if (leaves := self._moves.leaves(groups.codes)).any():
+            is_known &= ~np.repeat(leaves, groups.count)  # nothing is learned of how it goes
 
         limits_before = np.empty(len(codes), np.int64)
         limits_before[begin] = self._intervals.limit_ns(groups.codes)

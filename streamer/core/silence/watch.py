@@ -228,7 +228,7 @@ class SilenceWatch:
         t["clock_ns"][codes], t["power"][codes] = batch.clock, batch.power
         t["learn_ns"][codes] = batch.clocks.learn_ns[groups.order[groups.begin + groups.count - 1]]
         t["since_ns"][codes], t["storm"][codes] = NEVER, False
-        self.moves.hear(codes)
+        self.moves.hear(codes, batch.partition)
         self._onsets.hear(codes, batch.heard_ns)
         self._intervals.keep()
         self._state.assign(codes, batch.partition)
