@@ -19,6 +19,7 @@ from streamer.connectors.kafka.interface import (
     PoisonedBatch,
     RecordBatch,
 )
+from streamer.connectors.kafka.kafka_python.fetching import use_columns
 from streamer.connectors.kafka.kafka_python.options import (
     FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,
@@ -107,6 +108,7 @@ class KafkaPythonConsumer:
             )
         except kafka_errors.KafkaError as error:
             raise no_connection(config) from error
+        use_columns(self._consumer)
         self._consumer.subscribe(topics=[config.topic], listener=self._listener)
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
@@ -220,7 +222,7 @@ class KafkaPythonConsumer:
         if error is None:
             return
         for tp, records in polled.items():
-            self._consumer.seek(tp, records[0].offset)  # nobody will see them, so they are not read
+            self._consumer.seek(tp, int(records[0].offsets[0]))  # nobody will see them, so they are not read
         raise error
 
     def _start(self, partitions: set[TopicPartition]) -> None:

@@ -12,6 +12,7 @@ from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import RecordBatch
+from streamer.connectors.kafka.kafka_python.fetching import use_columns
 from streamer.connectors.kafka.kafka_python.options import (
     FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,
@@ -45,6 +46,7 @@ class KafkaPythonRangeReader(AssignedRangeReader):
             )
         except kafka_errors.KafkaError as error:
             raise no_connection(config) from error
+        use_columns(self._consumer)
 
     def close(self) -> None:
         with contextlib.suppress(kafka_errors.KafkaError):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.kafka_python.columns import Records, joined
 from streamer.errors import BrokerError
 
 # Errors that poll() raises and survives: asking again is safe, if useless until someone acts.
@@ -22,17 +21,17 @@ _SURVIVED = (
 )
 
 
-def columns(tp: TopicPartition, records: list[Any]) -> RecordBatch:
-    """One list of records as columns; no Python-level work per record."""
-    count = len(records)
+def columns(tp: TopicPartition, polled: Sequence[Records]) -> RecordBatch:
+    """What was polled of a partition."""
+    records = joined(polled)
     return RecordBatch(
         topic=tp.topic,
         partition=tp.partition,
-        offsets=np.fromiter(map(itemgetter(3), records), np.int64, count),
-        timestamps_ms=np.fromiter(map(itemgetter(4), records), np.int64, count),
-        keys=list(map(itemgetter(6), records)),
-        values=list(map(itemgetter(7), records)),
-        headers=list(map(itemgetter(8), records)),
+        offsets=records.offsets,
+        timestamps_ms=records.timestamps_ms,
+        keys=records.keys,
+        values=records.values,
+        headers=records.headers,
     )
 
 
