@@ -405,6 +405,7 @@ def build() -> dict[str, Any]:
                     (f"sum(increase(streamer_commit_failures_total{{{JOB}}}[$__rate_interval]))", "commit"),
                     (f"sum(increase(streamer_broker_errors_total{{{JOB}}}[$__rate_interval]))", "broker connection"),
                     (f"sum(increase(streamer_offset_resets_total{{{JOB}}}[$__rate_interval]))", "offsets lost"),
+                    (f"sum(increase(streamer_cold_starts_total{{{JOB}}}[$__rate_interval]))", "begun without state"),
                     (f"sum(increase(streamer_scoring_failures_total{{{JOB}}}[$__rate_interval]))", "scoring"),
                     (
                         f"sum by (reason) (increase(streamer_model_reload_failures_total{{{JOB}}}[$__rate_interval]))",

@@ -12,4 +12,4 @@ def test_the_configuration_reference_is_up_to_date() -> None:
 def test_every_setting_is_explained() -> None:
     silent = [line for line in reference().splitlines() if line.endswith("|  |")]
 
-    assert silent == [], "a comment must stand on the line of its field in streamer/config/schema.py"
+    assert silent == [], "a comment must stand on the line of its field in streamer/config"

@@ -1,4 +1,4 @@
-"""Writes the README's configuration reference from streamer/config/schema.py.
+"""Writes the README's configuration reference from the settings in streamer/config.
 
     python tools/config_reference.py           rewrites the block in README.md
     python tools/config_reference.py --check   exits 1 if it is not up to date

@@ -15,7 +15,8 @@ import yaml
 from pydantic import ValidationError
 
 from streamer.config.files import FilesConfig
-from streamer.config.schema import SECRET_KEYS, KafkaConfig, Settings
+from streamer.config.kafka import KafkaConfig
+from streamer.config.schema import SECRET_KEYS, Settings
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError

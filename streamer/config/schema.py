@@ -1,31 +1,29 @@
 """Every setting with its default and bound, and the rules between settings.
 
-Frozen, handed in, never read from here by name. The README's reference is generated from
-this module: `tools/config_reference.py` takes the words from the comment beside each
-field. Not inside: where values come from (`loading`), how a fault is worded (`wording`),
-and anything that acts on a setting.
+Frozen, handed in, never read from here by name. Large sections have modules of their own
+(`kafka`, `records`, `state`, ...). The README's reference is generated from them:
+`tools/config_reference.py` takes the words from the comment beside each field. Not inside:
+where values come from (`loading`), how a fault is worded (`wording`), and anything that
+acts on a setting.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from models.network.architecture import Architecture, BackboneName, RegulariserName
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
+from streamer.config.http import HttpConfig
+from streamer.config.kafka import KafkaConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
-from streamer.config.section import Positive, Section
+from streamer.config.section import Positive, Section, is_loopback
+from streamer.config.state import StateConfig
 from streamer.core import calendar
 from streamer.core.durations import duration_text
 from streamer.core.event_time.options import TimeOptions
@@ -38,87 +36,6 @@ from streamer.formats.framed import FORMATS as FRAMED
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("schema_registry", "password")})
 
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
-TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-
-
-def _is_loopback(server: str) -> bool:
-    host = server.strip().rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class KafkaConfig(Section):
-    """Where readings come from and where alerts and dead letters go."""
-
-    bootstrap_servers: str = "127.0.0.1:9092"  # comma-separated host:port list
-    topic: TopicName = "readings"  # input topic
-    group: Annotated[str, Field(min_length=1, max_length=249)] = "streamer"  # consumer group, shared by all replicas
-    alerts_topic: TopicName = "streamer.alerts"  # output topic of alerts
-    dead_letter_topic: TopicName | None = None  # topic of rejected records; none: "<topic>.dlq"
-    scores_topic: TopicName | None = None  # output topic of all scores; none: scores are not published
-    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, needs streamer[confluent]
-    client_id: str = "streamer"  # name shown in the broker's logs
-    start: Literal["earliest", "latest"] = "earliest"  # for a group without offsets; earliest: after the training data
-    create_topics: bool = False  # create missing topics at start-up (demo, compose)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method
-    sasl_username: str | None = None  # required with SASL
-    sasl_password: SecretStr | None = None  # environment or file only
-    ssl_cafile: Path | None = None  # trusted CA certificates, PEM; none: the system's
-    ssl_certfile: Path | None = None  # client certificate, PEM
-    ssl_keyfile: Path | None = None  # client key, PEM
-    ssl_key_password: SecretStr | None = None  # environment or file only
-    allow_insecure: bool = False  # permit unencrypted connections other than loopback
-    max_poll_records: Annotated[int, Field(ge=1, le=100_000)] = 5000  # records per poll at most
-    session_timeout_ms: Annotated[int, Field(ge=1000, le=1_800_000)] = 45_000  # silent this long, a replica is evicted
-    request_timeout_ms: Annotated[int, Field(ge=1000, le=600_000)] = 30_000  # timeout of one request to the broker
-    delivery_timeout_s: Positive = 30.0  # timeout for delivering alerts and dead letters
-    probe_timeout_s: Positive = 15.0  # timeout of the start-up check of connection and ACLs
-
-    @property
-    def dlq_topic(self) -> str:
-        return self.dead_letter_topic or f"{self.topic}.dlq"
-
-    @property
-    def on_loopback(self) -> bool:
-        """Whether every bootstrap server is on this machine."""
-        return all(map(_is_loopback, self.bootstrap_servers.split(",")))
-
-    @field_validator("bootstrap_servers")
-    @classmethod
-    def _with_ports(cls, servers: str) -> str:
-        for server in map(str.strip, servers.split(",")):
-            host, _, port = server.rpartition(":")
-            if not host or server.endswith("]") or (":" in host and host[0] + host[-1] != "[]"):
-                raise ValueError(
-                    f"every bootstrap server needs its port, host:port; {server!r} has none: Kafka's is usually 9092"
-                )
-            if not (port.isdecimal() and 0 < int(port) < 65_536):
-                raise ValueError(f"the port of a bootstrap server is a number from 1 to 65535; got {server!r}")
-        return servers
-
-    @model_validator(mode="after")
-    def _consistent(self) -> KafkaConfig:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError(
-                f"security_protocol {self.security_protocol} needs sasl_username and sasl_password; set "
-                "STREAMER_KAFKA__SASL_USERNAME and STREAMER_KAFKA__SASL_PASSWORD_FILE"
-            )
-        if self.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not self.allow_insecure:
-            for server in self.bootstrap_servers.split(","):
-                if not _is_loopback(server):
-                    raise ValueError(
-                        f"bootstrap server {server.strip()!r} is not on loopback and {self.security_protocol} is not "
-                        "encrypted; use SSL or SASL_SSL, or set kafka.allow_insecure: true on a network you trust"
-                    )
-        names = [self.topic, self.alerts_topic, self.dlq_topic] + ([self.scores_topic] if self.scores_topic else [])
-        if len(set(names)) < len(names):
-            raise ValueError(f"topic, alerts_topic, dead_letter_topic and scores_topic must differ; got {names}")
-        return self
 
 
 class WindowConfig(Section):
@@ -197,22 +114,6 @@ class AlertingConfig(Section):
         return self
 
 
-class StateConfig(Section):
-    """Snapshots of windows and incidents, from which a restart resumes."""
-
-    directory: Path | None = Path("state")  # directory of snapshots; none: every start is cold
-    checkpoint_s: Positive = 5.0  # seconds between checkpoints
-    replay_records: Annotated[int, Field(ge=0)] = 20_000  # records per partition, to warm up without a snapshot
-
-
-class HttpConfig(Section):
-    """`/metrics`, `/healthz`, `/readyz`."""
-
-    host: str = "127.0.0.1"  # listen address
-    port: Annotated[int, Field(ge=0, le=65535)] = 9108  # listen port; 0: any free port, logged at start
-    max_stream_series: Annotated[int, Field(ge=0)] = 500  # maximum number of streams with series on /metrics
-
-
 class LogConfig(Section):
     """Logging, to standard error."""
 
@@ -242,8 +143,7 @@ class Settings(Section):
         registry, format = self.schema_registry, self.records.format
         if format in FRAMED and registry.url is None:
             raise ValueError(f"records.format {format} needs schema_registry.url")
-        loopback = _is_loopback(f"{registry.host}:0") if registry.url else True
-        if not (registry.encrypted or loopback or self.kafka.allow_insecure):
+        if not (registry.encrypted or is_loopback(registry.host) or self.kafka.allow_insecure):
             raise ValueError(
                 f"schema_registry.url {registry.url} is not on loopback and not encrypted; use https, or set "
                 "kafka.allow_insecure: true on a network you trust"

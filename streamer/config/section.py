@@ -1,16 +1,18 @@
 """What the sections of the settings have in common: strictness, and numbers written as people write them.
 
-Not inside: any setting (`schema`).
+Not inside: any setting.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from streamer.core.durations import parse_duration
 
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -29,6 +31,17 @@ def seconds(value: Any) -> Any:
 
 
 Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own."""
+    host = host.strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Section(BaseModel):

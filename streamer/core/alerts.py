@@ -68,6 +68,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     scope: str = STREAM  # stream | partition | topic
     reason: str | None = None  # on resolve: quiet | expired | corrected
     details: dict[str, Detail] = {}  # figures of a rule or of a silence: bid, ask, streams
+    cold_start: bool = False  # the stream's past was lost, and it has had too little history since
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

@@ -82,6 +82,18 @@ class Expiry:
         row = min(found, default=None)
         return None if row is None else (row, int(codes[row]))
 
+    def clocks(self, times_ns: Ints, partitions: Ints, moves: Bools) -> Ints:
+        """The clock of its partition after each reading of a batch, `(n,)`; nothing is remembered."""
+        found = np.zeros(len(times_ns), np.int64)
+        for partition in np.unique(partitions).tolist():
+            rows = np.flatnonzero(partitions == partition)
+            found[rows] = self._advance(partition, times_ns[rows], moves[rows])[1]
+        return found
+
+    def clock(self, partition: int) -> int:
+        """The clock of a partition now."""
+        return int(self._clocks.get(partition, (0, 0))[1])
+
     def step(self, codes: Ints, times_ns: Ints, partitions: Ints, moves: Bools) -> Expired:
         """Take in readings, late ones too, since they are signs of life; find the streams that have expired."""
         expired, at = [np.empty(0, np.int64)], [np.empty(0, np.int64)]

@@ -200,10 +200,10 @@ class KeyedState:
 
     # -- export and restore -----------------------------------------------------------
 
-    def export(self, codes: Ints) -> ExportedState:
-        """Everything remembered of some streams and of the partitions that own them."""
+    def export(self, codes: Ints, partitions: Sequence[int] = ()) -> ExportedState:
+        """Everything remembered of some streams, of the partitions that own them, and of `partitions`."""
         self.reach(codes)
-        owners = np.unique(self.partition[codes]).tolist()
+        owners = sorted({*self.partition[codes].tolist(), *partitions})
         columns = {
             f"{name}.{column}": values
             for name, station in self._stations.items()
@@ -217,11 +217,11 @@ class KeyedState:
             name: {self.names[code]: some.encode(some.values[code]) for code in known if code in some.values}
             for name, some in self._sparse.items()
         }
-        partitions = {
+        of_partitions = {
             name: {str(owner): values[owner] for owner in owners if owner in values}
             for name, values in self._partitions.items()
         }
-        values = {"streams": [self.names[code] for code in known], "sparse": sparse, "partitions": partitions}
+        values = {"streams": [self.names[code] for code in known], "sparse": sparse, "partitions": of_partitions}
         return ExportedState(columns, values)
 
     def restore(self, state: ExportedState, *, leave_out: Sequence[str] = ()) -> None:

@@ -10,19 +10,20 @@ goes on exactly where this one stopped. Not inside: decoding, publishing, storin
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector
-from streamer.core import alerts
+from streamer.core.alerts import Alert
+from streamer.core.cold import WINDOWS, Cold
 from streamer.core.corrections import NOTHING_RESCORED, Corrections
 from streamer.core.detectors import fitted
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
-from streamer.core.events import ANOMALY, RESOLVE, SILENCE, STREAM, Event
+from streamer.core.events import SILENCE, Event
 from streamer.core.expiry import Expired, Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
@@ -36,6 +37,7 @@ from streamer.core.retrospective import Retrospective
 from streamer.core.rules import Rules
 from streamer.core.scoring import Scored, Scorer
 from streamer.core.silence import SilenceWatch
+from streamer.core.telling import Telling
 from streamer.errors import StateError
 
 Float32 = NDArray[np.float32]
@@ -77,16 +79,14 @@ class Pipeline:
         )
         self.rules = Rules(self.keys, options.rules, market)
         self.expiry = Expiry(self.keys, options.stream_ttl_ns)
-        # How the features took part in each open incident when it was last reported.
-        self.attributions: dict[int, list[alerts.Attribution]] = self.keys.register_sparse(
-            "attributions", msgspec.to_builtins, lambda value: msgspec.convert(value, list[alerts.Attribution])
-        )
+        self.cold = Cold(self.keys, WINDOWS * options.window, options.stream_ttl_ns)
+        self.telling = Telling(self.keys, options, self.scorer)
         self.latest = Latest(self.keys)
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
         parts: list[Outcome] = []
-        closed: list[tuple[Event, alerts.Alert]] = []
+        closed: list[tuple[Event, Alert]] = []
         forgotten = 0
         while (back := self._first_return(readings)) is not None:
             # A stream comes back after its time to live: it is forgotten before its reading is taken in.
@@ -95,14 +95,14 @@ class Pipeline:
                 parts += self._pieces(readings.take(slice(row)), closed)
                 closed = []
             readings = readings.take(slice(row, None))
-            closed += self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1])
+            closed += self.cold.mark(self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1]))
             held = self.event_time.holding
             self.keys.clear(np.array([code]))
             forgotten += held - self.event_time.holding
         outcome = Outcome.join(parts + self._pieces(readings, closed))
         return dataclasses.replace(outcome, forgotten=outcome.forgotten + forgotten) if forgotten else outcome
 
-    def _pieces(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> list[Outcome]:
+    def _pieces(self, readings: Readings, closed: list[tuple[Event, Alert]]) -> list[Outcome]:
         first, *others = self.event_time.pieces(readings)
         return [self._process(first, closed), *(self._process(piece, []) for piece in others)]
 
@@ -118,22 +118,25 @@ class Pipeline:
         admitted, in_order = self.event_time.release(self.event_time.holders(partition), partition)
         scores, told = self._score(admitted)
         broken = _broken(self.rules, admitted, in_order, np.array([partition]))
-        told += [(event, self._alert(event, None)) for event in broken]
-        events = [dataclasses.replace(event, row=0) for event, _ in told]
+        told += self.telling.all(broken)
+        at_once = [(dataclasses.replace(event, row=0), alert) for event, alert in told]
+        told = self.cold.mark(at_once, self.cold.step(admitted, lambda: np.array([self.expiry.clock(partition)])))
+        events = [event for event, _ in told]
         return Outcome.of(admitted, scores, [alert for _, alert in told], events, [(partition, offset)] * len(told), 0)
 
     def _first_return(self, readings: Readings) -> tuple[int, int] | None:
         moves = self.event_time.is_newer(readings)
         return self.expiry.first_return(readings.stream, readings.time_ns, readings.partition, moves)
 
-    def _process(self, readings: Readings, closed: list[tuple[Event, alerts.Alert]]) -> Outcome:
+    def _process(self, readings: Readings, closed: list[tuple[Event, Alert]]) -> Outcome:
         """Take in readings none of which come after their stream's time to live; `closed` goes with the first."""
         moves = self.event_time.is_newer(readings)
         admitted, in_order = self.event_time.take(readings)
+        counted = self.cold.step(admitted, lambda: self.expiry.clocks(readings.time_ns, readings.partition, moves))
         scores, told = self._score(admitted)
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
         rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
-        told += [(event, self._alert(event, None)) for event in withdrawn]
+        told += self.telling.all(withdrawn)
         # Where nothing is waited for, what is not taken (a repeated message, an old one) changes nothing here either.
         waits = self.options.time.holds
         arrived = readings if waits else admitted.readings
@@ -143,13 +146,13 @@ class Pipeline:
         held = self.event_time.holding
         expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
         silences, untold = _until_expired(silences, expired)
-        told += [(event, self._alert(event, None)) for event in silences]
-        told += [
-            (event, self._alert(event, None)) for event in _broken(self.rules, admitted, in_order, readings.partition)
-        ]
+        told += self.telling.all(silences)
+        told += self.telling.all(_broken(self.rules, admitted, in_order, readings.partition))
         if len(expired.codes):
             ended = self._close(expired.codes, expired.rows, readings.time_ns[expired.rows])
             told += [(e, alert) for e, alert in ended if e.kind != SILENCE or e.code not in untold]
+        told = self.cold.mark(told, counted)
+        if len(expired.codes):
             self.keys.expire(expired.codes)
         forgotten = held - self.event_time.holding
         events = [event for event, _ in told]
@@ -160,12 +163,12 @@ class Pipeline:
             outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes), forgotten=forgotten
         )
 
-    def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, alerts.Alert]]]:
+    def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, Alert]]]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
         kept, fresh = admitted.readings, admitted.fresh
         score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
         failures = sparse = 0
-        told: list[tuple[Event, alerts.Alert]] = []
+        told: list[tuple[Event, Alert]] = []
         for some in self.scorer.score(kept.stream, kept.values, fresh):
             score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
             failures, sparse = failures + some.failures, sparse + some.sparse
@@ -177,25 +180,22 @@ class Pipeline:
             self.corrections.step(kept.stream, kept.time_ns, score)
         return Scores(score, error, filled, settled, failures, sparse), sorted(told, key=lambda each: each[0].row)
 
-    def _judge(self, some: Scored, kept: Readings) -> list[tuple[Event, alerts.Alert]]:
+    def _judge(self, some: Scored, kept: Readings) -> list[tuple[Event, Alert]]:
         """Incidents of windows just scored; what explains them is found while the windows are at hand."""
         told = []
         for event in self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score):
             place = int(np.searchsorted(some.anomalous, event.row))
             if place < len(some.anomalous) and some.anomalous[place] == event.row:
-                why = self.scorer.explain(some.windows[event.row], some.shares[place], event.code)
-                self.attributions[event.code] = alerts.attribute(
-                    self.options.features, why.observed, why.expected, why.shares
-                )
-            alert = self._alert(event, some.filled)
+                self.telling.explain(event.code, some.windows[event.row], some.shares[place])
+            alert = self.telling.alert(event, some.filled)
             told.append((dataclasses.replace(event, row=int(some.rows[event.row])), alert))
         return told
 
-    def _close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[tuple[Event, alerts.Alert]]:
+    def _close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[tuple[Event, Alert]]:
         """Resolve what is open of streams that have expired, as of some readings."""
         stations = (self.incidents, self.silence, self.rules)
         events = [event for station in stations for event in station.close(codes, rows, times_ns)]
-        return [(event, self._alert(event, None)) for event in events]
+        return self.telling.all(events)
 
     def swap(self, detector: Detector, version: str) -> None:
         """Score with another detector from the next batch on.
@@ -237,13 +237,16 @@ class Pipeline:
         Raises:
             KeyError: A stream is not known.
         """
-        state = self.keys.export(np.array([self.keys.codes[name] for name in streams], np.int64))
-        state.values["model_version"] = self.scorer.version
-        return state
+        return self._exported(np.array([self.keys.codes[name] for name in streams], np.int64))
 
     def export_partition(self, partition: int) -> ExportedState:
-        """`export` of all streams that a partition owns."""
-        return self.export([self.keys.names[code] for code in self.keys.streams_of(partition).tolist()])
+        """`export` of all streams that a partition owns, and of the partition itself even if there are none."""
+        return self._exported(self.keys.streams_of(partition), partition)
+
+    def _exported(self, codes: Ints, *partitions: int) -> ExportedState:
+        state = self.keys.export(codes, partitions)
+        state.values["model_version"] = self.scorer.version
+        return state
 
     def restore(self, state: ExportedState, made_with: Detector | None = None) -> None:
         """Take over streams that `export` gave.
@@ -270,27 +273,16 @@ class Pipeline:
         except (KeyError, ValueError, TypeError, IndexError, AttributeError, msgspec.ValidationError) as error:
             raise StateError(f"the snapshot does not fit: {error}") from None
 
+    def begin_cold(self, partition: int) -> None:
+        """A partition's group has a past, but its state could not be had: alerts of its streams say so for a while.
+
+        Call it after what was known of the partition is forgotten.
+        """
+        self.cold.begin(partition)
+
     def forget(self, partition: int) -> None:
         """Drop a partition's streams; they warm up again if they come back."""
         self.keys.forget_partition(partition)
-
-    def _alert(self, event: Event, filled: Float32 | None) -> alerts.Alert:
-        attributions: Sequence[alerts.Attribution] = ()
-        if event.kind == ANOMALY:
-            # When it resolves the window is normal again; what was last reported stands.
-            attributions = self.attributions.get(event.code, ())
-            if event.event == RESOLVE:
-                self.attributions.pop(event.code, None)
-        scored = event.kind == ANOMALY and filled is not None
-        return alerts.build(
-            event,
-            topic=self.options.topic,
-            stream=_subject(event, self.keys.names, self.options.topic),
-            attributions=attributions,
-            model_version=self.scorer.version,
-            dashboard_url=self.options.dashboard_url,
-            filled=float(filled[event.row]) if scored and filled is not None else 0.0,
-        )
 
 
 def _silent_after_ns(options: PipelineOptions, detector: Detector) -> int | None:
@@ -303,11 +295,6 @@ def _until_expired(silences: list[Event], expired: Expired) -> tuple[list[Event]
     at = dict(zip(expired.codes.tolist(), expired.rows.tolist(), strict=True))
     kept = [event for event in silences if event.row <= at.get(event.code, event.row)]
     return kept, {event.code for event in silences if event.row > at.get(event.code, event.row)}
-
-
-def _subject(event: Event, names: Sequence[str], topic: str) -> str:
-    """Whom an incident is about: a stream, or a whole partition as the logs call it."""
-    return names[event.code] if event.scope == STREAM else f"{topic}[{event.details['partition']}]"
 
 
 def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:

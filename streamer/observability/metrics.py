@@ -139,6 +139,9 @@ class Metrics:
         self.offset_resets = counter(
             "offset_resets_total", "Times the wanted offset was no longer in the log; records were lost."
         )
+        self.cold_starts = counter(
+            "cold_starts_total", "Partitions that began without their state although the group has been there before."
+        )
         self.broker_errors = counter("broker_errors_total", "Times the connection was reset and re-established.")
         self.model_reloads = counter("model_reloads_total", "Bundles switched to while running.")
         self.model_reload_failures = counter(
@@ -154,6 +157,9 @@ class Metrics:
         )
         self.partitions_poisoned = gauge(
             "partitions_poisoned", "Partitions paused because one of their batches cannot be read."
+        )
+        self.streams_cold = gauge(
+            "streams_cold", "Streams of partitions that began without their state, which have too little history since."
         )
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])

@@ -30,7 +30,7 @@ def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamSeries], in
             error=_number(latest["error"][code]),
             active=bool(is_open[code]),
             last_event_s=float(last_ns[code]) / 1e9,
-            attributions=pipeline.attributions.get(code, ()),
+            attributions=pipeline.telling.attributions.get(code, ()),
         )
         for code in shown.tolist()
     ]

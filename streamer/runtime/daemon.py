@@ -32,7 +32,7 @@ from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.partitions import Poison
-from streamer.runtime.snapshots import open_store
+from streamer.runtime.state.keeper import open_keeper
 from streamer.runtime.status import Status
 from streamer.runtime.topic_silence import TopicSilence
 
@@ -60,7 +60,7 @@ class Daemon:
         self.metrics = self._gauges.metrics
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
-        self._store = open_store(settings)
+        self._keeper = open_keeper(settings)
         self._poison: Poison = Poison()
         self._done = 0
         self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
@@ -113,8 +113,6 @@ class Daemon:
             http.host, http.port, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
         )
         log.info("metrics at %s/metrics", self._web.address)
-        if self._store is not None and (removed := self._store.remove_stale()):
-            log.info("removed %d unfinished snapshots of processes that are gone", len(removed))
         while not stop.is_set():
             status.turn()
             if (loaded := load_current(self._models)) is not None:
@@ -151,15 +149,16 @@ class Daemon:
                 heard, partitions = bool(polled), len(connection.positions)
                 self._tell(connection, self._topic_silence.look(heard=heard, partitions=partitions))
         now = self._clock()
-        if now >= self._checkpoint_at:
-            connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
-            # The snapshot of a very large fleet takes a while; it must not take most of the time. Waiting for a
-            # broker that is away does not count: when it is back, nothing is more urgent than a checkpoint.
-            pause_s = max(self.settings.state.checkpoint_s, 10 * connection.checkpoints.save_s)
+        connection.checkpoints.advance()
+        if now >= self._checkpoint_at and not connection.checkpoints.underway:
+            connection.checkpoints.begin(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
+            # The loop stands while the state of a very large fleet is copied; that must not take most of the time.
+            # Waiting for a broker that is away does not count: once it is back, nothing is more urgent.
+            pause_s = max(self.settings.state.checkpoint_s, 10 * connection.checkpoints.freeze_s)
             self._checkpoint_at = self._clock() + pause_s
         if now >= self._model_check_at:
             self._status.beat()
-            self._model_watch.look()
+            self._model_watch.look(ready=lambda: self._settled(connection))
             self._model_check_at = now + self.settings.model.poll_s
         if now >= self._gauges_at:
             if connection.sinks.pending:
@@ -178,6 +177,10 @@ class Daemon:
         self._tell(connection, self._topic_silence.stop())
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
+
+    def _settled(self, connection: Connection) -> bool:
+        """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
+        return connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
 
     def _tell(self, connection: Connection, alert: Alert | None) -> None:
         if alert is not None:
@@ -233,7 +236,7 @@ class Daemon:
         return Connection(
             self.settings,
             pipeline=self._pipeline,
-            store=self._store,
+            keeper=self._keeper,
             models=self._models,
             gauges=self._gauges,
             status=self._status,

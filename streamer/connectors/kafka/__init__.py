@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamer.connectors.kafka.interface import (
+    Commit,
     Consumer,
     Headers,
     OffsetReset,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from streamer.config import KafkaConfig
 
 __all__ = [
+    "Commit",
     "Consumer",
     "Headers",
     "OffsetReset",

@@ -81,6 +81,14 @@ class OffsetReset:
     lost: int  # records known to be gone unread; 0 where the log is shorter than `wanted`
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Where a group stands in one partition."""
+
+    offset: int  # of the next record to read
+    note: str = ""  # kept with it by the coordinator, 4,096 bytes at most; empty if a person moved the group
+
+
 OnPartitions = Callable[[Sequence[int]], None]
 OnOffsetReset = Callable[[OffsetReset], None]
 
@@ -107,16 +115,20 @@ class Consumer(Protocol):
         """Offset of the next record `poll` will return."""
         ...
 
-    def committed(self, partition: int) -> int | None:
-        """The group's committed offset, or None if it has none."""
+    def committed(self, partition: int) -> Commit | None:
+        """Where the group stands, or None if it has committed nothing."""
+        ...
+
+    def has_committed(self) -> bool:
+        """Whether the group has committed anything of the topic, whichever partition."""
         ...
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset still held and the offset after the newest record."""
         ...
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit the next offset to read of each partition; returns once acknowledged.
+    def commit(self, commits: Mapping[int, Commit]) -> None:
+        """Commit the next offset to read of each partition, with its note; returns once acknowledged.
 
         Raises:
             CommitFailed: The broker refused; nothing may be assumed committed.
@@ -124,7 +136,14 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> dict[int, int]:
-        """Records not yet polled, per assigned partition; no round trip to the broker."""
+        """Records not yet polled, per assigned partition, as of the newest answer of the broker; no round trip.
+
+        How old that answer is, is not known here: of a broker that is away it may be hours.
+        """
+        ...
+
+    def member_id(self) -> str | None:
+        """What the group calls this member; None while it has not joined."""
         ...
 
     def pause(self, partitions: Sequence[int]) -> None: ...

@@ -12,15 +12,17 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
+from streamer.connectors.kafka.confluent.commits import commit
 from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
-from streamer.connectors.kafka.interface import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
 
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 
 
 class ConfluentConsumer:
@@ -56,6 +58,7 @@ class ConfluentConsumer:
             "session.timeout.ms": config.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
+            "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
             "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
             "queued.max.messages.kbytes": 65_536,
             "check.crcs": True,
@@ -116,13 +119,17 @@ class ConfluentConsumer:
             self._next[partition] = self._starting_offset(partition)
         return self._next[partition]
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partition: int) -> Commit | None:
         (found,) = self._ask(
             "committed offset", partition, self._consumer.committed, [self._tp(partition)], timeout=self._timeout_s
         )
         if found.error is not None:
             raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
-        return int(found.offset) if found.offset >= 0 else None
+        return Commit(int(found.offset), found.metadata or "") if found.offset >= 0 else None
+
+    def has_committed(self) -> bool:
+        listed = self._ask("partitions", -1, self._consumer.list_topics, self._config.topic, timeout=self._timeout_s)
+        return any(self.committed(number) is not None for number in listed.topics[self._config.topic].partitions)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         bounds = self._ask(
@@ -132,25 +139,15 @@ class ConfluentConsumer:
             raise BrokerError(f"bounds of {self._config.topic}[{partition}] not known within {self._timeout_s:g} s")
         return int(bounds[0]), int(bounds[1])
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
-        foreign = sorted(set(offsets) - set(self._next))
+        foreign = sorted(set(commits) - set(self._next))
         if foreign:
             raise CommitFailed(
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        if not offsets:
-            return
-        what = f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}"
-        wanted = [self._tp(partition, offset) for partition, offset in offsets.items()]
-        try:
-            done = self._consumer.commit(offsets=wanted, asynchronous=False)
-        except (KafkaException, RuntimeError) as error:
-            raise CommitFailed(f"{what}: {explain(error, self._config)}") from error
-        refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
-        if refused:
-            raise CommitFailed(f"{what}: {'; '.join(refused)}")
+        commit(self._consumer, self._config, commits)
 
     def lag(self) -> dict[int, int]:
         lags: dict[int, int] = {}
@@ -159,6 +156,9 @@ class ConfluentConsumer:
             if bounds is not None and bounds[1] >= 0:
                 lags[partition] = max(0, bounds[1] - position)
         return lags
+
+    def member_id(self) -> str | None:
+        return None if self._closed else self._consumer.memberid() or None
 
     def pause(self, partitions: Sequence[int]) -> None:
         if self._paused_early is not None:
@@ -216,7 +216,7 @@ class ConfluentConsumer:
     def _starting_offset(self, partition: int) -> int:
         committed = self.committed(partition)
         if committed is not None:
-            return committed
+            return committed.offset
         log.info(
             "%s[%d]: group %s has no offset; starting at the %s record",
             self._config.topic, partition, self._config.group, self._config.start,

@@ -13,6 +13,7 @@ from kafka.structs import OffsetAndMetadata
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import (
+    Commit,
     OffsetReset,
     OnOffsetReset,
     OnPartitions,
@@ -34,6 +35,7 @@ from streamer.errors import BrokerError, CommitFailed
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 CLOSE_TIMEOUT_MS = 3_000
 COMMIT_TIMEOUT_MS = 5_000  # a failed commit costs a second reading, a late one the 20 s a container has to stop
 
@@ -102,6 +104,7 @@ class KafkaPythonConsumer:
                 heartbeat_interval_ms=min(3_000, config.session_timeout_ms // 3),
                 request_timeout_ms=request_timeout_ms,
                 connections_max_idle_ms=max(540_000, request_timeout_ms + 60_000),
+                metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
                 fetch_max_bytes=FETCH_MAX_BYTES,
                 metrics_enabled=False,  # costs time on every record and we export our own
@@ -152,12 +155,16 @@ class KafkaPythonConsumer:
                 raise BrokerError(f"position of {tp.topic}[{partition}] not known within {self._timeout_ms} ms")
             return int(position)
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partition: int) -> Commit | None:
         try:
-            offset = self._consumer.committed(self._tp(partition), timeout_ms=self._timeout_ms)
+            found = self._consumer.committed(self._tp(partition), metadata=True, timeout_ms=self._timeout_ms)
         except kafka_errors.KafkaError as error:
             raise BrokerError(f"committed offset of partition {partition}: {explain(error, self._config)}") from error
-        return None if offset is None else int(offset)
+        return None if found is None else Commit(int(found.offset), found.metadata or "")
+
+    def has_committed(self) -> bool:
+        numbers = self._consumer.partitions_for_topic(self._config.topic) or ()
+        return any(self.committed(number) is not None for number in sorted(numbers))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         tp = self._tp(partition)
@@ -168,20 +175,20 @@ class KafkaPythonConsumer:
             raise BrokerError(f"bounds of {tp.topic}[{partition}]: {explain(error, self._config)}") from error
         return int(first), int(end)
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
-        foreign = sorted(set(offsets) - set(self._owned()))
+        foreign = sorted(set(commits) - set(self._owned()))
         if foreign:
             raise CommitFailed(
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        wanted = {self._tp(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        wanted = {self._tp(p): OffsetAndMetadata(commit.offset, commit.note, -1) for p, commit in commits.items()}
         try:
             self._consumer.commit(wanted, timeout_ms=min(COMMIT_TIMEOUT_MS, self._timeout_ms))
         except Exception as error:  # besides KafkaError: assertions and errors of the socket
             raise CommitFailed(
-                f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}: "
+                f"commit of {dict(commits)} on {self._config.topic} for group {self._config.group!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -192,6 +199,9 @@ class KafkaPythonConsumer:
             if state.highwater is not None and state.position is not None:
                 lags[tp.partition] = max(0, state.highwater - state.position.offset)
         return lags
+
+    def member_id(self) -> str | None:
+        return self._consumer._coordinator._generation.member_id or None
 
     def pause(self, partitions: Sequence[int]) -> None:
         self._consumer.pause(*map(self._tp, partitions))

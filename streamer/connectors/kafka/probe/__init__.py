@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.probe.connection import Connections
 from streamer.connectors.kafka.probe.group import check_group
-from streamer.connectors.kafka.probe.report import Missing, Needs, Notes, ProbeReport, ProbeStep, Stop
+from streamer.connectors.kafka.probe.proof import Proof, Standing, prove
+from streamer.connectors.kafka.probe.report import Fault, Missing, Needs, Notes, ProbeReport, ProbeStep, Stop
 from streamer.connectors.kafka.probe.topics import TopicChecks
 from streamer.errors import BrokerError
 
-__all__ = ["Missing", "Needs", "ProbeReport", "ProbeStep", "probe", "require"]
+__all__ = ["Fault", "Missing", "Needs", "ProbeReport", "ProbeStep", "Proof", "Standing", "probe", "prove", "require"]
 
 
 def probe(config: KafkaConfig, needs: Needs | None = None, *, missing: Missing = Missing.FAIL) -> ProbeReport:
@@ -50,7 +51,7 @@ def probe(config: KafkaConfig, needs: Needs | None = None, *, missing: Missing =
     if thread.is_alive():
         late = f"no answer from {config.bootstrap_servers} within {config.probe_timeout_s:g} s"
         steps = (*steps, ProbeStep("time", False, f"{late}; is the name server working?"))
-    return ProbeReport(steps)
+    return ProbeReport(steps, work.topic_ids)
 
 
 def require(config: KafkaConfig, needs: Needs) -> None:
@@ -83,6 +84,7 @@ class _Probe:
 
     def __init__(self, config: KafkaConfig, needs: Needs, missing: Missing) -> None:
         self.notes = Notes(config)
+        self.topic_ids: dict[str, str] = {}
         self.crash: BaseException | None = None
         self._needs = needs
         self._connections = Connections(config, self.notes)
@@ -92,6 +94,7 @@ class _Probe:
         try:
             first = self._connections.log_in()
             brokers, topics = self._topics.find(first)
+            self.topic_ids = {name: topic.id for name, topic in topics.items() if topic.id is not None}
             self._topics.reach_leaders(brokers, topics)
             self._topics.check_permissions(topics)
             if self._needs.group is not None:

@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import BrokerConnection
@@ -15,8 +16,10 @@ from kafka.protocol.metadata import MetadataRequest
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.kafka_python.options import connection_options
-from streamer.connectors.kafka.probe.report import Notes, Stop
+from streamer.connectors.kafka.probe.report import Fault, Notes, Stop
 from streamer.connectors.kafka.reachability import connection_error
+
+REFUSED = "authentication failed"
 
 
 class Connection(BrokerConnection):  # type: ignore[misc]
@@ -77,9 +80,11 @@ class Connections:
                 self._notes.add("connection", True, f"connected to {server}{self._how()}")
                 return connection
             reasons.append(reason)
-            if reason.startswith("authentication failed"):
+            if reason.startswith(REFUSED):
                 break  # the next server would say the same, and may lock the account
-        self._notes.add("connection", False, "; ".join(reasons))
+        refused = any(reason.startswith(REFUSED) for reason in reasons)
+        fault = Fault.LOGIN_REFUSED if refused else Fault.BROKER_UNREACHABLE
+        self._notes.add("connection", False, "; ".join(reasons), fault)
         raise Stop
 
     def _how(self) -> str:
@@ -130,7 +135,7 @@ class Connections:
     def ask(
         self,
         connection: Connection,
-        request: list[Any],
+        request: Mapping[int, Any] | Sequence[Any],
         version: int,
         arguments: tuple[Any, ...],
         deadline_s: float | None = None,
@@ -145,12 +150,11 @@ class Connections:
                 self._wait_readable(connection)
         return future.value if future.succeeded() else None
 
-    def version(self, connection: Connection, request: list[Any]) -> int | None:
-        """The newest version of a request that both sides know; None if the broker knows none."""
-        known = connection.get_api_versions().get(request[0].API_KEY)
-        if known is None or known[0] >= len(request):
-            return None
-        return min(int(known[1]), len(request) - 1)
+    def version(self, connection: Connection, request: Mapping[int, Any] | Sequence[Any]) -> int | None:
+        """The newest version of a request, given by version, that both sides know; None if there is none."""
+        ours = list(request) if isinstance(request, Mapping) else range(len(request))
+        known = connection.get_api_versions().get(request[ours[0]].API_KEY)
+        return None if known is None else max((n for n in ours if known[0] <= n <= known[1]), default=None)
 
 
 def explain_failure(config: KafkaConfig, server: str, connection: Connection, connected: bool, timeout_s: float) -> str:
@@ -158,13 +162,13 @@ def explain_failure(config: KafkaConfig, server: str, connection: Connection, co
     protocol, failure, phase = config.security_protocol, connection.failure, connection.phase
     if isinstance(failure, kafka_errors.SaslAuthenticationFailedError):
         return (
-            f"authentication failed for user {config.sasl_username!r} with {config.sasl_mechanism} at "
+            f"{REFUSED} for user {config.sasl_username!r} with {config.sasl_mechanism} at "
             f"{server}; check kafka.sasl_username and the password"
         )
     if isinstance(failure, kafka_errors.UnsupportedSaslMechanismError) or phase is ConnectionStates.AUTHENTICATING:
         # Refusing a mechanism, a broker hangs up at once, and kafka-python may miss what it said.
         return (
-            f"authentication failed for user {config.sasl_username!r} with {config.sasl_mechanism} at "
+            f"{REFUSED} for user {config.sasl_username!r} with {config.sasl_mechanism} at "
             f"{server}: the broker hung up, as when it does not offer this mechanism; check kafka.sasl_mechanism"
         )
     if isinstance(failure, ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""May we join the consumer group? Asked of its coordinator, without joining."""
+"""May we join the consumer group, and who is in it? Asked of its coordinator, without joining."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from kafka.protocol.admin import DescribeGroupsRequest
 from kafka.protocol.find_coordinator import FindCoordinatorRequest
 
 from streamer.connectors.kafka.probe.connection import Connection, Connections
+from streamer.connectors.kafka.probe.metadata import NOT_REPORTED
 from streamer.connectors.kafka.probe.report import Notes, Stop
-from streamer.connectors.kafka.probe.topics import NOT_REPORTED, RETRY_S, error_name, granted
+from streamer.connectors.kafka.probe.topics import RETRY_S, error_name, granted
 
 _TRANSIENT = (5, 14, 15, 16)  # leader or coordinator is being chosen
 _NOT_AUTHORISED = 30
 
 
-def check_group(group: str, first: Connection, connections: Connections, notes: Notes) -> None:
-    """Note whether `group` may be joined."""
+def check_group(group: str, first: Connection, connections: Connections, notes: Notes) -> frozenset[str] | None:
+    """Note whether `group` may be joined; the ids of its members, None where the broker does not say."""
+    members: frozenset[str] | None = None
     name = f"READ group {group}"
     coordinator_version = connections.version(first, FindCoordinatorRequest)
     version = connections.version(first, DescribeGroupsRequest)
     if coordinator_version is None:
         notes.permission("READ", "group", group, None)
-        return
+        return None
     while True:
         arguments = (group,) if coordinator_version == 0 else (group, 0)
         found = connections.ask(first, FindCoordinatorRequest, coordinator_version, arguments)
@@ -39,7 +41,9 @@ def check_group(group: str, first: Connection, connections: Connections, notes: 
             described = connections.ask(coordinator, DescribeGroupsRequest, version, ([group], True))
             if described is None:
                 raise notes.late(name, "a request to describe the group")
-            code, permissions = described.groups[0][0], frozenset(described.groups[0][-1])
+            found_group = described.groups[0]
+            code, permissions = found_group[0], frozenset(found_group[-1])
+            members = None if code else frozenset(member[0] for member in found_group[5])
         if code not in _TRANSIENT or connections.left_s() == 0:
             break
         time.sleep(min(RETRY_S, connections.left_s()))  # the first group of a cluster waits for __consumer_offsets
@@ -47,5 +51,6 @@ def check_group(group: str, first: Connection, connections: Connections, notes: 
         permissions = frozenset()
     elif code:
         notes.add(name, False, f"group {group} cannot be used: {error_name(code)}")
-        return
+        return None
     notes.permission("READ", "group", group, granted("READ", permissions))
+    return members

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
 from itertools import chain
 
 from streamer.config import KafkaConfig
@@ -36,6 +37,15 @@ class Missing(Enum):
     CREATED_BY_RUN = "created by run"  # say so, and that it is no failure
 
 
+class Fault(StrEnum):
+    """What kind of thing is wrong, for a metric's label."""
+
+    BROKER_UNREACHABLE = "broker_unreachable"
+    LOGIN_REFUSED = "login_refused"
+    NOT_PERMITTED = "not_permitted"
+    TOPIC_MISSING = "topic_missing"
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeStep:
     """One thing asked; `ok` is None where the broker cannot say."""
@@ -43,6 +53,7 @@ class ProbeStep:
     name: str
     ok: bool | None
     detail: str
+    fault: Fault = Fault.BROKER_UNREACHABLE  # of what kind, where `ok` is False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class ProbeReport:
     """What was asked, in order, and what the broker answered."""
 
     steps: tuple[ProbeStep, ...]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)  # of the topics found, where the broker says them
 
     @property
     def ok(self) -> bool:
@@ -59,7 +71,13 @@ class ProbeReport:
     @property
     def reason(self) -> str | None:
         """The first thing that is wrong, in one sentence; None if nothing is."""
-        return next((step.detail for step in self.steps if step.ok is False), None)
+        failed = self.failed
+        return None if failed is None else failed.detail
+
+    @property
+    def failed(self) -> ProbeStep | None:
+        """The first step that went wrong."""
+        return next((step for step in self.steps if step.ok is False), None)
 
 
 class Stop(Exception):
@@ -75,8 +93,8 @@ class Notes:
         self._principal = config.sasl_username or "ANONYMOUS"
         self._timeout_s = config.probe_timeout_s
 
-    def add(self, name: str, ok: bool | None, detail: str) -> None:
-        self.steps.append(ProbeStep(name, ok, detail))
+    def add(self, name: str, ok: bool | None, detail: str, fault: Fault = Fault.BROKER_UNREACHABLE) -> None:
+        self.steps.append(ProbeStep(name, ok, detail, fault))
 
     def permission(self, operation: str, kind: str, name: str, granted: bool | None) -> None:
         """Whether a permission was granted; None where the broker does not report them."""
@@ -86,7 +104,8 @@ class Notes:
         elif granted:
             self.add(step, True, f"{self.who} has {what}")
         else:
-            self.add(step, False, f"{self.who} has no {what}; {self.grant(operation, kind, name)}")
+            detail = f"{self.who} has no {what}; {self.grant(operation, kind, name)}"
+            self.add(step, False, detail, Fault.NOT_PERMITTED)
 
     def grant(self, operation: str, kind: str, name: str) -> str:
         """The command that grants a permission."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 from kafka import errors as kafka_errors
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -16,28 +14,12 @@ from kafka.protocol.metadata import MetadataRequest
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.kafka_python.options import bootstrap_list, connection_options
 from streamer.connectors.kafka.probe.connection import Connection, Connections
-from streamer.connectors.kafka.probe.report import Missing, Needs, Notes, Stop
+from streamer.connectors.kafka.probe.metadata import NOT_AUTHORISED, NOT_REPORTED, UNKNOWN, Brokers, Topic
+from streamer.connectors.kafka.probe.metadata import ask as ask_metadata
+from streamer.connectors.kafka.probe.report import Fault, Missing, Needs, Notes, Stop
 
 RETRY_S = 0.05
-NOT_REPORTED = frozenset({31})  # the field's value -2^31: the broker does not know
 _BITS = {"READ": 3, "WRITE": 4}  # of Kafka's authorised-operations field
-_NO_LEADER, _UNKNOWN, _NOT_AUTHORISED = 5, 3, 29
-
-Brokers = dict[int, tuple[str, int]]  # host and port by node id
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """What the broker says of a topic."""
-
-    code: int = _UNKNOWN  # 0: it is there
-    partitions: tuple[tuple[int, int], ...] = ()  # error code and leader of each
-    permissions: frozenset[int] = NOT_REPORTED
-
-    @property
-    def settled(self) -> bool:
-        """Whether every partition has a leader."""
-        return self.code != _NO_LEADER and all(code != _NO_LEADER for code, _ in self.partitions)
 
 
 class TopicChecks:
@@ -56,7 +38,7 @@ class TopicChecks:
         """Brokers by id and the topics that are there; what is wrong with the others is noted."""
         while True:
             brokers, topics = self._metadata(first)
-            missing = [name for name, topic in topics.items() if topic.code == _UNKNOWN]
+            missing = [name for name, topic in topics.items() if topic.code == UNKNOWN]
             if self._missing is Missing.CREATE and (new := [name for name in missing if name not in self._asked]):
                 self._asked.update(new)
                 self._created.update(new)
@@ -72,7 +54,7 @@ class TopicChecks:
 
     def reach_leaders(self, brokers: Brokers, topics: dict[str, Topic]) -> None:
         """The address a broker advertises is often not the one that works; that shows only here."""
-        leaders = sorted({leader for topic in topics.values() for _, leader in topic.partitions if leader in brokers})
+        leaders = sorted({part.leader for topic in topics.values() for part in topic.partitions} & brokers.keys())
         for node in leaders:
             connection, reason = self._connections.connect(*brokers[node], self._connections.left_s())
             if connection is None:
@@ -96,15 +78,15 @@ class TopicChecks:
         if topic.code == 0 and not unsettled:
             count = f"{len(topic.partitions)} partition{'' if len(topic.partitions) == 1 else 's'}"
             self._notes.add(step, True, f"topic {name} has {count}{' (just created)' * (name in self._created)}")
-        elif topic.code == _UNKNOWN and self._missing is Missing.CREATED_BY_RUN:
+        elif topic.code == UNKNOWN and self._missing is Missing.CREATED_BY_RUN:
             self._notes.add(
                 step, None, f"topic {name} does not exist yet; `streamer run` creates it (kafka.create_topics: true)"
             )
-        elif topic.code == _UNKNOWN:
-            self._notes.add(step, False, self._say_missing(name, operation))
-        elif topic.code == _NOT_AUTHORISED:
+        elif topic.code == UNKNOWN:
+            self._notes.add(step, False, self._say_missing(name, operation), Fault.TOPIC_MISSING)
+        elif topic.code == NOT_AUTHORISED:
             grant = self._notes.grant(operation, "topic", name)
-            self._notes.add(step, False, f"{self._notes.who} may not see topic {name}; {grant}")
+            self._notes.add(step, False, f"{self._notes.who} may not see topic {name}; {grant}", Fault.NOT_PERMITTED)
         elif unsettled:
             self._notes.add(step, False, f"topic {name} has partitions without a leader; is a broker down?")
         else:
@@ -121,21 +103,10 @@ class TopicChecks:
         return f"topic {name}, to {role}, does not exist; {advice}"
 
     def _metadata(self, first: Connection) -> tuple[Brokers, dict[str, Topic]]:
-        version = self._connections.version(first, MetadataRequest)
-        arguments: tuple[Any, ...] = (list(self._needs),)
-        if version is not None and version >= 4:
-            arguments += (False,)  # asking must not create
-        if version is not None and version >= 8:
-            arguments += (False, True)
-        response = None if version is None else self._connections.ask(first, MetadataRequest, version, arguments)
-        if response is None:
+        answer = ask_metadata(first, self._connections, list(self._needs))
+        if answer is None:
             raise self._notes.late("topics", "a metadata request")
-        topics = dict.fromkeys(self._needs, Topic())
-        for code, name, _, partitions, *permissions in response.topics:
-            # A partition is its error, number, leader and more.
-            leaders = tuple((part[0], part[2]) for part in partitions)
-            topics[name] = Topic(code, leaders, frozenset(permissions[0]) if permissions else NOT_REPORTED)
-        return {broker[0]: (broker[1], broker[2]) for broker in response.brokers}, topics
+        return answer
 
     def _create(self, first: Connection, names: list[str]) -> None:
         if self._connections.version(first, CreateTopicsRequest) is None:
