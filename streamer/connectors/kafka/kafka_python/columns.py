@@ -63,7 +63,9 @@ def unpack(batches: Sequence[Any]) -> Records:
         starts, ends = _boundaries(buffer, begins, counts)
         # A varint at the very end may lack its last byte: one more is there to look at, and found out by `ends`.
         data = np.frombuffer(buffer + b"\0", np.uint8)
-        later_ms, at = _varints(data, starts + 1)  # behind the attributes, which say nothing
+        if (data[starts] >= 0x80).any():
+            raise Malformed  # no attribute is known; kafka-python takes this for more than one byte
+        later_ms, at = _varints(data, starts + 1)
         delta, at = _varints(data, at)
         keys, at = _texts(buffer, data, at)
         values, at = _texts(buffer, data, at)
@@ -71,7 +73,7 @@ def unpack(batches: Sequence[Any]) -> Records:
         headers: list[Any] = [NO_HEADERS] * len(starts)
         for row in np.flatnonzero(carried).tolist():
             headers[row], at[row] = _headers(buffer, int(at[row]), int(carried[row]))
-    except (IndexError, ValueError) as error:
+    except (IndexError, OverflowError, ValueError) as error:
         raise Malformed from error
     if (at != ends).any():
         raise Malformed
@@ -130,6 +132,9 @@ def _boundaries(buffer: bytes, begins: Sequence[int], counts: Sequence[int]) -> 
                 length = (high << 7 | low & 0x7F) >> 1
             else:
                 length, at = decode_varint(buffer, at)
+                low = length < 0
+            if low & 1:
+                raise Malformed  # a negative length
             starts.append(at)
             at += length
             ends.append(at)
@@ -159,9 +164,9 @@ def _varints(data: Bytes, at: Ints) -> tuple[Ints, Ints]:
 def _texts(buffer: bytes, data: Bytes, at: Ints) -> tuple[list[bytes | None], Ints]:
     """Bytes with their length before them, None where that is negative; and the place behind them."""
     lengths, at = _varints(data, at)
-    ends = at + np.maximum(lengths, 0)
-    if len(ends) and (int(ends.max()) > len(buffer) or int(lengths.min()) < -1):
+    if len(at) and not -1 <= int(lengths.min()) <= int(lengths.max()) <= len(buffer):
         raise Malformed
+    ends = at + np.maximum(lengths, 0)
     found: list[bytes | None] = [buffer[a:b] for a, b in zip(at.tolist(), ends.tolist(), strict=True)]
     for row in np.flatnonzero(lengths < 0).tolist():
         found[row] = None
