@@ -280,6 +280,10 @@ def build() -> dict[str, Any]:
                         f"sum by (reason) (rate(streamer_records_rejected_total{{{JOB}}}[$__rate_interval])) > 0",
                         "rejected: {{reason}}",
                     ),
+                    (
+                        f"sum(rate(streamer_headers_unreadable_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "read, but for their headers",
+                    ),
                 ],
                 unit="cps",
                 no_value="none",

@@ -115,6 +115,9 @@ class Metrics:
         self.records_ignored = counter(
             "records_ignored_total", "Readings with nothing that is configured: other metrics, or no value at all."
         )
+        self.headers_unreadable = counter(
+            "headers_unreadable_total", "Records read without their headers, one of which has a name that is not UTF-8."
+        )
         self.filled_values = counter("filled_values_total", "Missing values of readings, filled in for scoring.")
         self.windows_sparse = counter("windows_sparse_total", "Windows not scored because too many values are missing.")
         self.windows_scored = counter("windows_scored_total", "Windows scored.")

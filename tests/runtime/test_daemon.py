@@ -71,6 +71,9 @@ class Broker:
 
     def seek(self, partition: int, offset: int) -> None: ...
 
+    def position(self, partition: int) -> int:
+        return 0
+
     def commit(self, offsets: Mapping[int, int]) -> None: ...
 
     def lag(self) -> dict[int, int]:

@@ -11,10 +11,10 @@ import confluent_kafka
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.commits import commit
-from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
-from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
+from streamer.connectors.kafka.confluent.options import reading_options
+from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
 from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
@@ -36,6 +36,7 @@ class ConfluentConsumer:
         on_revoked: OnPartitions,
         on_offset_reset: OnOffsetReset | None = None,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+        limits: LimitsConfig | None = None,
     ) -> None:
         self.offset_resets = 0
         self._config = config
@@ -48,20 +49,17 @@ class ConfluentConsumer:
         self._callback_error: Exception | None = None
         self._poison: PoisonedBatch | None = None
         self._closed = False
-        options = connection_options(config) | {
+        options = reading_options(config, limits or LimitsConfig()) | {
             "group.id": config.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            "enable.partition.eof": True,  # behind the last record may be marks of transactions
             "auto.offset.reset": "error",
-            "allow.auto.create.topics": False,
             "partition.assignment.strategy": "range",  # eager, as kafka-python: both may share a group
             "session.timeout.ms": config.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
             "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
-            "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
-            "queued.max.messages.kbytes": 65_536,
-            "check.crcs": True,
         }
         try:
             self._consumer = confluent_kafka.Consumer(options)
@@ -184,8 +182,6 @@ class ConfluentConsumer:
 
     def _assigned(self, _consumer: object, assigned: list[TopicPartition]) -> None:
         partitions = sorted(tp.partition for tp in assigned)
-        if not partitions:
-            return
         self._next = dict.fromkeys(partitions, -1)
         self._paused_early = set()
         try:
@@ -237,18 +233,24 @@ class ConfluentConsumer:
             error = event.error()
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._reset(event.partition())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if event.partition() in self._next:  # all before it was returned, or is no record
+                    self._next[event.partition()] = max(self._next[event.partition()], event.offset())
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
                 log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
-            elif error.retriable() or error.code() == KafkaError._PARTITION_EOF:
+            elif error.retriable():
                 log.info("%s: %s", self._config.topic, error)
             else:
                 refusal = refusal or BrokerError(f"polling {self._config.topic}: {explain(error, self._config)}")
         good = [message for message in messages if message.error() is None]
-        if refusal is not None:
-            if self._poison is None:
-                self._rewind(good)
+        if self._poison is not None:
+            good = not_behind(good, self._poison)
+            if not good:  # else the next poll raises it: its partition may rest for long
+                raise self._poison
+        elif refusal is not None:
+            self._rewind(good)
             raise refusal
         return good
 

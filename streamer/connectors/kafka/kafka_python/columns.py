@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
+RECORD_BYTES = 100  # of a record, beside key, value and headers
 NO_HEADERS: list[tuple[str, bytes]] = []
 UNREADABLE = ()  # the headers of a record, one of which has a name that is not UTF-8
 
@@ -38,6 +39,7 @@ class Records:
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[Any]
+    sizes: Ints  # in bytes, with all that is kept of a record
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -45,7 +47,12 @@ class Records:
     def rows(self, rows: slice) -> Records:
         """Some of them."""
         return Records(
-            self.offsets[rows], self.timestamps_ms[rows], self.keys[rows], self.values[rows], self.headers[rows]
+            self.offsets[rows],
+            self.timestamps_ms[rows],
+            self.keys[rows],
+            self.values[rows],
+            self.headers[rows],
+            self.sizes[rows],
         )
 
 
@@ -55,14 +62,14 @@ def unpack(batches: Sequence[Any]) -> Records:
     Raises:
         Malformed: They are not what the protocol says.
     """
-    buffers = [bytes(memoryview(batch._buffer)[batch._pos :]) for batch in batches]
-    buffer = b"".join(buffers)
+    parts = [memoryview(batch._buffer)[batch._pos :] for batch in batches]
+    # A number at the very end may lack its last byte: one more is there to look at, and found out by `ends`.
+    buffer = b"".join([*parts, b"\0"])
     counts = [batch.records_count for batch in batches]
-    begins = list(accumulate(map(len, buffers), initial=0))
+    begins = list(accumulate(map(len, parts), initial=0))
     try:
         starts, ends = _boundaries(buffer, begins, counts)
-        # A varint at the very end may lack its last byte: one more is there to look at, and found out by `ends`.
-        data = np.frombuffer(buffer + b"\0", np.uint8)
+        data = np.frombuffer(buffer, np.uint8)
         if (data[starts] >= 0x80).any():
             raise Malformed  # no attribute is known; kafka-python takes this for more than one byte
         later_ms, at = _varints(data, starts + 1)
@@ -84,7 +91,7 @@ def unpack(batches: Sequence[Any]) -> Records:
     if any(appended):
         newest = np.repeat(np.array([batch.max_timestamp for batch in batches], np.int64), counts)
         stamps = np.where(np.repeat(np.array(appended), counts), newest, stamps)
-    return Records(base + delta, stamps, keys, values, headers)
+    return Records(base + delta, stamps, keys, values, headers, ends - starts + RECORD_BYTES)
 
 
 def of(found: Sequence[Any]) -> Records:
@@ -96,6 +103,7 @@ def of(found: Sequence[Any]) -> Records:
         [record.key for record in found],
         [record.value for record in found],
         [record.headers for record in found],
+        np.fromiter((_size(record) for record in found), np.int64, n),
     )
 
 
@@ -109,7 +117,13 @@ def joined(parts: Sequence[Records]) -> Records:
         _chained(part.keys for part in parts),
         _chained(part.values for part in parts),
         _chained(part.headers for part in parts),
+        np.concatenate([part.sizes for part in parts]),
     )
+
+
+def _size(record: Any) -> int:
+    texts = [record.key, record.value, *(value for _, value in record.headers)]
+    return sum(len(text) for text in texts if text) + RECORD_BYTES
 
 
 def _chained(lists: Iterable[list[Any]]) -> list[Any]:

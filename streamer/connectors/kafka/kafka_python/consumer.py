@@ -11,7 +11,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.interface import (
     Commit,
     OffsetReset,
@@ -20,9 +20,8 @@ from streamer.connectors.kafka.interface import (
     PoisonedBatch,
     RecordBatch,
 )
-from streamer.connectors.kafka.kafka_python.fetching import use_columns
+from streamer.connectors.kafka.kafka_python.fetching import bound
 from streamer.connectors.kafka.kafka_python.options import (
-    FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
     connection_options,
@@ -52,11 +51,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._call(self._on_assigned, assigned)
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._call(self._on_revoked, revoked)
+        if revoked:
+            self._call(self._on_revoked, revoked)
 
     def _call(self, callback: OnPartitions, partitions: set[TopicPartition]) -> None:
-        if not partitions:
-            return
         try:
             callback(sorted(tp.partition for tp in partitions))
         except Exception as error:
@@ -79,7 +77,9 @@ class KafkaPythonConsumer:
         on_revoked: OnPartitions,
         on_offset_reset: OnOffsetReset | None = None,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+        limits: LimitsConfig | None = None,
     ) -> None:
+        limits = limits or LimitsConfig()
         self.offset_resets = 0
         self._config = config
         self._on_revoked = on_revoked
@@ -106,12 +106,13 @@ class KafkaPythonConsumer:
                 connections_max_idle_ms=max(540_000, request_timeout_ms + 60_000),
                 metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                fetch_max_bytes=FETCH_MAX_BYTES,
+                fetch_max_bytes=limits.fetch_bytes,
+                isolation_level=config.isolation_level,
                 metrics_enabled=False,  # costs time on every record and we export our own
             )
         except kafka_errors.KafkaError as error:
             raise no_connection(config) from error
-        use_columns(self._consumer)
+        bound(self._consumer, limits)
         self._consumer.subscribe(topics=[config.topic], listener=self._listener)
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:

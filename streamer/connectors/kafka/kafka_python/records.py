@@ -9,7 +9,8 @@ from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
-from streamer.connectors.kafka.kafka_python.columns import Records, joined
+from streamer.connectors.kafka.kafka_python.columns import UNREADABLE, Records, joined
+from streamer.connectors.kafka.kafka_python.unpacking import TooLargeUnpacked
 from streamer.errors import BrokerError
 
 # Errors that poll() raises and survives: asking again is safe, if useless until someone acts.
@@ -32,6 +33,7 @@ def columns(tp: TopicPartition, polled: Sequence[Records]) -> RecordBatch:
         keys=records.keys,
         values=records.values,
         headers=records.headers,
+        unreadable_headers=records.headers.count(UNREADABLE),
     )
 
 
@@ -43,10 +45,14 @@ def poll_failed(error: Exception, consumer: KafkaConsumer, config: KafkaConfig) 
     part = getattr(consumer._fetcher, "_next_partition_records", None)
     partition = part.topic_partition.partition if part is not None else -1  # -1: between two batches
     offset = part.next_fetch_offset if part is not None else -1
+    why = (
+        str(error)
+        if isinstance(error, TooLargeUnpacked)
+        else f"{type(error).__name__}: {error}; a damaged record or a missing codec (lz4, zstandard, python-snappy)"
+    )
     return PoisonedBatch(
-        f"{config.topic}[{partition}]@{offset}: the batch there cannot be read: {type(error).__name__}: "
-        f"{error}; a damaged record or a missing codec (lz4, zstandard, python-snappy). This consumer is of no "
-        "further use; a new one may seek past the batch",
+        f"{config.topic}[{partition}]@{offset}: the batch there cannot be read: {why}. This consumer is of no further "
+        "use; a new one may seek past the batch",
         partition=partition,
         offset=offset,
     )
