@@ -6,7 +6,7 @@ import random
 import struct
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def with_checksum(raw: bytearray) -> bytearray:
 
 
 def opened(raw: bytes | bytearray) -> BoundedBatch:
-    found = Batch(raw)
+    found = cast("BoundedBatch", Batch(raw))
     assert next(iter(found)).timestamp is found
     return found
 
@@ -145,7 +145,7 @@ class Part:
     def __init__(
         self, *raw: bytes | bytearray, at: int = 0, check_crcs: bool = False, poll_bytes: int = 1 << 20
     ) -> None:
-        self.fetcher: Any = SimpleNamespace(batch_kind=Batch, left_bytes=poll_bytes)
+        self.fetcher = cast("Any", SimpleNamespace(batch_kind=Batch, left_bytes=poll_bytes))
         self.poll_bytes, self.drained = poll_bytes, 0
         records = MemoryRecords(b"".join(map(bytes, raw)))
         self.part = BoundedPartition(self.fetcher, at, TP, records, check_crcs=check_crcs, on_drain=self._drained)
