@@ -101,6 +101,8 @@ class Daemon:
             while not stop.is_set() and self._verify_broker(stop):
                 self._serve(stop)
         finally:
+            if self._keeper is not None:
+                self._keeper.close()
             if self._web is not None:
                 self._web.close()
 

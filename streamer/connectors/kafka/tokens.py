@@ -127,8 +127,9 @@ def _from_provider(config: KafkaConfig) -> Token:
     if not isinstance(text, str) or not text.isascii() or not text.isprintable():
         raise NoToken(f"{where}: wanted JSON with an access_token")
     life = found.get("expires_in")
-    known = isinstance(life, (int, float)) and not isinstance(life, bool) and 0 < life < 1e9
-    return Token(text, time.time() + (float(life) if known else _UNKNOWN_LIFE_S))
+    if not isinstance(life, (int, float)) or isinstance(life, bool) or not 0 < life < 1e9:
+        life = _UNKNOWN_LIFE_S
+    return Token(text, time.time() + life)
 
 
 def _signer(config: KafkaConfig) -> Callable[[], Token]:

@@ -6,10 +6,12 @@ Not inside: where the bytes go (a `StateStore`), the order of flush, snapshot an
 from __future__ import annotations
 
 from streamer.config import Settings
-from streamer.errors import StateError
+from streamer.errors import BrokerError, StateError
 from streamer.runtime.state.interface import StateStore
 from streamer.runtime.state.local import LocalStore
+from streamer.runtime.state.objects import ObjectStore
 from streamer.runtime.state.snapshots import Codec, Snapshot, shape_of
+from streamer.runtime.state.topic import TopicStore
 
 
 class StateKeeper:
@@ -22,6 +24,17 @@ class StateKeeper:
 
     def __init__(self, store: StateStore, codec: Codec) -> None:
         self.store, self._codec = store, codec
+
+    def prepare(self) -> None:
+        """See that the store can be used.
+
+        Raises:
+            BrokerError: It cannot, or not now.
+        """
+        try:
+            self.store.prepare()
+        except StateError as error:
+            raise BrokerError(str(error)) from None
 
     def write(self, partition: int, snapshot: Snapshot) -> str:
         """Keep a snapshot; its name, for the commit.
@@ -36,6 +49,7 @@ class StateKeeper:
 
         Raises:
             StateError: It is gone, damaged, or does not belong to these settings.
+            StateUnavailable: The store does not answer.
         """
         content = self.store.read(partition, name)
         try:
@@ -43,12 +57,30 @@ class StateKeeper:
         except StateError as error:
             raise StateError(f"snapshot {name} of partition {partition}: {error}") from None
 
+    def close(self) -> None:
+        """Let go of connections; the next use makes them again."""
+        self.store.close()
+
+
+def open_store(settings: Settings) -> StateStore | None:
+    """The store that `state.store` names; None where nothing is kept.
+
+    Raises:
+        ConfigError: A bucket cannot be reached with what the settings and the environment say.
+    """
+    state, kafka = settings.state, settings.kafka
+    if state.folder is not None:
+        return LocalStore(state.folder, kafka.topic, kafka.group)
+    if state.store == "topic":
+        return TopicStore(kafka, state.topic_for(kafka))
+    return None if state.store == "local" else ObjectStore(state.store, kafka.topic, kafka.group)
+
 
 def open_keeper(settings: Settings) -> StateKeeper | None:
-    """The state of the input topic where the settings say; None without `state.directory`."""
-    if settings.state.directory is None:
-        return None
-    kafka = settings.kafka
-    return StateKeeper(
-        LocalStore(settings.state.directory, kafka.topic, kafka.group), Codec(kafka.topic, shape_of(settings))
-    )
+    """The state of the input topic where the settings say; None where nothing is kept.
+
+    Raises:
+        ConfigError: See `open_store`.
+    """
+    store = open_store(settings)
+    return None if store is None else StateKeeper(store, Codec(settings.kafka.topic, shape_of(settings)))

@@ -54,7 +54,7 @@ def provider() -> Iterator[IdentityProvider]:
 
 
 def with_topics(node: KafkaNode, **settings: Any) -> KafkaConfig:
-    made = config_for(node, probe_timeout_s=20.0, **settings)
+    made = config_for(node, probe_timeout_s=60.0, **settings)
     for name in (made.topic, made.alerts_topic, made.dlq_topic):
         node.create_topic(name)
     return made
@@ -67,7 +67,9 @@ def round_trip(config: KafkaConfig) -> None:
     producer.flush(20)
     producer.close()
     consumer = connect_consumer(
-        config, on_assigned=lambda parts: [consumer.seek(part, 0) for part in parts] and None, on_revoked=lambda _: None
+        config,
+        on_assigned=lambda partitions: [consumer.seek(one, 0) for one in partitions],  # type: ignore
+        on_revoked=lambda _: None,
     )
     try:
         polled: list[Any] = []
@@ -95,7 +97,7 @@ def reason(report: ProbeReport) -> str:
 def test_a_client_certificate_opens_a_broker_that_wants_one(tls_kafka: MutualTlsKafka, client: str) -> None:
     config = with_topics(tls_kafka, client=client, **tls_kafka.security())
 
-    assert probe(config).ok
+    assert probe(config).reason is None
     round_trip(config)
 
 
@@ -131,7 +133,7 @@ def test_a_token_of_an_identity_provider_opens_the_broker(
     provider.secrets["streamer"] = "s3cret"
     config = with_topics(token_kafka, client=client, **by_token(provider), oauth_scope="kafka")
 
-    assert probe(config).ok
+    assert probe(config).reason is None
     round_trip(config)
     assert provider.asked[0] == {"grant_type": ["client_credentials"], "scope": ["kafka"]}
 
@@ -144,7 +146,7 @@ def test_a_token_in_a_file_opens_the_broker(token_kafka: TokenKafka, tmp_path: P
 
     config = with_topics(token_kafka, client=client, **login)
 
-    assert probe(config).ok
+    assert probe(config).reason is None
     round_trip(config)
 
 
@@ -186,13 +188,9 @@ def test_whatever_else_a_provider_answers_is_no_token(provider: IdentityProvider
 
 
 def test_a_provider_that_is_away_is_a_matter_of_the_broker() -> None:
-    config = KafkaConfig(
-        security_protocol="SASL_PLAINTEXT",
-        sasl_mechanism="OAUTHBEARER",
-        sasl_username="a",
-        sasl_password="b",
-        oauth_token_url="http://127.0.0.1:1/token",
-    )
+    provider = IdentityProvider()
+    provider.url = "http://127.0.0.1:1/token"
+    config = KafkaConfig(**by_token(provider))
 
     with pytest.raises(BrokerError, match=r"no token from http://127.0.0.1:1/token: .*refused"):
         tokens_of(config)()

@@ -51,11 +51,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._call(self._on_assigned, assigned)
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._call(self._on_revoked, revoked)
+        if revoked:
+            self._call(self._on_revoked, revoked)
 
     def _call(self, callback: OnPartitions, partitions: set[TopicPartition]) -> None:
-        if not partitions:
-            return
         try:
             callback(sorted(tp.partition for tp in partitions))
         except Exception as error:
