@@ -56,7 +56,7 @@ def with_checksum(raw: bytearray) -> bytearray:
 
 def opened(raw: bytes | bytearray) -> BoundedBatch:
     found = cast("BoundedBatch", Batch(raw))
-    assert next(iter(found)).timestamp is found
+    assert [each.timestamp for each in found] == [found]
     return found
 
 
