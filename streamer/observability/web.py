@@ -6,7 +6,7 @@ Loopback by default. Not inside: the content of the responses.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -15,6 +15,7 @@ from streamer.errors import ConfigError
 
 # None: all is well; else the reason why not.
 Check = Callable[[], str | None]
+Notes = Callable[[], Sequence[str]]  # what a person may want to know besides
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -35,7 +36,9 @@ class WebServer:
         ConfigError: The address cannot be bound.
     """
 
-    def __init__(self, host: str, port: int, *, metrics: Any, healthy: Check, ready: Check) -> None:
+    def __init__(
+        self, host: str, port: int, *, metrics: Any, healthy: Check, ready: Check, notes: Notes = tuple
+    ) -> None:
         checks = {"/healthz": healthy, "/readyz": ready}
 
         def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -49,7 +52,8 @@ class WebServer:
             reason = checks[path]()
             status = "200 OK" if reason is None else "503 Service Unavailable"
             start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-            return [((reason or "ok") + "\n").encode()]
+            said = notes() if path == "/readyz" else ()
+            return ["".join(f"{line}\n" for line in (reason or "ok", *said)).encode()]
 
         try:
             self._server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)

@@ -36,7 +36,7 @@ class ConfluentConsumer:
         on_offset_reset: OnOffsetReset | None = None,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
     ) -> None:
-        self.offset_resets = 0
+        self.offset_resets = self.broker_errors = 0
         self._config = config
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
@@ -245,6 +245,7 @@ class ConfluentConsumer:
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                self.broker_errors += 1
                 log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
             elif error.retriable() or error.code() == KafkaError._PARTITION_EOF:
                 log.info("%s: %s", self._config.topic, error)
