@@ -241,8 +241,9 @@ def _network(path: Path, tensors: dict[str, Tensor], architecture: Architecture)
         if other:
             raise ShapeError(f"weights must be 32-bit floats; {other[:3]} are not")
         network.load_state_dict(weights, assign=True)
-    except (RuntimeError, ShapeError) as error:
-        raise ArtifactError(f"{path}: does not fit the architecture: {error}") from None
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:  # torch says so of sizes beyond all bounds
+        said = " ".join(str(error).split())[:400]
+        raise ArtifactError(f"{path}: does not fit the architecture: {said}") from None
     if not all(value.isfinite().all() for value in network.state_dict().values()):
         raise ArtifactError(f"{path}: holds weights that are not finite")
     return network.eval()

@@ -56,7 +56,7 @@ def check(options: Namespace) -> int:
         detector, manifest = Registry(settings.model.directory).load()
         detector = fitted(settings.pipeline_options(), detector, str(manifest["version"]))
         canary(detector)
-        print(f"ok    bundle {manifest['version']}, {manifest['streams']} stream(s)")
+        print(f"ok    bundle {manifest['version']}, {len(detector.streams)} stream(s)")
     except (ModelError, ConfigError) as error:
         print(f"FAIL  bundle: {error}")
         code = EXIT_CONFIG
@@ -218,6 +218,8 @@ def _list_models(registry: Registry) -> None:
             what = f"{about['streams']} stream(s)  held-out loss {about['fit']['held_out_loss']:.4f}"
         except ArtifactError as error:
             what = f"cannot be read: {error}"
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"its manifest is incomplete or wrong: {error!r}"
         print(f"{mark} {version}  {what}  {state}")
 
 

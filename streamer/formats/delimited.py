@@ -60,6 +60,8 @@ class DelimitedParser(Parser):
                 inside = reading
                 *heads, last = name.split(".")
                 for head in heads:
-                    inside = inside.setdefault(head, {})
+                    if not isinstance(inside.get(head), dict):
+                        inside[head] = {}  # where it is a column, too, no field is made of that
+                    inside = inside[head]
                 inside[last] = reading[name]
         return reading

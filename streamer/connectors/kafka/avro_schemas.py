@@ -40,7 +40,9 @@ def avro_reader(schema_id: int, text: str, references: Sequence[str]) -> Callabl
             found = schemaless_reader(content, schema, None)
         except RecursionError:
             raise
-        except Exception as error:  # fastavro raises what Python raises underneath: EOFError, IndexError, ...
+        except EOFError:
+            raise Refused(MALFORMED, f"the bytes end before what Avro schema {schema_id} says does") from None
+        except Exception as error:  # fastavro raises what Python raises underneath: IndexError, ValueError, ...
             said = f": {error}" if str(error) else ""
             raise Refused(
                 MALFORMED, f"the bytes are not what Avro schema {schema_id} says: {type(error).__name__}{said}"
