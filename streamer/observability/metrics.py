@@ -139,6 +139,9 @@ class Metrics:
         self.offset_resets = counter(
             "offset_resets_total", "Times the wanted offset was no longer in the log; records were lost."
         )
+        self.topics_recreated = counter(
+            "topics_recreated_total", "Times the input topic turned out to be another one under the same name."
+        )
         self.broker_errors = counter(
             "broker_errors_total",
             "Connections begun anew, errors the client reported while polling, and proofs of readiness that failed.",

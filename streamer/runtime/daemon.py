@@ -31,9 +31,11 @@ from streamer.observability.web import WebServer
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.model_watch import ModelWatch, load_current
-from streamer.runtime.partitions import Poison
+from streamer.runtime.partitions import POISONED_AFTER, Poison
+from streamer.runtime.prover import Prover
+from streamer.runtime.readiness import Anew, Readiness, sees
 from streamer.runtime.snapshots import open_store
-from streamer.runtime.status import Status
+from streamer.runtime.status import NotReady, Reason, Status
 from streamer.runtime.topic_silence import TopicSilence
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
@@ -62,6 +64,11 @@ class Daemon:
         self._models = Registry(settings.model.directory)
         self._store = open_store(settings)
         self._poison: Poison = Poison()
+        self._prover = Prover(settings.kafka, clock)
+        self._readiness: Readiness
+        self._topic_id: str | None = None
+        self._sees = False
+        self._broker_errors = 0  # of this connection, counted so far
         self._done = 0
         self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
         self._web: WebServer | None = None
@@ -110,8 +117,9 @@ class Daemon:
         torch.set_num_threads(self.settings.model.threads)
         http, status = self.settings.http, self._status
         self._web = WebServer(
-            http.host, http.port, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
-        )
+            http.host, http.port, metrics=self.metrics.app(),
+            healthy=status.unhealthy, ready=status.not_ready, notes=status.notes,
+        )  # fmt: skip
         log.info("metrics at %s/metrics", self._web.address)
         if self._store is not None and (removed := self._store.remove_stale()):
             log.info("removed %d unfinished snapshots of processes that are gone", len(removed))
@@ -123,7 +131,8 @@ class Daemon:
                 self._model_watch.announce()
                 self._topic_silence = TopicSilence(self._pipeline.options, self._pipeline, self.metrics, self._clock)
                 return True
-            status.set_ready(f"no bundle in {self._models.directory}; run `streamer retrain`")
+            text = f"no bundle in {self._models.directory}; run `streamer retrain`"
+            status.set_ready([NotReady(Reason.NO_BUNDLE, text)])
             stop.wait(min(1.0, self.settings.model.poll_s))
         return False
 
@@ -134,22 +143,22 @@ class Daemon:
             # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
             self._topic_silence.restart()
+            self._see(connection)
             connection.intake.wait()
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:
+                self._readiness.heard(batch.partition for batch in polled)
                 if self.settings.schema_registry.url is not None:
                     self._status.beat(self.settings.schema_registry.timeout_s)
                 with self.metrics.scoring_duration.time():
                     taken = connection.take_in(polled)
                 self._done += sum(map(len, polled)) if taken else 0
-            waiting = connection.waiting()
-            self._status.set_ready(waiting)
-            if waiting:
-                self._topic_silence.restart()
-            else:
+            if self._see(connection):
                 heard, partitions = bool(polled), len(connection.positions)
                 self._tell(connection, self._topic_silence.look(heard=heard, partitions=partitions))
+            else:
+                self._topic_silence.restart()
         now = self._clock()
         if now >= self._checkpoint_at:
             connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
@@ -167,9 +176,11 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
-            lags = connection.consumer.lag()
+            lags = self._readiness.lags(connection.consumer.lag(), connection.positions)
+            self.metrics.broker_errors.inc(connection.consumer.broker_errors - self._broker_errors)
+            self._broker_errors = connection.consumer.broker_errors
             connection.intake.release_idle(lags, connection.consumer.bounds)
-            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending)
+            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, sees=self._sees)
             self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
@@ -178,6 +189,30 @@ class Daemon:
         self._tell(connection, self._topic_silence.stop())
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
+
+    def _see(self, connection: Connection) -> bool:
+        """Say whether the daemon is ready; whether records would be noticed if they came.
+
+        Raises:
+            Anew: Only a new connection helps.
+        """
+        positions, readiness, status = connection.positions, self._readiness, self._status
+        anew = readiness.look(positions, connection.consumer.member_id)
+        if anew is not None:
+            status.set_ready([anew.why])
+            self.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
+            # What was read is told as far as it can be; nothing is committed for a group or topic that is another now.
+            connection.checkpoints.flush(SHUTDOWN_FLUSH_S)
+            connection.partitions.drop_all()
+            raise anew
+        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
+        why = readiness.why_not(positions, paused=paused, stuck=connection.sinks.stuck)
+        if (waiting := connection.waiting()) is not None:
+            why.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
+        status.set_ready(why)
+        status.note("partitions", readiness.spare(positions))
+        self._sees = sees(why)
+        return self._sees
 
     def _tell(self, connection: Connection, alert: Alert | None) -> None:
         if alert is not None:
@@ -193,9 +228,10 @@ class Daemon:
             report = probe(kafka, missing=missing)
             for step in report.steps:
                 log.log(logging.WARNING if step.ok is not True else logging.DEBUG, "%s: %s", step.name, step.detail)
-            if report.ok:
+            if (failed := report.failed) is None:
+                self._topic_id = report.topic_ids.get(kafka.topic)
                 return True
-            self._status.set_ready(report.reason)
+            self._status.set_ready([NotReady(Reason(failed.fault.value), failed.detail)])
             stop.wait(wait_s)
             wait_s = min(2 * wait_s, 15.0)
         return False
@@ -207,7 +243,15 @@ class Daemon:
             self._status.beat(self.settings.kafka.request_timeout_ms / 1000)
             connection = self._connection = self._connect(stop)
             connection.checkpoints.flush(self.settings.kafka.delivery_timeout_s)  # connects before the first alert
-            self._status.set_ready(None)
+            self._broker_errors = 0
+            self._readiness = Readiness(
+                self.settings.kafka,
+                self._prover,
+                topic_id=self._topic_id,
+                checkpoint_s=self.settings.state.checkpoint_s,
+                clock=self._clock,
+                on_failure=self.metrics.broker_errors.inc,
+            )
             self._topic_silence.restart()
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
             while not stop.is_set():
@@ -216,7 +260,8 @@ class Daemon:
         except BrokerError as error:
             if isinstance(error, PoisonedBatch):
                 self._poison[error.partition, error.offset] += 1
-            self._status.set_ready(f"broker: {error}")
+            why = error.why if isinstance(error, Anew) else NotReady(Reason.BROKER_ERROR, f"broker: {error}")
+            self._status.set_ready([why])
             log.error("connection reset, reconnecting: %s", error)
             self.metrics.broker_errors.inc()
             stop.wait(1.0)
@@ -228,6 +273,7 @@ class Daemon:
         finally:
             if connection is not None:
                 connection.close()
+            self._gauges.lag_unknown()
 
     def _connect(self, stop: threading.Event) -> Connection:
         return Connection(

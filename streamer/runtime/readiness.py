@@ -14,10 +14,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.probe import Fault, ProbeStep, Proof, Standing
+from streamer.errors import BrokerError
 from streamer.runtime.positions import Positions
 from streamer.runtime.prover import Prover
 from streamer.runtime.status import NotReady, Reason
@@ -33,16 +33,17 @@ COMMIT_S = 60.0  # records read so long ago are to be committed, four checkpoint
 LOOK_S = 0.25  # between two looks, so that they cost nothing under load
 
 _REASONS = {fault: Reason(fault.value) for fault in Fault}
-_BLIND = {*_REASONS.values(), Reason.NOT_A_MEMBER, Reason.STARTING, Reason.NO_PARTITIONS}
+_BLIND = {*_REASONS.values(), Reason.NOT_A_MEMBER, Reason.STARTING, Reason.NO_PARTITIONS, Reason.SCHEMA_REGISTRY}
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Anew:
-    """Why this connection is of no further use: what it holds belongs to no group or topic any more."""
+class Anew(BrokerError):
+    """This connection is of no further use: what it holds belongs to no group or topic any more."""
 
-    why: NotReady
+    def __init__(self, why: NotReady) -> None:
+        super().__init__(why.text)
+        self.why = why
 
 
 class Readiness:
@@ -185,7 +186,9 @@ class Readiness:
         topic, group, standing = self._config.topic, self._config.group, self._asked[1]
         if proof.topic_id is not None:
             if self._topic_id not in (None, proof.topic_id):
-                text = f"topic {topic} was made again: what was known of it is dropped, reading begins at its first record"
+                text = (
+                    f"topic {topic} was made again: what was known of it is dropped, reading begins at its first record"
+                )
                 self._begin_anew(Reason.TOPIC_RECREATED, text)
                 return
             self._topic_id = proof.topic_id

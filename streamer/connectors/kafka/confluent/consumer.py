@@ -71,11 +71,7 @@ class ConfluentConsumer:
             raise ConfigError(f"kafka settings are refused by librdkafka: {explain(error, config)}") from error
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
-        """See `Consumer.poll`.
-
-        Raises:
-            PoisonedBatch: A batch is damaged or its codec is not built in.
-        """
+        """See `Consumer.poll`; a batch that is damaged, or whose codec is not built in, is a `PoisonedBatch`."""
         if self._poison is not None:
             raise self._poison
         try:
