@@ -24,16 +24,13 @@ TEMPORARY = ("*.incoming-*", ".current-*", ".spool-*")
 UNTOUCHED_S = 3600.0
 
 
-def write_atomically(
-    path: Path, chunks: Iterable[bytes], *, mode: int | None = None, keep_as: Path | None = None
-) -> None:
+def write_atomically(path: Path, chunks: Iterable[bytes], *, mode: int | None = None) -> None:
     """Write a file so that a reader, also after a crash at any moment, finds the old content or the new.
 
     Args:
         path: Replaced when all chunks are on disk; its directory exists.
         chunks: The content.
         mode: Permissions; None: as the umask has it.
-        keep_as: The file so far gets this name instead of being replaced.
 
     Raises:
         OSError: The disk refuses. The old content is there still, nothing is left aside.
@@ -48,8 +45,6 @@ def write_atomically(
                 os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
-            if keep_as is not None and path.exists():
-                path.replace(keep_as)
             aside.replace(path)
         sync_directory(path.parent)
     except BaseException:

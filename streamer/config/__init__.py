@@ -17,6 +17,7 @@ from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.http import HttpConfig
 from streamer.config.kafka import KafkaConfig
+from streamer.config.limits import LimitsConfig
 from streamer.config.loading import ENV_PREFIX, load, load_connections, load_files
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
@@ -38,6 +39,7 @@ __all__ = [
     "FilesConfig",
     "HttpConfig",
     "KafkaConfig",
+    "LimitsConfig",
     "LogConfig",
     "ModelConfig",
     "RecordsConfig",

@@ -25,6 +25,7 @@ class KafkaConfig(Section):
     client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, needs streamer[confluent]
     client_id: str = "streamer"  # name shown in the broker's logs
     start: Literal["earliest", "latest"] = "earliest"  # for a group without offsets; earliest: after the training data
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"  # of producers' transactions
     create_topics: bool = False  # create missing topics at start-up (demo, compose)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method

@@ -19,6 +19,7 @@ from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.http import HttpConfig
 from streamer.config.kafka import KafkaConfig
+from streamer.config.limits import LimitsConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
@@ -135,6 +136,7 @@ class Settings(Section):
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
     state: StateConfig = StateConfig()
+    limits: LimitsConfig = LimitsConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
 
@@ -170,6 +172,8 @@ class Settings(Section):
         if "session-phase" in self.context and self.sessions.calendar is None:
             raise ValueError("time.context: session-phase needs the sessions of an exchange; set sessions.calendar")
         self.architecture()
+        if self.state.store == "topic":
+            self.state.topic_for(self.kafka)
         return self
 
     @property

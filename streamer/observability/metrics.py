@@ -115,6 +115,9 @@ class Metrics:
         self.records_ignored = counter(
             "records_ignored_total", "Readings with nothing that is configured: other metrics, or no value at all."
         )
+        self.headers_unreadable = counter(
+            "headers_unreadable_total", "Records read without their headers, one of which has a name that is not UTF-8."
+        )
         self.filled_values = counter("filled_values_total", "Missing values of readings, filled in for scoring.")
         self.windows_sparse = counter("windows_sparse_total", "Windows not scored because too many values are missing.")
         self.windows_scored = counter("windows_scored_total", "Windows scored.")
@@ -138,6 +141,9 @@ class Metrics:
         self.commit_failures = counter("commit_failures_total", "Offset commits that failed.")
         self.offset_resets = counter(
             "offset_resets_total", "Times the wanted offset was no longer in the log; records were lost."
+        )
+        self.cold_starts = counter(
+            "cold_starts_total", "Partitions that began without their state although the group has been there before."
         )
         self.topics_recreated = counter(
             "topics_recreated_total", "Times the input topic turned out to be another one under the same name."
@@ -165,6 +171,9 @@ class Metrics:
         )
         self.partitions_poisoned = gauge(
             "partitions_poisoned", "Partitions paused because one of their batches cannot be read."
+        )
+        self.streams_cold = gauge(
+            "streams_cold", "Streams of partitions that began without their state, which have too little history since."
         )
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])

@@ -1,12 +1,13 @@
 """Checkpoints: what makes it safe to forget a record.
 
     flush      alerts, dead letters and scores are acknowledged by the broker
-    snapshot   state as of the record is on disk
-    commit     the group's offset moves past the record
+    freeze     state as of the record is copied; the loop may go on
+    write      the copy is kept in the state store, beside the loop
+    commit     the group's offset moves past the record, and names what was written
 
 In this order, and a step that fails stops the sequence. Whatever dies in between,
 nothing is lost: at worst records are read and alerts sent again, under the same ids.
-Not inside: when a checkpoint is due (`daemon`), what a snapshot file looks like (`snapshots`).
+Not inside: when a checkpoint is due (`daemon`), how state is kept (`state`).
 """
 
 from __future__ import annotations
@@ -15,19 +16,43 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotDone
+from dataclasses import dataclass
 
-from streamer.connectors.kafka import Consumer
+from streamer.connectors.kafka import Commit, Consumer
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.pipeline import Pipeline
 from streamer.errors import CommitFailed, DeliveryFailed, StateError
 from streamer.observability.metrics import Metrics
-from streamer.runtime.positions import Positions
-from streamer.runtime.snapshots import Snapshot, SnapshotStore
+from streamer.runtime.positions import Position, Positions
+from streamer.runtime.state.keeper import StateKeeper
+from streamer.runtime.state.pointer import Pointer
+from streamer.runtime.state.snapshots import Snapshot
 from streamer.runtime.status import Status
 
 FLUSH_PART_S = 2.0  # how long a flush before the last one may overlook the signal to stop
+WAIT_PART_S = 1.0  # how long a wait for the state store lasts between two signs of life
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    """A partition as it was when the loop went on."""
+
+    partition: int
+    position: Position  # the one of then: the partition may leave and come back meanwhile
+    offset: int
+    commit: int
+    snapshot: Snapshot | None  # None: nothing is kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Underway:
+    frozen: list[_Frozen]
+    names: Future[list[str]]  # of the snapshots written, in the same order
+    began_s: float
 
 
 class Checkpoints:
@@ -37,12 +62,13 @@ class Checkpoints:
         positions: Of the partitions held; what is saved and committed is noted there.
         pipeline: Whose state is saved.
         sinks: Flushed first.
-        store: Where snapshots go; None: nowhere.
+        keeper: Where state is kept; None: nowhere.
         consumer: Commits.
         metrics: Counts.
         status: Told that the loop is alive while it waits.
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
+        topic_id: Of the input topic, where the broker tells.
     """
 
     def __init__(
@@ -51,31 +77,57 @@ class Checkpoints:
         *,
         pipeline: Pipeline,
         sinks: KafkaSinks,
-        store: SnapshotStore | None,
+        keeper: StateKeeper | None,
         consumer: Consumer,
         metrics: Metrics,
         status: Status,
         stop: threading.Event,
         clock: Callable[[], float],
+        topic_id: str | None = None,
     ) -> None:
-        self.save_s = 0.0  # how long the newest snapshots took
-        self._positions, self._pipeline, self._sinks, self._store = positions, pipeline, sinks, store
+        self.freeze_s = 0.0  # how long the loop stood while state was copied, the last time
+        self._positions, self._pipeline, self._sinks, self._keeper = positions, pipeline, sinks, keeper
         self._consumer, self._metrics, self._status, self._stop, self._clock = consumer, metrics, status, stop, clock
+        self._topic_id = topic_id
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._underway: _Underway | None = None
         self._last = False
 
+    @property
+    def underway(self) -> bool:
+        """Whether one is being written beside the loop."""
+        return self._underway is not None
+
+    def begin(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        """Flush and freeze; the rest happens beside the loop, and in `advance`. False when the flush failed."""
+        assert self._underway is None
+        due = self._due(partitions)
+        began_s = time.monotonic()
+        if not self.flush(timeout_s):
+            if due:
+                self._metrics.checkpoint_failures.inc()
+            return False
+        if due:
+            freeze_began_s = time.monotonic()
+            frozen = self._freeze(due)
+            self.freeze_s = time.monotonic() - freeze_began_s
+            self._underway = _Underway(frozen, self._writer.submit(self._write, frozen), began_s)
+        return True
+
+    def advance(self) -> None:
+        """Commit what has been written meanwhile, if it has."""
+        if self._underway is not None and self._underway.names.done():
+            self._finish()
+
     def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
-        """Flush, snapshot, commit; False when a step failed. The flush ends early when told to stop."""
-        due = [p for p in partitions if self._positions[p].next_offset != self._positions[p].saved_offset]
-        if not due:
-            return self.flush(timeout_s)
-        with self._metrics.checkpoint_duration.time():
-            done = self.flush(timeout_s) and self._save(due) and self._commit(due)
-        if done:
-            self._metrics.checkpoints.inc()
-            self._metrics.last_checkpoint.set(self._clock())
-        else:
+        """All steps at once; False when one failed. The flush ends early when told to stop."""
+        deadline_s = time.monotonic() + timeout_s
+        if self._underway is not None and not self._wait(deadline_s):
             self._metrics.checkpoint_failures.inc()
-        return done
+            return False
+        if not self.begin(partitions, timeout_s=max(0.0, deadline_s - time.monotonic())):
+            return False
+        return self._underway is None or self._wait(deadline_s)
 
     def take_last(self, *, timeout_s: float) -> bool:
         """The checkpoint before leaving: of all partitions, and with all the time given."""
@@ -104,38 +156,94 @@ class Checkpoints:
         finally:
             self._metrics.alerts_pending.set(self._sinks.pending)
 
-    def _save(self, partitions: Sequence[int]) -> bool:
-        if self._store is None:
-            return True
-        began_s = time.monotonic()
+    def commit_of(self, position: Position) -> Commit | None:
+        """What the group has committed if nobody has gone on since this position's last checkpoint."""
+        if position.committed is None:
+            return None
+        return Commit(position.committed, Pointer(position.states, self._topic_id).note())
+
+    def close(self) -> None:
+        """No checkpoint after this one; what is being written is waited for, since its thread cannot be stopped."""
+        self._writer.shutdown(wait=True, cancel_futures=True)
+
+    def _due(self, partitions: Sequence[int]) -> list[int]:
+        return [p for p in partitions if self._positions[p].next_offset != self._positions[p].saved_offset]
+
+    def _freeze(self, partitions: Sequence[int]) -> list[_Frozen]:
+        frozen = []
+        for partition in partitions:
+            self._status.beat()
+            position = self._positions[partition]
+            offset = position.next_offset
+            state = None if self._keeper is None else self._pipeline.export_partition(partition)
+            snapshot = None if state is None else Snapshot(offset, state)
+            # While a partition is only catching up on its past, the commit stays where it is.
+            frozen.append(_Frozen(partition, position, offset, max(offset, position.publish_from), snapshot))
+        return frozen
+
+    def _write(self, frozen: Sequence[_Frozen]) -> list[str]:
+        """Runs beside the loop."""
+        if self._keeper is None:
+            return []
+        return [self._keeper.write(each.partition, each.snapshot) for each in frozen if each.snapshot is not None]
+
+    def _wait(self, deadline_s: float) -> bool:
+        """Wait for what is being written, and commit it."""
+        assert self._underway is not None
+        while not self._underway.names.done():
+            self._status.beat()
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                log.warning("the state store has not finished writing in time")
+                return False
+            try:
+                self._underway.names.exception(timeout=min(left_s, WAIT_PART_S))
+            except NotDone:
+                continue
+        return self._finish()
+
+    def _finish(self) -> bool:
+        """The last step of the one underway."""
+        assert self._underway is not None
+        underway, self._underway = self._underway, None
         try:
-            for partition in partitions:
-                self._status.beat()
-                state = self._pipeline.export_partition(partition)
-                position = self._positions[partition]
-                self._store.write(partition, Snapshot(position.next_offset, state, position.committed))
+            names = underway.names.result()
         except StateError as error:
             log.error("checkpoint failed, records since the last one would be reprocessed: %s", error)
-            return False
-        finally:
-            self.save_s = time.monotonic() - began_s
-        return True
+            done = False
+        else:
+            done = self._commit(underway.frozen, names)
+        self._metrics.checkpoint_duration.observe(time.monotonic() - underway.began_s)
+        if done:
+            self._metrics.checkpoints.inc()
+            self._metrics.last_checkpoint.set(self._clock())
+        else:
+            self._metrics.checkpoint_failures.inc()
+        return done
 
-    def _commit(self, partitions: Sequence[int]) -> bool:
-        # While a partition is only catching up on its past, the commit stays where it is.
-        offsets = {p: max(self._positions[p].next_offset, self._positions[p].publish_from) for p in partitions}
+    def _commit(self, frozen: Sequence[_Frozen], names: Sequence[str]) -> bool:
+        # A partition that has left is its new owner's, also if it is back by now.
+        held = [
+            (each, (name, *each.position.states[:1]) if name else ())
+            for each, name in zip(frozen, names or [""] * len(frozen), strict=True)
+            if self._positions.get(each.partition) is each.position
+        ]
+        if not held:
+            return True
         self._status.beat()
         try:
-            self._consumer.commit(offsets)
+            self._consumer.commit(
+                {each.partition: Commit(each.commit, Pointer(states, self._topic_id).note()) for each, states in held}
+            )
         except CommitFailed as error:
             self._metrics.commit_failures.inc()
             log.warning("commit refused, records since the last one would be reprocessed: %s", error)
             return False
-        for partition in partitions:
-            self._positions[partition].saved_offset = self._positions[partition].next_offset
-            self._positions[partition].committed = offsets[partition]
-            if self._store is not None:
-                self._store.acknowledge(partition, self._positions[partition].next_offset)
-        self._metrics.commits.inc(len(partitions))
+        for each, states in held:
+            each.position.saved_offset, each.position.committed = each.offset, each.commit
+            each.position.states = states
+            if self._keeper is not None:
+                self._writer.submit(self._keeper.store.forget, each.partition, states)
+        self._metrics.commits.inc(len(held))
         self._metrics.last_commit.set(self._clock())
         return True

@@ -24,7 +24,7 @@ from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
 from streamer.runtime.refusals import RefusalLog
-from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.status import Status
 
 SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry
@@ -38,16 +38,17 @@ class Connection:
     Args:
         settings: All settings.
         pipeline: Holds the state of the partitions assigned.
-        store: Where snapshots are; None: nowhere.
+        keeper: Where state is kept; None: nowhere.
         models: Bundles that snapshots were written with.
         gauges: Metrics.
         status: Told that the loop is alive.
         poison: Batches that could not be read over earlier connections.
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
+        topic_id: Of the input topic, where the broker tells.
 
     Raises:
-        BrokerError: The broker cannot be reached.
+        BrokerError: The broker cannot be reached, or state cannot be kept.
     """
 
     def __init__(
@@ -55,15 +56,18 @@ class Connection:
         settings: Settings,
         *,
         pipeline: Pipeline,
-        store: SnapshotStore | None,
+        keeper: StateKeeper | None,
         models: Registry,
         gauges: Gauges,
         status: Status,
         poison: Poison,
         stop: threading.Event,
         clock: Callable[[], float],
+        topic_id: str | None = None,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
+        if keeper is not None:
+            keeper.prepare()
         self._stop = stop
         self._waiting: tuple[str, list[int]] = "", []
         self.positions: Positions = {}
@@ -75,6 +79,7 @@ class Connection:
                 on_assigned=lambda numbers: self.partitions.assigned(numbers),
                 on_revoked=lambda numbers: self.partitions.revoked(numbers),
                 on_offset_reset=lambda reset: self.partitions.offset_reset(reset),
+                limits=settings.limits,
             )
         except BaseException:
             self.sinks.close()
@@ -83,24 +88,26 @@ class Connection:
             self.positions,
             pipeline=pipeline,
             sinks=self.sinks,
-            store=store,
+            keeper=keeper,
             consumer=self.consumer,
             metrics=metrics,
             status=status,
             stop=stop,
             clock=clock,
+            topic_id=topic_id,
         )
         self.partitions = Partitions(
             self.positions,
             settings=settings,
             pipeline=pipeline,
-            store=store,
+            keeper=keeper,
             models=models,
             consumer=self.consumer,
             checkpoints=self.checkpoints,
             poison=poison,
             metrics=metrics,
             status=status,
+            topic_id=topic_id,
         )
         self.refusals = RefusalLog(kafka.dlq_topic, clock)
         publisher = Publisher(
@@ -150,4 +157,5 @@ class Connection:
             log.warning("leaving the group: %s", error)
         finally:
             self.partitions.drop_all()
+            self.checkpoints.close()
             self.sinks.close()

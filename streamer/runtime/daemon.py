@@ -31,10 +31,11 @@ from streamer.observability.web import WebServer
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.model_watch import ModelWatch, load_current
-from streamer.runtime.partitions import POISONED_AFTER, Poison
+from streamer.runtime.partitions import Poison
 from streamer.runtime.prover import Prover
-from streamer.runtime.readiness import Anew, Readiness, sees
-from streamer.runtime.snapshots import open_store
+from streamer.runtime.readiness import Anew
+from streamer.runtime.sight import Sight
+from streamer.runtime.state.keeper import open_keeper
 from streamer.runtime.status import NotReady, Reason, Status
 from streamer.runtime.topic_silence import TopicSilence
 
@@ -62,13 +63,11 @@ class Daemon:
         self.metrics = self._gauges.metrics
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
-        self._store = open_store(settings)
+        self._keeper = open_keeper(settings)
         self._poison: Poison = Poison()
         self._prover = Prover(settings.kafka, clock)
-        self._readiness: Readiness
+        self._sight: Sight
         self._topic_id: str | None = None
-        self._sees = False
-        self._broker_errors = 0  # of this connection, counted so far
         self._done = 0
         self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
         self._web: WebServer | None = None
@@ -108,6 +107,8 @@ class Daemon:
             while not stop.is_set() and self._verify_broker(stop):
                 self._serve(stop)
         finally:
+            if self._keeper is not None:
+                self._keeper.close()
             if self._web is not None:
                 self._web.close()
 
@@ -115,14 +116,15 @@ class Daemon:
         """Serve metrics and load the bundle, waiting for one; False when told to stop meanwhile."""
         # A fixed number of threads: the order of additions, and so the last bits of a score, depend on it.
         torch.set_num_threads(self.settings.model.threads)
-        http, status = self.settings.http, self._status
+        status = self._status
         self._web = WebServer(
-            http.host, http.port, metrics=self.metrics.app(),
-            healthy=status.unhealthy, ready=status.not_ready, notes=status.notes,
-        )  # fmt: skip
+            self.settings.http,
+            metrics=self.metrics.app(),
+            healthy=status.unhealthy,
+            ready=status.not_ready,
+            notes=status.notes,
+        )
         log.info("metrics at %s/metrics", self._web.address)
-        if self._store is not None and (removed := self._store.remove_stale()):
-            log.info("removed %d unfinished snapshots of processes that are gone", len(removed))
         while not stop.is_set():
             status.turn()
             if (loaded := load_current(self._models)) is not None:
@@ -143,32 +145,33 @@ class Daemon:
             # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
             self._topic_silence.restart()
-            self._see(connection)
+            self._sight.look()
             connection.intake.wait()
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:
-                self._readiness.heard(batch.partition for batch in polled)
+                self._sight.heard(polled)
                 if self.settings.schema_registry.url is not None:
                     self._status.beat(self.settings.schema_registry.timeout_s)
                 with self.metrics.scoring_duration.time():
                     taken = connection.take_in(polled)
                 self._done += sum(map(len, polled)) if taken else 0
-            if self._see(connection):
+            if self._sight.look():
                 heard, partitions = bool(polled), len(connection.positions)
                 self._tell(connection, self._topic_silence.look(heard=heard, partitions=partitions))
             else:
                 self._topic_silence.restart()
         now = self._clock()
-        if now >= self._checkpoint_at:
-            connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
-            # The snapshot of a very large fleet takes a while; it must not take most of the time. Waiting for a
-            # broker that is away does not count: when it is back, nothing is more urgent than a checkpoint.
-            pause_s = max(self.settings.state.checkpoint_s, 10 * connection.checkpoints.save_s)
+        connection.checkpoints.advance()
+        if now >= self._checkpoint_at and not connection.checkpoints.underway:
+            connection.checkpoints.begin(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
+            # The loop stands while the state of a very large fleet is copied; that must not take most of the time.
+            # Waiting for a broker that is away does not count: once it is back, nothing is more urgent.
+            pause_s = max(self.settings.state.checkpoint_s, 10 * connection.checkpoints.freeze_s)
             self._checkpoint_at = self._clock() + pause_s
         if now >= self._model_check_at:
             self._status.beat()
-            self._model_watch.look()
+            self._model_watch.look(ready=lambda: self._settled(connection))
             self._model_check_at = now + self.settings.model.poll_s
         if now >= self._gauges_at:
             if connection.sinks.pending:
@@ -176,11 +179,11 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
-            lags = self._readiness.lags(connection.consumer.lag(), connection.positions)
-            self.metrics.broker_errors.inc(connection.consumer.broker_errors - self._broker_errors)
-            self._broker_errors = connection.consumer.broker_errors
+            connection.intake.pass_marks(connection.consumer.position)
+            lags = self._sight.lags()
+            self._sight.count()
             connection.intake.release_idle(lags, connection.consumer.bounds)
-            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, sees=self._sees)
+            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, sees=self._sight.sees)
             self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
@@ -190,29 +193,9 @@ class Daemon:
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
 
-    def _see(self, connection: Connection) -> bool:
-        """Say whether the daemon is ready; whether records would be noticed if they came.
-
-        Raises:
-            Anew: Only a new connection helps.
-        """
-        positions, readiness, status = connection.positions, self._readiness, self._status
-        anew = readiness.look(positions, connection.consumer.member_id)
-        if anew is not None:
-            status.set_ready([anew.why])
-            self.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
-            # What was read is told as far as it can be; nothing is committed for a group or topic that is another now.
-            connection.checkpoints.flush(SHUTDOWN_FLUSH_S)
-            connection.partitions.drop_all()
-            raise anew
-        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
-        why = readiness.why_not(positions, paused=paused, stuck=connection.sinks.stuck)
-        if (waiting := connection.waiting()) is not None:
-            why.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
-        status.set_ready(why)
-        status.note("partitions", readiness.spare(positions))
-        self._sees = sees(why)
-        return self._sees
+    def _settled(self, connection: Connection) -> bool:
+        """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
+        return connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
 
     def _tell(self, connection: Connection, alert: Alert | None) -> None:
         if alert is not None:
@@ -243,15 +226,7 @@ class Daemon:
             self._status.beat(self.settings.kafka.request_timeout_ms / 1000)
             connection = self._connection = self._connect(stop)
             connection.checkpoints.flush(self.settings.kafka.delivery_timeout_s)  # connects before the first alert
-            self._broker_errors = 0
-            self._readiness = Readiness(
-                self.settings.kafka,
-                self._prover,
-                topic_id=self._topic_id,
-                checkpoint_s=self.settings.state.checkpoint_s,
-                clock=self._clock,
-                on_failure=self.metrics.broker_errors.inc,
-            )
+            self._sight = self._watch(connection)
             self._topic_silence.restart()
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
             while not stop.is_set():
@@ -275,15 +250,28 @@ class Daemon:
                 connection.close()
             self._gauges.lag_unknown()
 
+    def _watch(self, connection: Connection) -> Sight:
+        return Sight(
+            connection,
+            self.settings,
+            topic_id=self._topic_id,
+            prover=self._prover,
+            status=self._status,
+            gauges=self._gauges,
+            poison=self._poison,
+            clock=self._clock,
+        )
+
     def _connect(self, stop: threading.Event) -> Connection:
         return Connection(
             self.settings,
             pipeline=self._pipeline,
-            store=self._store,
+            keeper=self._keeper,
             models=self._models,
             gauges=self._gauges,
             status=self._status,
             poison=self._poison,
             stop=stop,
             clock=self._clock,
+            topic_id=self._topic_id,
         )

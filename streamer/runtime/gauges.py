@@ -41,6 +41,7 @@ class Gauges:
         metrics.incidents_open.labels(SILENCE).set(int(pipeline.silence.is_silent.sum()))
         for kind, count in pipeline.rules.open_counts().items():
             metrics.incidents_open.labels(kind).set(count)
+        metrics.streams_cold.set(pipeline.cold.streams)
         metrics.alerts_pending.set(pending)
         metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
         self._show_lags(lags, sees=sees)

@@ -5,6 +5,7 @@ Records before a partition's `publish_from` are processed in silence, to rebuild
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -64,6 +65,7 @@ class Intake:
         loud: dict[int, RecordBatch] = {}
         for batch, (silent, replayed, found) in zip(held, decoded, strict=True):
             self._metrics.records_consumed.inc(len(batch))
+            self._metrics.headers_unreadable.inc(batch.unreadable_headers)
             if replayed is not None:
                 self._metrics.records_replayed.inc(silent)
                 held_before = self._pipeline.event_time.holding
@@ -86,6 +88,16 @@ class Intake:
         now_s = self._clock()
         self._arrived_s.update(dict.fromkeys((batch.partition for batch in polled), now_s))
         self._metrics.last_record.set(now_s)
+
+    def pass_marks(self, position: Callable[[int], int]) -> None:
+        """Move positions past offsets that hold no record: marks of transactions, and what these have aborted.
+
+        Args:
+            position: Asks the consumer where it stands in a partition, once all it brought was taken in.
+        """
+        for partition, known in self._positions.items():
+            with contextlib.suppress(BrokerError):
+                known.next_offset = max(known.next_offset, position(partition))
 
     def release_idle(self, lags: Mapping[int, float], bounds: Callable[[int], tuple[int, int]]) -> None:
         """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.

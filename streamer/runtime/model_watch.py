@@ -6,6 +6,7 @@ Not inside: which bundle is current (`models.store.registry`), what it fits (`co
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from models.detector import Detector
@@ -45,8 +46,12 @@ class ModelWatch:
         self._pipeline, self._models, self._metrics = pipeline, models, metrics
         self._refused: str | None = None  # version, or what is wrong with the pointer; logged once
 
-    def look(self) -> None:
-        """Take a newly promoted bundle into use; a bad one is refused once and the old one stays."""
+    def look(self, *, ready: Callable[[], bool] = lambda: True) -> None:
+        """Take a newly promoted bundle into use; a bad one is refused once and the old one stays.
+
+        Args:
+            ready: Asked right before the swap; not now, then at the next look.
+        """
         in_use = self._pipeline.scorer.version
         try:
             version = self._models.current()
@@ -66,6 +71,9 @@ class ModelWatch:
             reason = "canary"
             canary(detector)
             reason = "config"
+            if not ready():
+                log.warning("bundle %s waits for a checkpoint", version, extra={"model_version": version})
+                return
             self._pipeline.swap(detector, str(version))
         except (ArtifactError, ModelError, ConfigError) as error:
             self._refused = version

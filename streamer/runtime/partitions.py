@@ -13,14 +13,15 @@ from models.detector import Detector
 from models.errors import ArtifactError
 from models.store.registry import Registry
 from streamer.config import Settings
-from streamer.connectors.kafka import Consumer, OffsetReset
+from streamer.connectors.kafka import Commit, Consumer, OffsetReset
 from streamer.core.pipeline import Pipeline
 from streamer.errors import StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moved_over
 from streamer.runtime.positions import Position, Positions
-from streamer.runtime.snapshots import Snapshot, SnapshotStore
+from streamer.runtime.state.keeper import StateKeeper
+from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
 from streamer.runtime.trained_on import trained_up_to
 
@@ -39,13 +40,14 @@ class Partitions:
         positions: Filled and emptied here.
         settings: Where to start, how much to replay.
         pipeline: Its state follows the partitions.
-        store: Snapshots to restore from; None: there are none.
+        keeper: State to restore from; None: there is none.
         models: Bundles that snapshots were written with.
         consumer: Knows offsets, seeks.
         checkpoints: Taken before a partition leaves.
         poison: Batches that could not be read so far.
         metrics: Counts.
         status: Told that the loop is alive between two partitions.
+        topic_id: Of the input topic, where the broker tells.
     """
 
     def __init__(
@@ -54,19 +56,21 @@ class Partitions:
         *,
         settings: Settings,
         pipeline: Pipeline,
-        store: SnapshotStore | None,
+        keeper: StateKeeper | None,
         models: Registry,
         consumer: Consumer,
         checkpoints: Checkpoints,
         poison: Poison,
         metrics: Metrics,
         status: Status,
+        topic_id: str | None = None,
     ) -> None:
-        self._positions, self._pipeline, self._store, self._models = positions, pipeline, store, models
+        self._positions, self._pipeline, self._keeper, self._models = positions, pipeline, keeper, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
         self._topic, self._start = settings.kafka.topic, settings.kafka.start
+        self._parked: Positions = {}  # revoked with a checkpoint; their state stays until it is known who gets them
         self._replay_records = settings.state.replay_records
-        self._status = status
+        self._status, self._topic_id = status, topic_id
         # The broker may take as long for each of two questions about a partition.
         self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
@@ -74,12 +78,18 @@ class Partitions:
     # What the consumer calls.
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """Partitions just gained: restore each, and read from where its state stands."""
+        """Partitions just gained, maybe none: restore each, and read from where its state stands."""
         earlier = _EarlierBundles(self._models)
+        parked, self._parked = self._parked, {}
+        for partition in parked.keys() - set(partitions):
+            self._forget(partition)
         for partition in partitions:
             self._status.beat(self._ask_s)
-            self._drop(partition)  # still here if the group put us out without a word
-            position = self._begin(partition, earlier)
+            commit = self._consumer.committed(partition)
+            position = parked.get(partition)
+            if position is None or commit != self._checkpoints.commit_of(position):
+                self._drop(partition)  # still here if the group put us out without a word
+                position = self._begin(partition, commit, earlier)
             self._consumer.seek(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
@@ -105,7 +115,12 @@ class Partitions:
         if mine:
             self._checkpoints.take(mine, timeout_s=self._revoke_timeout_s)
         for partition in mine:
-            self._drop(partition)
+            # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
+            position = self._positions.pop(partition)
+            if position.saved_offset == position.next_offset:
+                self._parked[partition] = position
+            else:
+                self._forget(partition)
         self._metrics.partitions_assigned.set(len(self._positions))
 
     def offset_reset(self, reset: OffsetReset) -> None:
@@ -118,8 +133,9 @@ class Partitions:
 
     def drop_all(self) -> None:
         """Forget every partition without a checkpoint."""
-        for partition in list(self._positions):
+        for partition in [*self._positions, *self._parked]:
             self._drop(partition)
+        self._parked.clear()
 
     def _forget(self, partition: int) -> None:
         held = self._pipeline.event_time.holding
@@ -132,34 +148,50 @@ class Partitions:
 
     # Where reading begins.
 
-    def _begin(self, partition: int, earlier: _EarlierBundles) -> Position:
+    def _begin(self, partition: int, commit: Commit | None, earlier: _EarlierBundles) -> Position:
         """Restore a partition and say where it stands then."""
-        committed = self._consumer.committed(partition)
         first, end = self._consumer.bounds(partition)
-        begin = publish_from = self._first_offset(partition, committed, first, end)
-        in_log = committed is None or first <= committed <= end
-        restored = self._restore(partition, committed, first, end, earlier) if in_log else None
-        if restored is not None:
-            trained_before = publish_from if committed is None and self._start == "earliest" else 0
-            begin, publish_from = restored, max(restored, committed or 0, trained_before)
-        elif self._start == "earliest" or begin == committed:
-            begin = max(first, begin - self._replay_records)
-        # Without a committed offset a restarted group would, with `latest`, skip what arrived meanwhile.
-        saved = begin if committed == begin else -1
-        return Position(begin, publish_from, saved, committed)
+        pointer = Pointer() if commit is None else read_note(commit.note)
+        if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
+            return self._begin_anew(partition, commit, first, end)
+        committed = commit.offset
+        for number, name in enumerate(pointer.states):
+            offset = self._restore(partition, name, first, committed, earlier)
+            if offset is not None:
+                # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
+                saved = committed if offset == committed and number == 0 else -1
+                return Position(offset, committed, saved, committed, pointer.states[number:])
+        self._without_state(partition, committed, named=bool(pointer.states))
+        begin = max(first, committed - self._replay_records)
+        saved = committed if begin == committed else -1
+        return Position(begin, committed, saved, committed)
 
-    def _first_offset(self, partition: int, committed: int | None, first: int, end: int) -> int:
-        """Where to publish from without a snapshot."""
-        if committed is None:
-            return self._after_training(partition, first, end) if self._start == "earliest" else end
-        if first <= committed <= end:
-            return committed
+    def _begin_anew(self, partition: int, commit: Commit | None, first: int, end: int) -> Position:
+        """Where a partition begins in which the group has no past, or one that is of no use."""
+        late = commit is None and self._start == "latest" and self._consumer.has_committed()
+        if late:
+            log.info("partition %d was added after the group began: reading it from its first record", partition)
+        if commit is None and self._start == "latest" and not late:
+            # Without a committed offset a restarted group would skip what arrived meanwhile.
+            return Position(end, end, saved_offset=-1)
+        publish_from = self._after_training(partition, first, end) if commit is None and not late else first
+        begin = max(first, publish_from - self._replay_records)
+        return Position(begin, publish_from, saved_offset=-1, committed=None if commit is None else commit.offset)
+
+    def _belongs_elsewhere(self, partition: int, commit: Commit, pointer: Pointer, first: int, end: int) -> bool:
+        """Whether the group's offset is not one of this log: it was cut, or made anew under the same name."""
+        if None not in (pointer.topic_id, self._topic_id) and pointer.topic_id != self._topic_id:
+            why = "belongs to an earlier topic of the same name"
+        elif not first <= commit.offset <= end:
+            why = f"is outside the log, {first}..{end}: records were lost"
+        else:
+            return False
         self._metrics.offset_resets.inc()
         log.error(
-            "partition %d: the committed offset %d is outside the log, %d..%d: records were lost; continuing from %d",
-            partition, committed, first, end, first, extra=self._about(partition, committed),
+            "partition %d: the committed offset %d %s; continuing from %d",
+            partition, commit.offset, why, first, extra=self._about(partition, commit.offset),
         )  # fmt: skip
-        return first
+        return True
 
     def _after_training(self, partition: int, first: int, end: int) -> int:
         """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first."""
@@ -185,55 +217,46 @@ class Partitions:
         )  # fmt: skip
         return trained
 
-    def _restore(
-        self, partition: int, committed: int | None, first: int, end: int, earlier: _EarlierBundles
-    ) -> int | None:
+    def _restore(self, partition: int, name: str, first: int, committed: int, earlier: _EarlierBundles) -> int | None:
         """Offset of the snapshot taken over, or None."""
-        if self._store is None:
-            return None
-        snapshot, refused = self._store.read(partition)
-        for reason in refused:
-            self._skipped(partition, reason)
-        if snapshot is None:
-            return None
-        why_not = _why_not(snapshot, committed, first, end, self._replay_records)
-        if why_not is not None:
-            self._skipped(partition, why_not)
+        if self._keeper is None:
             return None
         try:
+            snapshot = self._keeper.read(partition, name)
+            if not first <= snapshot.offset <= committed:
+                raise StateError(
+                    f"its offset {snapshot.offset} is not between {first}, where the log begins, and {committed}"
+                )
             version = str(snapshot.state.values.get("model_version"))
             made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
             held = self._pipeline.event_time.holding
             self._pipeline.restore(snapshot.state, made_with)
             moved_over(self._metrics, self._pipeline.event_time.holding - held)
         except (StateError, ArtifactError) as error:
-            self._skipped(partition, str(error))
+            log.warning("state of partition %d skipped: %s", partition, error, extra=self._about(partition))
             return None
         return snapshot.offset
 
-    def _skipped(self, partition: int, reason: str) -> None:
-        log.warning("snapshot of partition %d skipped: %s", partition, reason, extra=self._about(partition))
+    def _without_state(self, partition: int, committed: int, *, named: bool) -> None:
+        """Say that a partition begins anew although the group has been here."""
+        self._pipeline.begin_cold(partition)
+        if self._keeper is None:
+            return  # asked for: there never is any
+        self._metrics.cold_starts.inc()
+        log.error(
+            "partition %d begins without its state: %s. Its streams warm up from the %d records before offset %d; "
+            "scores and alerts differ from those of an undisturbed run until then, and incidents open before do not "
+            "resolve. Alerts of this time say cold_start; see StreamerWithoutState in docs/runbook.md",
+            partition,
+            "no snapshot that the group's commit names can be used"
+            if named
+            else "the group's commit names none (the group was moved by hand, or an earlier version committed last)",
+            self._replay_records, committed, extra=self._about(partition, committed),
+        )  # fmt: skip
 
     def _about(self, partition: int, offset: int | None = None) -> dict[str, object]:
         """Fields of a log line."""
         return {"topic": self._topic, "partition": partition, "offset": offset}
-
-
-def _why_not(snapshot: Snapshot, committed: int | None, first: int, end: int, replay_records: int) -> str | None:
-    """Why a snapshot does not belong to where the group and the log stand now; None if it does."""
-    if not first <= snapshot.offset <= end:
-        return f"its offset {snapshot.offset} is outside the log, {first}..{end}"
-    then, now = snapshot.committed, -1 if committed is None else committed
-    moved_since = now < snapshot.offset and (snapshot.acknowledged or (then is None and now > -1))
-    if moved_since or (then is not None and now < then):
-        # Moved back by a person, or the topic is another one under the same name.
-        was = snapshot.offset if snapshot.acknowledged else -1 if then is None else then
-        return f"the group's offset was {was} when it was written and is {committed} now"
-    behind = (committed or 0) - snapshot.offset
-    if behind > replay_records:
-        # Another replica had the partition for long; to read all that again takes longer than to warm up.
-        return f"it is {behind} records behind the group; streams warm up again"
-    return None
 
 
 class _EarlierBundles:

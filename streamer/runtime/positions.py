@@ -13,6 +13,7 @@ class Position:
     publish_from: int  # records before it only rebuild state
     saved_offset: int  # where the newest checkpoint stands; -1 before the first, so that it commits the start
     committed: int | None = None  # the group's offset, as far as we know
+    states: tuple[str, ...] = ()  # snapshots that the group's commit names, newest first
 
 
 Positions = dict[int, Position]  # by partition

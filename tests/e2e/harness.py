@@ -41,7 +41,8 @@ from streamer.offline import backtest
 from streamer.offline.machines import FEATURES
 from streamer.offline.replay import encode, replay, send
 from streamer.runtime.daemon import Daemon
-from streamer.runtime.snapshots import open_store
+from streamer.runtime.state.keeper import open_keeper
+from streamer.runtime.state.pointer import read_note
 from tests.brokers import Broker, ends_with_us, unique
 
 T = TypeVar("T")
@@ -189,11 +190,18 @@ class Site:
         return {part: offset for part, offset in found.items() if offset}
 
     def snapshots(self) -> dict[int, int]:
-        """Offset of the newest snapshot of each partition."""
-        store = open_store(self.settings)
-        assert store is not None
-        found = {part: store.read(part)[0] for part in self.ends()}
-        return {part: snapshot.offset for part, snapshot in found.items() if snapshot is not None}
+        """Offset of the snapshot that the group's commit names, of each partition."""
+        keeper = open_keeper(self.settings)
+        assert keeper is not None
+        found = {part: self.states(part) for part in self.ends()}
+        return {part: keeper.read(part, names[0]).offset for part, names in found.items() if names}
+
+    def states(self, partition: int = 0) -> tuple[str, ...]:
+        """Names of the snapshots that the group's commit names, newest first."""
+        kafka = self.settings.kafka
+        with contextlib.closing(self._consumer(group_id=kafka.group)) as consumer:
+            found = consumer.committed(TopicPartition(kafka.topic, partition), metadata=True)
+        return () if found is None else read_note(found.metadata).states
 
     @contextlib.contextmanager
     def watching_commits(self) -> Iterator[Callable[[], int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +11,63 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from models.detector import Detector
+from streamer.connectors.kafka import Commit
 from streamer.core.pipeline import Pipeline
 from streamer.errors import CommitFailed, DeliveryFailed
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.positions import Position, Positions
-from streamer.runtime.snapshots import SnapshotStore
+from streamer.runtime.state.keeper import StateKeeper
+from streamer.runtime.state.local import LocalStore
+from streamer.runtime.state.pointer import read_note
+from streamer.runtime.state.snapshots import Codec
 from streamer.runtime.status import Status
 from tests import tiny
 from tests.tiny import VERSION
 
 
 class Broker:
-    """Stands where sinks and consumer are; notes what was asked, and which snapshot was on disk then."""
+    """Stands where sinks and consumer are; notes what was asked, and the snapshot that a commit named."""
 
     pending = 0
 
-    def __init__(self, store: SnapshotStore, fails: str = "") -> None:
-        self.store, self.fails = store, fails
+    def __init__(self, keeper: StateKeeper, fails: str = "") -> None:
+        self.keeper, self.fails = keeper, fails
         self.calls: list[tuple[str, int | None]] = []
+        self.named: list[tuple[str, ...]] = []
 
     def flush(self, timeout_s: float) -> None:
-        self._note("flush")
+        self.calls.append(("flush", None))
         if self.fails == "flush":
             raise DeliveryFailed("refused")
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        self._note(f"commit {dict(offsets)}")
+    def commit(self, commits: Mapping[int, Commit]) -> None:
+        for partition, commit in commits.items():
+            self.named.append(read_note(commit.note).states)
+            snapshot = self.keeper.read(partition, self.named[-1][0])
+            self.calls.append((f"commit {partition}: {commit.offset}", snapshot.offset))
         if self.fails == "commit":
             raise CommitFailed("another owner")
 
-    def _note(self, call: str) -> None:
-        snapshot, _ = self.store.read(0)
-        self.calls.append((call, None if snapshot is None else snapshot.offset))
+
+def keeper_in(directory: Path) -> StateKeeper:
+    return StateKeeper(LocalStore(directory, "readings", "g"), Codec("readings", "s1"))
 
 
-def made(detector: Detector, store: SnapshotStore, broker: Broker, positions: Positions) -> tuple[Checkpoints, Metrics]:
+def made(
+    detector: Detector, broker: Broker, positions: Positions, *, stop: threading.Event | None = None
+) -> tuple[Checkpoints, Metrics]:
     metrics = Metrics(CollectorRegistry())
     ours: Any = broker
     return Checkpoints(
         positions,
         pipeline=Pipeline(tiny.settings().pipeline_options(), detector, VERSION),
         sinks=ours,
-        store=store,
+        keeper=broker.keeper,
         consumer=ours,
         metrics=metrics,
         status=Status(metrics, lambda: 0.0),
-        stop=threading.Event(),
+        stop=stop or threading.Event(),
         clock=lambda: 0.0,
     ), metrics
 
@@ -69,15 +79,14 @@ def counted(metrics: Metrics, name: str) -> float:
 def test_alerts_are_acknowledged_before_the_snapshot_and_the_snapshot_is_on_disk_before_the_commit(
     tiny_detector: Detector, tmp_path: Path
 ) -> None:
-    store = SnapshotStore(tmp_path, "readings", "s1")
-    broker, positions = Broker(store), {0: Position(7, 0, 0, 0)}
-    checkpoints, metrics = made(tiny_detector, store, broker, positions)
+    broker, positions = Broker(keeper_in(tmp_path)), {0: Position(7, 0, 0, 0)}
+    checkpoints, metrics = made(tiny_detector, broker, positions)
 
     done = checkpoints.take([0], timeout_s=1.0)
 
     assert done
-    assert broker.calls == [("flush", None), ("commit {0: 7}", 7)]
-    assert positions == {0: Position(7, 0, saved_offset=7, committed=7)}
+    assert broker.calls == [("flush", None), ("commit 0: 7", 7)]
+    assert positions == {0: Position(7, 0, saved_offset=7, committed=7, states=broker.named[0])}
     assert counted(metrics, "checkpoints") == 1
 
 
@@ -86,16 +95,16 @@ def test_alerts_are_acknowledged_before_the_snapshot_and_the_snapshot_is_on_disk
     [
         ("flush", [("flush", None)]),
         ("snapshot", [("flush", None)]),
-        ("commit", [("flush", None), ("commit {0: 7}", 7)]),
+        ("commit", [("flush", None), ("commit 0: 7", 7)]),
     ],
 )
 def test_a_step_that_fails_stops_the_sequence_and_the_next_checkpoint_tries_again(
     tiny_detector: Detector, tmp_path: Path, fails: str, calls: list[tuple[str, int | None]]
 ) -> None:
     (tmp_path / "file").touch()
-    store = SnapshotStore(tmp_path / ("file" if fails == "snapshot" else "state"), "readings", "s1")
-    broker, positions = Broker(store, fails), {0: Position(7, 0, 0, 0)}
-    checkpoints, metrics = made(tiny_detector, store, broker, positions)
+    keeper = keeper_in(tmp_path / ("file" if fails == "snapshot" else "state"))
+    broker, positions = Broker(keeper, fails), {0: Position(7, 0, 0, 0)}
+    checkpoints, metrics = made(tiny_detector, broker, positions)
 
     done = checkpoints.take([0], timeout_s=1.0)
 
@@ -108,20 +117,65 @@ def test_a_step_that_fails_stops_the_sequence_and_the_next_checkpoint_tries_agai
 def test_while_a_partition_catches_up_on_its_past_the_commit_stays_where_it_is(
     tiny_detector: Detector, tmp_path: Path
 ) -> None:
-    store = SnapshotStore(tmp_path, "readings", "s1")
-    broker, positions = Broker(store), {0: Position(7, publish_from=20, saved_offset=-1, committed=20)}
-    checkpoints, _ = made(tiny_detector, store, broker, positions)
+    broker, positions = Broker(keeper_in(tmp_path)), {0: Position(7, publish_from=20, saved_offset=-1, committed=20)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
 
     checkpoints.take([0], timeout_s=1.0)
 
-    assert broker.calls == [("flush", None), ("commit {0: 20}", 7)]
+    assert broker.calls == [("flush", None), ("commit 0: 20", 7)]
 
 
 def test_a_partition_without_new_records_is_not_saved_again(tiny_detector: Detector, tmp_path: Path) -> None:
-    store = SnapshotStore(tmp_path, "readings", "s1")
-    broker = Broker(store)
-    checkpoints, _ = made(tiny_detector, store, broker, {0: Position(7, 0, saved_offset=7, committed=7)})
+    broker = Broker(keeper_in(tmp_path))
+    checkpoints, _ = made(tiny_detector, broker, {0: Position(7, 0, saved_offset=7, committed=7)})
 
     checkpoints.take([0], timeout_s=1.0)
 
     assert broker.calls == [("flush", None)]
+
+
+class Slow(LocalStore):
+    """Writes when it is told to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, "readings", "g")
+        self.may_write = threading.Event()
+
+    def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
+        assert self.may_write.wait(30)
+        return super().write(partition, offset, body)
+
+
+def test_while_state_is_written_the_loop_goes_on_and_what_was_frozen_is_committed(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    slow = Slow(tmp_path)
+    broker, positions = Broker(StateKeeper(slow, Codec("readings", "s1"))), {0: Position(7, 0, 0, 0)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    checkpoints.begin([0], timeout_s=1.0)
+    positions[0].next_offset = 9  # read meanwhile
+    checkpoints.advance()
+    before = list(broker.calls)
+    slow.may_write.set()
+    checkpoints.take([0], timeout_s=30.0)
+
+    assert before == [("flush", None)]
+    assert broker.calls[1:] == [("commit 0: 7", 7), ("flush", None), ("commit 0: 9", 9)]
+    assert broker.named[1] == (positions[0].states[0], broker.named[0][0])  # the new one, and the one before
+
+
+def test_what_was_frozen_of_a_partition_that_left_and_came_back_is_not_committed(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    slow = Slow(tmp_path)
+    broker, positions = Broker(StateKeeper(slow, Codec("readings", "s1"))), {0: Position(7, 0, 0, 0)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    checkpoints.begin([0], timeout_s=1.0)
+    positions[0] = Position(30, 30, 30, 30)  # another replica went on to 30 in between
+    slow.may_write.set()
+    checkpoints.take([0], timeout_s=30.0)
+
+    assert [call for call, _ in broker.calls if "commit" in call] == []
+    assert positions == {0: Position(30, 30, 30, 30)}

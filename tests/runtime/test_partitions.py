@@ -12,14 +12,18 @@ from prometheus_client import CollectorRegistry
 
 from models.detector import Detector
 from models.errors import ArtifactError
+from streamer.connectors.kafka import Commit
 from streamer.core.pipeline import Pipeline
 from streamer.observability.metrics import Metrics
 from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Position, Positions
-from streamer.runtime.snapshots import Snapshot, SnapshotStore
+from streamer.runtime.state.keeper import StateKeeper
+from streamer.runtime.state.local import LocalStore
+from streamer.runtime.state.pointer import Pointer
+from streamer.runtime.state.snapshots import Codec, Snapshot
 from streamer.runtime.status import Status
 from tests import tiny
-from tests.tiny import VERSION
+from tests.tiny import START_NS, VERSION
 
 NEWER = "20260202T030405Z-5e6f7a8b"
 
@@ -27,18 +31,44 @@ NEWER = "20260202T030405Z-5e6f7a8b"
 class Offsets:
     """Stands where the consumer is: the group's offsets and what the log holds."""
 
-    def __init__(self, committed: dict[int, int], end: int = 100) -> None:
-        self.offsets, self.end = committed, end
+    def __init__(
+        self, committed: dict[int, int], end: int = 100, states: Mapping[int, tuple[str, ...]] | None = None,
+        topic_id: str | None = None,
+    ) -> None:  # fmt: skip
+        states = states or {}
+        notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
+        self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
 
-    def committed(self, partition: int) -> int | None:
-        return self.offsets.get(partition)
+    def committed(self, partition: int) -> Commit | None:
+        return self.commits.get(partition)
+
+    def has_committed(self) -> bool:
+        return bool(self.commits)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         return 0, self.end
 
     def seek(self, partition: int, offset: int) -> None:
         self.sought[partition] = offset
+
+
+class Saves:
+    """Stands where checkpoints are taken: each succeeds at once."""
+
+    def __init__(self, offsets: Offsets) -> None:
+        self.offsets, self.positions = offsets, Positions()
+
+    def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        for partition in partitions:
+            position = self.positions[partition]
+            position.saved_offset = position.committed = position.next_offset
+            position.states = (f"s{position.next_offset}",)
+            self.offsets.commits[partition] = Commit(position.next_offset, Pointer(position.states).note())
+        return True
+
+    def commit_of(self, position: Position) -> Commit | None:
+        return None if position.committed is None else Commit(position.committed, Pointer(position.states).note())
 
 
 class Bundles:
@@ -58,81 +88,144 @@ class Bundles:
         return {"trained_on": self.trained_on}
 
 
+def keeper_in(directory: Path) -> StateKeeper:
+    return StateKeeper(LocalStore(directory, "readings", "g"), Codec("readings", "s1"))
+
+
 def partitions_of(
-    pipeline: Pipeline, store: SnapshotStore, bundles: Bundles, offsets: Offsets, positions: Positions
+    pipeline: Pipeline,
+    keeper: StateKeeper,
+    offsets: Offsets,
+    positions: Positions,
+    *,
+    bundles: Bundles | None = None,
+    metrics: Metrics | None = None,
+    **others: Any,
 ) -> Partitions:
     made: Any = Partitions
-    metrics = Metrics(CollectorRegistry())
+    metrics = metrics or Metrics(CollectorRegistry())
+    checkpoints = Saves(offsets)
+    checkpoints.positions = positions
+    options: dict[str, Any] = {"settings": tiny.settings(), **others}
     return made(  # type: ignore[no-any-return]
         positions,
-        settings=tiny.settings(),
         pipeline=pipeline,
-        store=store,
-        models=bundles,
+        keeper=keeper,
+        models=bundles or Bundles({}),
         consumer=offsets,
-        checkpoints=None,
+        checkpoints=checkpoints,
         poison=Poison(),
         metrics=metrics,
         status=Status(metrics, lambda: 0.0),
+        **options,
     )
 
 
-def saved(
-    store: SnapshotStore, detector: Detector, partitions: Sequence[int], *, offset: int = 40, committed: int = 40
-) -> None:
-    """Snapshots of partitions with one stream each, written with `VERSION`."""
-    pipeline = Pipeline(tiny.settings().pipeline_options(), detector, VERSION)
+def new_pipeline(detector: Detector, version: str = VERSION) -> Pipeline:
+    return Pipeline(tiny.settings().pipeline_options(), detector, version)
+
+
+def saved(keeper: StateKeeper, detector: Detector, partitions: Sequence[int], *, offset: int = 40) -> dict[int, str]:
+    """Names of snapshots of partitions with one stream each, written with `VERSION`."""
+    pipeline, names = new_pipeline(detector), {}
     for partition in partitions:
         code = pipeline.keys.add(f"s{partition}")
         times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(offset)]
         pipeline.process(tiny.readings([code] * offset, times, tiny.wave(offset), partitions=[partition] * offset))
-        store.write(partition, Snapshot(offset, pipeline.export_partition(partition), committed=committed))
+        names[partition] = keeper.write(partition, Snapshot(offset, pipeline.export_partition(partition)))
+    return names
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_partitions(
     tiny_detector: Detector, tmp_path: Path, there: bool
 ) -> None:
-    store = SnapshotStore(tmp_path, "readings", "s1")
-    saved(store, tiny_detector, range(4))
+    keeper = keeper_in(tmp_path)
+    states = {p: (name,) for p, name in saved(keeper, tiny_detector, range(4)).items()}
     bundles = Bundles({VERSION: tiny_detector} if there else {})
-    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, NEWER)
-    positions: Positions = {}
+    pipeline, positions = new_pipeline(tiny_detector, NEWER), Positions()
+    offsets = Offsets(dict.fromkeys(range(4), 40), states=states)
 
-    partitions_of(pipeline, store, bundles, Offsets(dict.fromkeys(range(4), 40)), positions).assigned(range(4))
+    partitions_of(pipeline, keeper, offsets, positions, bundles=bundles).assigned(range(4))
 
     assert bundles.loaded == [VERSION]
     assert len(pipeline.keys.held()) == (4 if there else 0)
     # Without it, state is rebuilt from the records before the offset.
-    assert positions == {p: Position(40 if there else 0, 40, 40 if there else -1, 40) for p in range(4)}
+    if there:
+        assert positions == {p: Position(40, 40, 40, 40, states[p]) for p in range(4)}
+    else:
+        assert positions == {p: Position(0, 40, -1, 40) for p in range(4)}
 
 
 def test_a_bundle_in_use_is_not_loaded_again(tiny_detector: Detector, tmp_path: Path) -> None:
-    store = SnapshotStore(tmp_path, "readings", "s1")
-    saved(store, tiny_detector, [0])
-    bundles, offsets = Bundles({}), Offsets({0: 40})
-    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
+    keeper, bundles = keeper_in(tmp_path), Bundles({})
+    offsets = Offsets({0: 40}, states={0: (saved(keeper, tiny_detector, [0])[0],)})
+    pipeline = new_pipeline(tiny_detector)
 
-    partitions_of(pipeline, store, bundles, offsets, {}).assigned([0])
+    partitions_of(pipeline, keeper, offsets, {}, bundles=bundles).assigned([0])
 
     assert bundles.loaded == []
     assert offsets.sought == {0: 40}
     assert np.array_equal(pipeline.keys.held(), [0])
 
 
-@pytest.mark.parametrize(("acknowledged", "begin"), [(True, 0), (False, 40)])
-def test_a_group_back_where_its_newest_snapshot_found_it_was_moved_unless_the_commit_never_came(
-    tiny_detector: Detector, tmp_path: Path, acknowledged: bool, begin: int
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_snapshot_gives_way_to_the_one_before_and_after_that_the_loss_is_told(
+    tiny_detector: Detector, tmp_path: Path, damaged: int
 ) -> None:
-    store = SnapshotStore(tmp_path, "readings", "s1")
-    saved(store, tiny_detector, [0], committed=0)
-    if acknowledged:
-        store.acknowledge(0, 40)
-    pipeline, positions = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION), Positions()
+    keeper, metrics = keeper_in(tmp_path), Metrics(CollectorRegistry())
+    before, newest = (saved(keeper, tiny_detector, [0], offset=offset)[0] for offset in (30, 40))
+    for path in tmp_path.rglob("*.snapshot"):
+        if path.stem in (newest, before)[:damaged]:
+            path.write_bytes(path.read_bytes()[:-1])
+    pipeline, positions = new_pipeline(tiny_detector), Positions()
+    offsets = Offsets({0: 40}, states={0: (newest, before)})
 
-    partitions_of(pipeline, store, Bundles({}), Offsets({0: 0}), positions).assigned([0])
+    partitions_of(pipeline, keeper, offsets, positions, metrics=metrics).assigned([0])
 
-    # Moved back by hand, all is read and told again; after a crash before the commit nothing is told twice.
+    lost = damaged == 2
+    assert (positions[0].next_offset, positions[0].publish_from) == (0 if lost else 30, 40)
+    assert positions[0].states == (() if lost else (before,))
+    assert metrics.registry.get_sample_value("streamer_cold_starts_total") == lost
+
+
+def test_a_snapshot_that_no_commit_names_is_never_used(tiny_detector: Detector, tmp_path: Path) -> None:
+    """A crash before the commit left it, or a replica put out of the group; or the group was moved by hand."""
+    keeper = keeper_in(tmp_path)
+    saved(keeper, tiny_detector, [0])
+    pipeline, positions = new_pipeline(tiny_detector), Positions()
+
+    partitions_of(pipeline, keeper, Offsets({0: 10}), positions).assigned([0])
+
+    assert (positions[0].next_offset, positions[0].publish_from) == (0, 10)
+    assert len(pipeline.keys.held()) == 0
+
+
+def test_an_offset_of_an_earlier_topic_of_the_same_name_is_not_gone_on_from(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    keeper, metrics = keeper_in(tmp_path), Metrics(CollectorRegistry())
+    offsets = Offsets({0: 40}, states={0: (saved(keeper, tiny_detector, [0])[0],)}, topic_id="old")
+    pipeline, positions = new_pipeline(tiny_detector), Positions()
+
+    partitions_of(pipeline, keeper, offsets, positions, metrics=metrics, topic_id="new").assigned([0])
+
+    assert (positions[0].next_offset, positions[0].publish_from) == (0, 0)
+    assert len(pipeline.keys.held()) == 0
+    assert metrics.registry.get_sample_value("streamer_offset_resets_total") == 1
+
+
+@pytest.mark.parametrize(("others", "begin"), [({}, 100), ({1: 50}, 0)])
+def test_a_partition_added_to_a_group_that_started_at_the_latest_record_is_read_from_its_first(
+    tiny_detector: Detector, tmp_path: Path, others: dict[int, int], begin: int
+) -> None:
+    positions = Positions()
+    settings = tiny.settings(kafka={"start": "latest"})
+
+    partitions_of(
+        new_pipeline(tiny_detector), keeper_in(tmp_path), Offsets(others), positions, settings=settings
+    ).assigned([0])
+
     assert (positions[0].next_offset, positions[0].publish_from) == (begin, begin)
 
 
@@ -148,9 +241,9 @@ def test_without_a_snapshot_state_is_rebuilt_from_what_went_before(
     tiny_detector: Detector, tmp_path: Path, committed: int | None, end: int, begin: int, publish_from: int
 ) -> None:
     offsets = Offsets({} if committed is None else {0: committed}, end)
-    pipeline, positions = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION), Positions()
+    positions = Positions()
 
-    partitions_of(pipeline, SnapshotStore(tmp_path, "readings", "s1"), Bundles({}), offsets, positions).assigned([0])
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, positions).assigned([0])
 
     assert (positions[0].next_offset, positions[0].publish_from) == (begin, publish_from)
     assert offsets.sought == {0: begin}
@@ -162,9 +255,55 @@ def test_a_new_group_publishes_from_behind_what_its_bundle_was_trained_on(
 ) -> None:
     bundles, offsets = Bundles({}), Offsets({})
     bundles.trained_on = {"topic": topic, "partitions": {"0": 70}}
-    pipeline, positions = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION), Positions()
+    positions = Positions()
 
-    partitions_of(pipeline, SnapshotStore(tmp_path, "readings", "s1"), bundles, offsets, positions).assigned([0])
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, positions, bundles=bundles).assigned([0])
 
     assert positions[0].publish_from == publish_from
     assert offsets.sought == {0: 0}  # what it was trained on rebuilds state in silence
+
+
+class Unreadable(LocalStore):
+    """Nothing may be read from it."""
+
+    def read(self, partition: int, name: str) -> bytes:
+        raise AssertionError(f"partition {partition} was read again")
+
+
+@pytest.mark.parametrize("gone_on", [False, True])
+def test_a_partition_that_comes_back_at_once_keeps_its_state_unless_another_has_gone_on_with_it(
+    tiny_detector: Detector, tmp_path: Path, gone_on: bool
+) -> None:
+    keeper = StateKeeper(Unreadable(tmp_path, "readings", "g"), Codec("readings", "s1"))
+    pipeline, positions, offsets = new_pipeline(tiny_detector), Positions(), Offsets({})
+    partitions = partitions_of(pipeline, keeper, offsets, positions)
+    partitions.assigned([0, 1])
+    for partition in (0, 1):
+        code = pipeline.keys.add(f"s{partition}")
+        pipeline.process(tiny.readings([code], [START_NS], partitions=[partition]))
+        positions[partition].next_offset = 1
+
+    partitions.revoked([0, 1])
+    during = dict(positions)
+    if gone_on:
+        offsets.commits[0] = Commit(90, "")
+    partitions.assigned([0])
+
+    assert during == {}
+    assert [pipeline.keys.names[code] for code in pipeline.keys.held()] == ([] if gone_on else ["s0"])
+    assert positions[0].publish_from == (90 if gone_on else 0)
+    assert offsets.sought[0] == (0 if gone_on else 1)
+
+
+def test_partitions_that_another_member_got_are_forgotten_also_when_this_one_gets_none(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    pipeline, positions = new_pipeline(tiny_detector), Positions()
+    partitions = partitions_of(pipeline, keeper_in(tmp_path), Offsets({}), positions)
+    partitions.assigned([0])
+    pipeline.process(tiny.readings([pipeline.keys.add("s0")], [START_NS], partitions=[0]))
+
+    partitions.revoked([0])
+    partitions.assigned([])
+
+    assert len(pipeline.keys.held()) == 0

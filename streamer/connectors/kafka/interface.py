@@ -4,6 +4,7 @@
     Consumer         a member of a consumer group
     Producer         sends messages and keeps them until they are acknowledged
     RangeReader      reads a bounded part of a topic, outside any group
+    TopicAdmin       makes topics and deletes records
 
 Types only. Not inside: choosing a client (`connect_*` of this package), implementing one
 (`kafka_python`, `confluent`).
@@ -39,6 +40,7 @@ class RecordBatch:
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     headers: Sequence[Headers]
+    unreadable_headers: int = 0  # records that the poll brought without their headers: a name is not UTF-8
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -81,6 +83,14 @@ class OffsetReset:
     lost: int  # records known to be gone unread; 0 where the log is shorter than `wanted`
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Where a group stands in one partition."""
+
+    offset: int  # of the next record to read
+    note: str = ""  # kept with it by the coordinator, 4,096 bytes at most; empty if a person moved the group
+
+
 OnPartitions = Callable[[Sequence[int]], None]
 OnOffsetReset = Callable[[OffsetReset], None]
 
@@ -109,16 +119,20 @@ class Consumer(Protocol):
         """Offset of the next record `poll` will return."""
         ...
 
-    def committed(self, partition: int) -> int | None:
-        """The group's committed offset, or None if it has none."""
+    def committed(self, partition: int) -> Commit | None:
+        """Where the group stands, or None if it has committed nothing."""
+        ...
+
+    def has_committed(self) -> bool:
+        """Whether the group has committed anything of the topic, whichever partition."""
         ...
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset still held and the offset after the newest record."""
         ...
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit the next offset to read of each partition; returns once acknowledged.
+    def commit(self, commits: Mapping[int, Commit]) -> None:
+        """Commit the next offset to read of each partition, with its note; returns once acknowledged.
 
         Raises:
             CommitFailed: The broker refused; nothing may be assumed committed.
@@ -217,6 +231,39 @@ class RangeReader(Protocol):
             PoisonedBatch: A batch cannot be read.
             BrokerError: The broker refuses, or sends nothing more before the end is reached.
         """
+        ...
+
+    def close(self) -> None: ...
+
+
+class AdminRefused(BrokerError):
+    """The broker does not let us, or cannot do it: asking again is of no use until someone acts."""
+
+
+class TopicAdmin(Protocol):
+    """Makes and changes topics; used from a single thread.
+
+    Every method raises `AdminRefused`, or `BrokerError` where asking again may help.
+    """
+
+    def partitions(self, topic: str) -> int:
+        """How many a topic has; 0 if it is not there. Asking does not make it."""
+        ...
+
+    def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
+        """Make a topic, replicated as the broker does by default; it is no fault if it is there already."""
+        ...
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add partitions until there are so many; it is no fault if there are already."""
+        ...
+
+    def settings(self, topic: str) -> dict[str, str]:
+        """All settings of a topic that hold, its own and the broker's."""
+        ...
+
+    def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Remove the records before an offset."""
         ...
 
     def close(self) -> None: ...

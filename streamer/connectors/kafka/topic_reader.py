@@ -83,7 +83,7 @@ class TopicReader:
             BrokerError: The topic is not there, or cannot be read to the end of the range.
             DataError: The range holds no valid readings; the message says where it looked.
         """
-        reader = connect_range_reader(self._settings.kafka)
+        reader = connect_range_reader(self._settings.kafka, self._settings.limits)
         try:
             yield from self._read(reader)
         finally:

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import Consumer, OffsetReset, Producer, RecordBatch, connect_consumer, connect_producer
+from streamer.connectors.kafka import (
+    Commit,
+    Consumer,
+    OffsetReset,
+    Producer,
+    RecordBatch,
+    connect_consumer,
+    connect_producer,
+)
 from streamer.errors import BrokerError, CommitFailed, DeliveryFailed
 from tests.brokers import Broker, config_for, consume, produce
 
@@ -181,9 +189,11 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     assert member.consumer.position(0) == 10
     assert member.consumer.lag() == {0: 0}
     assert member.consumer.committed(0) is None
+    assert not member.consumer.has_committed()
 
-    member.consumer.commit({0: 7})
-    assert member.consumer.committed(0) == 7
+    member.consumer.commit({0: Commit(7, "where the state is")})
+    assert member.consumer.committed(0) == Commit(7, "where the state is")
+    assert member.consumer.has_committed()
 
     member.consumer.seek(0, 4)
     assert member.consumer.position(0) == 4
@@ -295,7 +305,7 @@ def test_two_members_share_the_partitions_and_nothing_is_lost(
 
     def commit_what_was_read(partitions: Sequence[int]) -> None:
         offsets = {p: first.consumer.position(p) for p in partitions}
-        first.consumer.commit(offsets)
+        first.consumer.commit({p: Commit(offset) for p, offset in offsets.items()})
         committed.update(offsets)
 
     first.poll_until(lambda: len(first.read) >= 200)
@@ -319,8 +329,8 @@ def test_two_members_share_the_partitions_and_nothing_is_lost(
     assert sorted(first.read + second.read) == [(p, offset) for p in range(4) for offset in range(60)]
     taken = min(second.owned)
     with pytest.raises(CommitFailed, match=rf"partitions \[{taken}\].*no longer assigned"):
-        first.consumer.commit({taken: 1})
-    assert second.consumer.committed(taken) == 50
+        first.consumer.commit({taken: Commit(1)})
+    assert second.consumer.committed(taken) == Commit(50)
 
     second.consumer.close()
     assert second.events[-1][0] == "revoked"
@@ -339,7 +349,7 @@ def test_a_member_that_was_put_out_of_the_group_cannot_commit(
     awake.poll_until(lambda: awake.owned == {0, 1})  # `asleep` does not poll, so the group goes on without it
 
     with pytest.raises(CommitFailed):
-        asleep.consumer.commit({0: 2})
+        asleep.consumer.commit({0: Commit(2)})
     assert awake.consumer.committed(0) is None
 
 
@@ -471,7 +481,7 @@ def test_a_consumer_reads_on_after_the_broker_was_away(
     try:
         assert member.poll(0.3) == []
         with pytest.raises(CommitFailed):
-            _bounded(member.consumer, 1_000).commit({0: 5})
+            _bounded(member.consumer, 1_000).commit({0: Commit(5)})
     finally:
         broker.up()
     produce(broker, config.topic, [{"value": b"after"}])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import RangeReader, connect_consumer, connect_range_reader
+from streamer.connectors.kafka import Commit, RangeReader, connect_consumer, connect_range_reader
 from streamer.errors import BrokerError
 from tests.brokers import Broker, config_for, produce
 
@@ -108,7 +108,7 @@ def test_readers_beside_each_other_and_beside_a_group_each_see_everything(
     read, deadline_s = 0, time.monotonic() + 20
     while read < 40 and time.monotonic() < deadline_s:
         read += sum(map(len, member.poll(0.2)))
-    member.commit({0: 3})
+    member.commit({0: Commit(3)})
 
     one, other = open_reader(config), open_reader(config)
     first_half = next(iter(one.read(one.bounds())))  # and is then abandoned, as by a kill
@@ -117,7 +117,7 @@ def test_readers_beside_each_other_and_beside_a_group_each_see_everything(
     assert len(first_half) > 0
     assert found == {0: list(range(20)), 1: list(range(20))}
     assert member.poll(0.2) == []
-    assert (member.committed(0), member.committed(1)) == (3, None)
+    assert (member.committed(0), member.committed(1)) == (Commit(3), None)
     assert events == ["assigned"]
     member.close()
 

@@ -20,15 +20,14 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_a_file_is_replaced_and_the_old_one_kept_where_asked(tmp_path: Path) -> None:
-    path, before = tmp_path / "state", tmp_path / "state.1"
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "state"
 
     for content in (b"one", b"two", b"three"):
-        write_atomically(path, [content[:2], content[2:]], keep_as=before)
+        write_atomically(path, [content[:2], content[2:]])
 
     assert path.read_bytes() == b"three"
-    assert before.read_bytes() == b"two"
-    assert names(tmp_path) == ["state", "state.1"]
+    assert names(tmp_path) == ["state"]
 
 
 def test_a_file_may_have_the_longest_name_there_is(tmp_path: Path) -> None:

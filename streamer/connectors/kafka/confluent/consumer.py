@@ -11,10 +11,11 @@ import confluent_kafka
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streamer.config import KafkaConfig
-from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
-from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
-from streamer.connectors.kafka.interface import OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
+from streamer.config import KafkaConfig, LimitsConfig
+from streamer.connectors.kafka.confluent.commits import commit
+from streamer.connectors.kafka.confluent.options import reading_options
+from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
+from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
 
@@ -35,6 +36,7 @@ class ConfluentConsumer:
         on_revoked: OnPartitions,
         on_offset_reset: OnOffsetReset | None = None,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+        limits: LimitsConfig | None = None,
     ) -> None:
         self.offset_resets = self.broker_errors = 0
         self._config = config
@@ -47,20 +49,17 @@ class ConfluentConsumer:
         self._callback_error: Exception | None = None
         self._poison: PoisonedBatch | None = None
         self._closed = False
-        options = connection_options(config) | {
+        options = reading_options(config, limits or LimitsConfig()) | {
             "group.id": config.group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
+            "enable.partition.eof": True,  # behind the last record may be marks of transactions
             "auto.offset.reset": "error",
-            "allow.auto.create.topics": False,
             "partition.assignment.strategy": "range",  # eager, as kafka-python: both may share a group
             "session.timeout.ms": config.session_timeout_ms,
             "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
             "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
-            "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
-            "queued.max.messages.kbytes": 65_536,
-            "check.crcs": True,
         }
         try:
             self._consumer = confluent_kafka.Consumer(options)
@@ -114,13 +113,17 @@ class ConfluentConsumer:
             self._next[partition] = self._starting_offset(partition)
         return self._next[partition]
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partition: int) -> Commit | None:
         (found,) = self._ask(
             "committed offset", partition, self._consumer.committed, [self._tp(partition)], timeout=self._timeout_s
         )
         if found.error is not None:
             raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
-        return int(found.offset) if found.offset >= 0 else None
+        return Commit(int(found.offset), found.metadata or "") if found.offset >= 0 else None
+
+    def has_committed(self) -> bool:
+        listed = self._ask("partitions", -1, self._consumer.list_topics, self._config.topic, timeout=self._timeout_s)
+        return any(self.committed(number) is not None for number in listed.topics[self._config.topic].partitions)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         bounds = self._ask(
@@ -130,25 +133,15 @@ class ConfluentConsumer:
             raise BrokerError(f"bounds of {self._config.topic}[{partition}] not known within {self._timeout_s:g} s")
         return int(bounds[0]), int(bounds[1])
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
-        foreign = sorted(set(offsets) - set(self._next))
+        foreign = sorted(set(commits) - set(self._next))
         if foreign:
             raise CommitFailed(
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        if not offsets:
-            return
-        what = f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}"
-        wanted = [self._tp(partition, offset) for partition, offset in offsets.items()]
-        try:
-            done = self._consumer.commit(offsets=wanted, asynchronous=False)
-        except (KafkaException, RuntimeError) as error:
-            raise CommitFailed(f"{what}: {explain(error, self._config)}") from error
-        refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
-        if refused:
-            raise CommitFailed(f"{what}: {'; '.join(refused)}")
+        commit(self._consumer, self._config, commits)
 
     def lag(self) -> dict[int, int]:
         lags: dict[int, int] = {}
@@ -185,8 +178,6 @@ class ConfluentConsumer:
 
     def _assigned(self, _consumer: object, assigned: list[TopicPartition]) -> None:
         partitions = sorted(tp.partition for tp in assigned)
-        if not partitions:
-            return
         self._next = dict.fromkeys(partitions, -1)
         self._paused_early = set()
         try:
@@ -217,7 +208,7 @@ class ConfluentConsumer:
     def _starting_offset(self, partition: int) -> int:
         committed = self.committed(partition)
         if committed is not None:
-            return committed
+            return committed.offset
         log.info(
             "%s[%d]: group %s has no offset; starting at the %s record",
             self._config.topic, partition, self._config.group, self._config.start,
@@ -238,19 +229,25 @@ class ConfluentConsumer:
             error = event.error()
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 self._reset(event.partition())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if event.partition() in self._next:  # all before it was returned, or is no record
+                    self._next[event.partition()] = max(self._next[event.partition()], event.offset())
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
                 self.broker_errors += 1
                 log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
-            elif error.retriable() or error.code() == KafkaError._PARTITION_EOF:
+            elif error.retriable():
                 log.info("%s: %s", self._config.topic, error)
             else:
                 refusal = refusal or BrokerError(f"polling {self._config.topic}: {explain(error, self._config)}")
         good = [message for message in messages if message.error() is None]
-        if refusal is not None:
-            if self._poison is None:
-                self._rewind(good)
+        if self._poison is not None:
+            good = not_behind(good, self._poison)
+            if not good:  # else the next poll raises it: its partition may rest for long
+                raise self._poison
+        elif refusal is not None:
+            self._rewind(good)
             raise refusal
         return good
 

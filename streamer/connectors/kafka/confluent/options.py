@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.errors import ConfigError
 
 try:
@@ -48,3 +48,17 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
         if config.ssl_key_password:
             options["ssl.key.password"] = config.ssl_key_password.get_secret_value()
     return options
+
+
+def reading_options(config: KafkaConfig, limits: LimitsConfig) -> dict[str, Any]:
+    """Options of all that reads."""
+    return connection_options(config) | {
+        "allow.auto.create.topics": False,
+        "isolation.level": config.isolation_level,
+        "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
+        "fetch.max.bytes": limits.fetch_bytes,
+        # Of an answer, and of what one zstd batch unpacks to; librdkafka bounds no other codec.
+        "receive.message.max.bytes": max(limits.batch_bytes, limits.fetch_bytes + 1_048_576),
+        "queued.max.messages.kbytes": limits.poll_bytes // 1024,
+        "check.crcs": True,
+    }

@@ -10,8 +10,8 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streamer.config import KafkaConfig
-from streamer.connectors.kafka.confluent.options import FETCH_MAX_WAIT_MS, connection_options
+from streamer.config import KafkaConfig, LimitsConfig
+from streamer.connectors.kafka.confluent.options import reading_options
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
 from streamer.connectors.kafka.interface import RecordBatch
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
@@ -23,19 +23,15 @@ _RETRY_S = 0.1
 class ConfluentRangeReader(AssignedRangeReader):
     """A `RangeReader` on librdkafka."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, *, limits: LimitsConfig | None = None) -> None:
         super().__init__(config)
         self._next: dict[int, int] = {}
-        options = connection_options(config) | {
+        options = reading_options(config, limits or LimitsConfig()) | {
             "group.id": config.group,  # librdkafka wants one; with assign() it joins none
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",  # what retention deletes meanwhile is passed over
-            "allow.auto.create.topics": False,
-            "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
-            "queued.max.messages.kbytes": 65_536,
-            "check.crcs": True,
         }
         try:
             self._consumer = confluent_kafka.Consumer(options)

@@ -22,7 +22,7 @@ def columns(topic: str, partition: int, messages: Sequence[Any]) -> RecordBatch:
     stamps = list(map(message.timestamp, messages))  # (kind, ms)
     kinds = np.fromiter(map(itemgetter(0), stamps), np.int64, count)
     times = np.fromiter(map(itemgetter(1), stamps), np.int64, count)
-    headers: list[Any] = list(map(message.headers, messages))
+    headers, unreadable = _headers(messages)
     return RecordBatch(
         topic=topic,
         partition=partition,
@@ -31,7 +31,22 @@ def columns(topic: str, partition: int, messages: Sequence[Any]) -> RecordBatch:
         keys=list(map(message.key, messages)),
         values=list(map(message.value, messages)),
         headers=[found or [] for found in headers],  # None where there are none
+        unreadable_headers=unreadable,
     )
+
+
+def _headers(messages: Sequence[Any]) -> tuple[list[Any], int]:
+    """The headers of each message, none of those that have a name that is not UTF-8, and how many those are."""
+    headers: list[Any] = []
+    unreadable = 0
+    rest = map(confluent_kafka.Message.headers, messages)
+    while len(headers) < len(messages):
+        try:
+            headers.extend(rest)
+        except (SystemError, UnicodeDecodeError):  # what came before it is in the list
+            headers.append(None)
+            unreadable += 1
+    return headers, unreadable
 
 
 def poisoned(event: Any, topic: str) -> PoisonedBatch:
@@ -42,6 +57,12 @@ def poisoned(event: Any, topic: str) -> PoisonedBatch:
         partition=event.partition(),
         offset=event.offset(),
     )
+
+
+def not_behind(messages: Sequence[Any], poison: PoisonedBatch) -> list[Any]:
+    """Messages without those of the poisoned partition from the batch on."""
+    number, offset = poison.partition, poison.offset
+    return [message for message in messages if message.partition() != number or message.offset() < offset]
 
 
 def explain(error: Any, config: KafkaConfig) -> str:

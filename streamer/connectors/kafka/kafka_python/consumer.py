@@ -11,8 +11,9 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.interface import (
+    Commit,
     OffsetReset,
     OnOffsetReset,
     OnPartitions,
@@ -20,13 +21,13 @@ from streamer.connectors.kafka.interface import (
     RecordBatch,
 )
 from streamer.connectors.kafka.kafka_python.options import (
-    FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
     connection_options,
     no_connection,
 )
 from streamer.connectors.kafka.kafka_python.records import columns, explain, poll_failed
+from streamer.connectors.kafka.kafka_python.unpacking import bound
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed
 
@@ -50,11 +51,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._call(self._on_assigned, assigned)
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._call(self._on_revoked, revoked)
+        if revoked:
+            self._call(self._on_revoked, revoked)
 
     def _call(self, callback: OnPartitions, partitions: set[TopicPartition]) -> None:
-        if not partitions:
-            return
         try:
             callback(sorted(tp.partition for tp in partitions))
         except Exception as error:
@@ -77,7 +77,9 @@ class KafkaPythonConsumer:
         on_revoked: OnPartitions,
         on_offset_reset: OnOffsetReset | None = None,
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
+        limits: LimitsConfig | None = None,
     ) -> None:
+        limits = limits or LimitsConfig()
         self.offset_resets = 0
         self.broker_errors = 0  # none: kafka-python keeps them to itself
         self._config = config
@@ -105,11 +107,13 @@ class KafkaPythonConsumer:
                 connections_max_idle_ms=max(540_000, request_timeout_ms + 60_000),
                 metadata_max_age_ms=METADATA_MAX_AGE_MS,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                fetch_max_bytes=FETCH_MAX_BYTES,
+                fetch_max_bytes=limits.fetch_bytes,
+                isolation_level=config.isolation_level,
                 metrics_enabled=False,  # costs time on every record and we export our own
             )
         except kafka_errors.KafkaError as error:
             raise no_connection(config) from error
+        bound(self._consumer, limits)
         self._consumer.subscribe(topics=[config.topic], listener=self._listener)
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
@@ -153,12 +157,16 @@ class KafkaPythonConsumer:
                 raise BrokerError(f"position of {tp.topic}[{partition}] not known within {self._timeout_ms} ms")
             return int(position)
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partition: int) -> Commit | None:
         try:
-            offset = self._consumer.committed(self._tp(partition), timeout_ms=self._timeout_ms)
+            found = self._consumer.committed(self._tp(partition), metadata=True, timeout_ms=self._timeout_ms)
         except kafka_errors.KafkaError as error:
             raise BrokerError(f"committed offset of partition {partition}: {explain(error, self._config)}") from error
-        return None if offset is None else int(offset)
+        return None if found is None else Commit(int(found.offset), found.metadata or "")
+
+    def has_committed(self) -> bool:
+        numbers = self._consumer.partitions_for_topic(self._config.topic) or ()
+        return any(self.committed(number) is not None for number in sorted(numbers))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         tp = self._tp(partition)
@@ -169,20 +177,20 @@ class KafkaPythonConsumer:
             raise BrokerError(f"bounds of {tp.topic}[{partition}]: {explain(error, self._config)}") from error
         return int(first), int(end)
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
-        foreign = sorted(set(offsets) - set(self._owned()))
+        foreign = sorted(set(commits) - set(self._owned()))
         if foreign:
             raise CommitFailed(
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        wanted = {self._tp(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        wanted = {self._tp(p): OffsetAndMetadata(commit.offset, commit.note, -1) for p, commit in commits.items()}
         try:
             self._consumer.commit(wanted, timeout_ms=min(COMMIT_TIMEOUT_MS, self._timeout_ms))
         except Exception as error:  # besides KafkaError: assertions and errors of the socket
             raise CommitFailed(
-                f"commit of {dict(offsets)} on {self._config.topic} for group {self._config.group!r}: "
+                f"commit of {dict(commits)} on {self._config.topic} for group {self._config.group!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 

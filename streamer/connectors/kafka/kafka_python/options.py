@@ -10,8 +10,7 @@ from streamer.connectors.kafka.reachability import why_unreachable
 from streamer.errors import BrokerError, ConfigError
 
 FETCH_MAX_WAIT_MS = 50  # how long an idle broker holds a fetch; bounds shutdown and the embedded broker's latency
-FETCH_MAX_BYTES = 50 * 1024 * 1024
-FRAME_MAX_BYTES = 2 * FETCH_MAX_BYTES  # a fetch may exceed its limit by one large batch
+FRAME_MAX_BYTES = 100 * 1024 * 1024  # a fetch may exceed its limit by one large batch
 BOOTSTRAP_TIMEOUT_MS = 5_000
 
 

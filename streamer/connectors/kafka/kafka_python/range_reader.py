@@ -10,16 +10,16 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.interface import RecordBatch
 from streamer.connectors.kafka.kafka_python.options import (
-    FETCH_MAX_BYTES,
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
     connection_options,
     no_connection,
 )
 from streamer.connectors.kafka.kafka_python.records import columns, explain, poll_failed
+from streamer.connectors.kafka.kafka_python.unpacking import bound
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError
 
@@ -27,8 +27,9 @@ from streamer.errors import BrokerError
 class KafkaPythonRangeReader(AssignedRangeReader):
     """A `RangeReader` on kafka-python."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, *, limits: LimitsConfig | None = None) -> None:
         super().__init__(config)
+        limits = limits or LimitsConfig()
         try:
             self._consumer = KafkaConsumer(
                 **connection_options(config),
@@ -40,11 +41,13 @@ class KafkaPythonRangeReader(AssignedRangeReader):
                 max_poll_records=config.max_poll_records,
                 request_timeout_ms=config.request_timeout_ms,
                 fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                fetch_max_bytes=FETCH_MAX_BYTES,
+                fetch_max_bytes=limits.fetch_bytes,
+                isolation_level=config.isolation_level,
                 metrics_enabled=False,
             )
         except kafka_errors.KafkaError as error:
             raise no_connection(config) from error
+        bound(self._consumer, limits)
 
     def close(self) -> None:
         with contextlib.suppress(kafka_errors.KafkaError):

@@ -11,6 +11,7 @@ from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
+from streamer.connectors.kafka.kafka_python.unpacking import UNREADABLE, TooLargeUnpacked
 from streamer.errors import BrokerError
 
 # Errors that poll() raises and survives: asking again is safe, if useless until someone acts.
@@ -25,6 +26,7 @@ _SURVIVED = (
 def columns(tp: TopicPartition, records: list[Any]) -> RecordBatch:
     """One list of records as columns; no Python-level work per record."""
     count = len(records)
+    headers: list[Any] = list(map(itemgetter(8), records))
     return RecordBatch(
         topic=tp.topic,
         partition=tp.partition,
@@ -32,7 +34,8 @@ def columns(tp: TopicPartition, records: list[Any]) -> RecordBatch:
         timestamps_ms=np.fromiter(map(itemgetter(4), records), np.int64, count),
         keys=list(map(itemgetter(6), records)),
         values=list(map(itemgetter(7), records)),
-        headers=list(map(itemgetter(8), records)),
+        headers=headers,
+        unreadable_headers=headers.count(UNREADABLE),
     )
 
 
@@ -44,10 +47,14 @@ def poll_failed(error: Exception, consumer: KafkaConsumer, config: KafkaConfig) 
     part = getattr(consumer._fetcher, "_next_partition_records", None)
     partition = part.topic_partition.partition if part is not None else -1  # -1: between two batches
     offset = part.next_fetch_offset if part is not None else -1
+    why = (
+        str(error)
+        if isinstance(error, TooLargeUnpacked)
+        else f"{type(error).__name__}: {error}; a damaged record or a missing codec (lz4, zstandard, python-snappy)"
+    )
     return PoisonedBatch(
-        f"{config.topic}[{partition}]@{offset}: the batch there cannot be read: {type(error).__name__}: "
-        f"{error}; a damaged record or a missing codec (lz4, zstandard, python-snappy). This consumer is of no "
-        "further use; a new one may seek past the batch",
+        f"{config.topic}[{partition}]@{offset}: the batch there cannot be read: {why}. This consumer is of no further "
+        "use; a new one may seek past the batch",
         partition=partition,
         offset=offset,
     )

@@ -1,0 +1,102 @@
+"""Snapshots as files on this machine, or in a folder that all replicas share.
+
+    <directory>/<topic>/<group>-<partition>/<offset>-<random>.snapshot        group: a digest of its name
+
+Each is written aside, synced and renamed, readable by its owner alone. Not inside: what is in one (`snapshots`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.store.files import remove_stale, write_atomically
+from streamer.errors import StateError, StateUnavailable
+
+UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
+_NAME = re.compile(r"(\d{20})-[0-9a-f]{16}")
+_SUFFIX = ".snapshot"
+
+
+class LocalStore:
+    """A `StateStore` of files.
+
+    Args:
+        directory: Made when the first snapshot is written.
+        topic: Input topic.
+        group: Consumer group.
+    """
+
+    def __init__(self, directory: Path, topic: str, group: str) -> None:
+        self._directory = directory / topic
+        self._group = hashlib.sha256(group.encode()).hexdigest()[:12]
+        self._tidied: set[int] = set()
+
+    def prepare(self) -> None:
+        """Nothing to be done: folders are made when they are written to."""
+
+    def prove(self) -> str:
+        """See `StateStore.prove`."""
+        content = secrets.token_bytes(16)
+        path = self._directory / f"check-{secrets.token_hex(8)}"
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                write_atomically(path, [content], mode=0o600)
+                if path.read_bytes() != content:
+                    raise StateError(f"{path}: what was read is not what was written")
+            finally:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self._directory}: snapshots cannot be written, read and removed there; {error.strerror or error}"
+            ) from None
+        return f"state directory {self._directory} can be written, read and removed from"
+
+    def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
+        """See `StateStore.write`."""
+        name = f"{offset:020d}-{secrets.token_hex(8)}"
+        folder = self._folder(partition)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(folder / f"{name}{_SUFFIX}", body, mode=0o600)
+        except OSError as error:
+            raise StateError(f"{folder}: could not write a snapshot; {error.strerror or error}") from None
+        return name
+
+    def read(self, partition: int, name: str) -> bytes:
+        """See `StateStore.read`."""
+        if not _NAME.fullmatch(name):
+            raise StateError(f"{name[:80]!r} is no name of a snapshot in {self._directory}: another store wrote it")
+        path = self._folder(partition) / f"{name}{_SUFFIX}"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise StateError(f"{path} is not there: another replica wrote it to a directory of its own") from None
+        except OSError as error:
+            raise StateUnavailable(f"{path}: {error.strerror or error}") from None
+
+    def forget(self, partition: int, kept: Sequence[str]) -> None:
+        """See `StateStore.forget`."""
+        folder = self._folder(partition)
+        if partition not in self._tidied:
+            self._tidied.add(partition)
+            remove_stale(folder, untouched_s=UNTOUCHED_S)
+        # By offset, not by what was written here: a member that was put out may be asleep at this very line, and what
+        # its successor has written since is newer.
+        oldest = min(kept)[:20]
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():
+                name = path.name.removesuffix(_SUFFIX)
+                if _NAME.fullmatch(name) and name not in kept and name[:20] <= oldest and name[:20] < max(kept)[:20]:
+                    path.unlink()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _folder(self, partition: int) -> Path:
+        return self._directory / f"{self._group}-{partition}"
