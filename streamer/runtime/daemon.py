@@ -63,7 +63,7 @@ class Daemon:
         self.metrics = self._gauges.metrics
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
-        self._keeper = open_keeper(settings)
+        self._keeper = open_keeper(settings, self.metrics)
         self._poison: Poison = Poison()
         self._prover = Prover(settings.kafka, clock)
         self._sight: Sight
