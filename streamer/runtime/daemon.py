@@ -60,7 +60,7 @@ class Daemon:
         self.metrics = self._gauges.metrics
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
-        self._keeper = open_keeper(settings)
+        self._keeper = open_keeper(settings, self.metrics)
         self._poison: Poison = Poison()
         self._done = 0
         self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0

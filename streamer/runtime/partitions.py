@@ -20,6 +20,7 @@ from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moved_over
 from streamer.runtime.positions import Position, Positions
+from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
@@ -71,8 +72,8 @@ class Partitions:
         self._parked: Positions = {}  # revoked with a checkpoint; their state stays until it is known who gets them
         self._replay_records = settings.state.replay_records
         self._status, self._topic_id = status, topic_id
-        # The broker may take as long for each of two questions about a partition.
-        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
+        # The broker may take as long for each of two questions about a partition, the store for each of two snapshots.
+        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
 
     # What the consumer calls.
