@@ -15,10 +15,12 @@ from streamer.connectors.kafka.interface import (
     OffsetReset,
     OnOffsetReset,
     OnPartitions,
+    Parts,
     PoisonedBatch,
     Producer,
     RangeReader,
     RecordBatch,
+    Shorten,
 )
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ __all__ = [
     "OffsetReset",
     "OnOffsetReset",
     "OnPartitions",
+    "Parts",
     "PoisonedBatch",
     "Producer",
     "RangeReader",
     "RecordBatch",
+    "Shorten",
     "connect_consumer",
     "connect_producer",
     "connect_range_reader",
@@ -73,15 +77,15 @@ def connect_consumer(
     )
 
 
-def connect_producer(config: KafkaConfig) -> Producer:
+def connect_producer(config: KafkaConfig, limits: LimitsConfig | None = None) -> Producer:
     """A producer with the configured client; `acks=all`."""
     if config.client == "confluent":
         from streamer.connectors.kafka.confluent.producer import ConfluentProducer
 
-        return ConfluentProducer(config)
+        return ConfluentProducer(config, limits)
     from streamer.connectors.kafka.kafka_python.producer import KafkaPythonProducer
 
-    return KafkaPythonProducer(config)
+    return KafkaPythonProducer(config, limits)
 
 
 def connect_range_reader(config: KafkaConfig, limits: LimitsConfig | None = None) -> RangeReader:
