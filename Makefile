@@ -10,7 +10,7 @@ WORKERS ?= 2
 PARALLEL = $(if $(findstring no:xdist,$(ARGS)),,-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench up down test-compose lock clean
+.PHONY: help setup demo test test-faults lint format chart bench up down test-compose lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: setup ## the whole product on simulated machines, about a minute and a hal
 test: setup ## all tests except those of the compose stack, in two processes (WORKERS=4: in four)
 	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
+test-faults: setup ## faults on a real broker, 1,000 kill -9, half an hour; needs KAFKA_HOME (ARGS="--quick": minutes)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 lint: setup ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,6 +36,9 @@ lint: setup ## ruff, mypy --strict and the import rules
 format: setup ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chart: setup ## copy rules and dashboards into the Helm chart
+	@PYTHONPATH=. $(BIN)/python tools/chart_files.py
 
 bench: setup ## performance ratios measured in one run
 	@$(BIN)/python -m benchmarks $(ARGS)

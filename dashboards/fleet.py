@@ -456,9 +456,23 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Checkpoint duration",
-                "Time to export and write one snapshot; scoring waits meanwhile.",
-                [(_quantile(q, "streamer_checkpoint_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)],
+                "Checkpoint: flush, snapshots of all partitions, commit. Kept and taken over: one partition's snapshot "
+                "to and from the state store. Scoring goes on while snapshots are kept.",
+                [
+                    *((_quantile(q, "streamer_checkpoint_duration_seconds"), f"p{q * 100:g}") for q in (0.5, 0.99)),
+                    (_quantile(0.99, "streamer_state_write_duration_seconds"), "p99 kept"),
+                    (_quantile(0.99, "streamer_state_restore_duration_seconds"), "p99 taken over"),
+                ],
                 unit="s",
+                width=6,
+            )
+        )
+        .with_panel(
+            lines(
+                "State of a partition",
+                "Size of one partition's snapshot in the state store, compressed.",
+                [(_quantile(q, "streamer_state_bytes"), f"p{q * 100:g}") for q in (0.5, 0.99)],
+                unit="bytes",
                 width=6,
             )
         )

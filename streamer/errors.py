@@ -6,9 +6,11 @@
       BrokerError       stop or retry: the broker refuses or is away (exit 69)
         CommitFailed    the group moved on: rejoin, do not count the offset
         SchemasUnavailable  the schema registry does not answer: read the same records again later
+        StateUnavailable    the state store does not answer: ask again, rather than begin without state
         DeliveryFailed  a produced message was not acknowledged: do not commit
       DataError         stop: an offline file cannot be used (exit 65)
       StateError        a snapshot cannot be used: fall back to an older one
+        StateNotMade    the store is not there yet: the daemon makes it
 
 Bad *records* are data, not errors (see `records.Reject`). Model files that
 cannot be trusted raise `models.errors.ArtifactError`.
@@ -39,6 +41,10 @@ class SchemasUnavailable(BrokerError):
     """A schema registry does not answer; nothing was decoded, and nothing may be committed past the records."""
 
 
+class StateUnavailable(BrokerError):
+    """A state store does not answer: whether it holds what is asked for is not known."""
+
+
 class DeliveryFailed(BrokerError):
     """At least one produced message was not acknowledged in time."""
 
@@ -49,3 +55,7 @@ class DataError(StreamerError):
 
 class StateError(StreamerError):
     """A snapshot is damaged or does not fit; an older one or a cold start follows."""
+
+
+class StateNotMade(StateError):
+    """The store that settings name is not there yet; the daemon makes it, if it may."""

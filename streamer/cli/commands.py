@@ -65,9 +65,30 @@ def check(options: Namespace) -> int:
     for step in report.steps:
         word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
         print(f"{word}  {step.detail}")
-    if not report.ok:
+    if not report.ok or not _check_state(settings):
         return EXIT_BROKER
     return check_topic(settings) or code
+
+
+def _check_state(settings: config.Settings) -> bool:
+    """Print whether state can be kept where the settings say; False if it cannot."""
+    from streamer.errors import StateError, StateNotMade, StateUnavailable
+    from streamer.runtime.state.keeper import open_store
+
+    store = open_store(settings)
+    if store is None:
+        print("?     state is kept nowhere: every start is cold (state.directory: none)")
+        return True
+    try:
+        print(f"ok    {store.prove()}")
+    except StateNotMade as error:
+        print(f"?     {error}")
+    except (StateError, StateUnavailable) as error:
+        print(f"FAIL  {error}")
+        return False
+    finally:
+        store.close()
+    return True
 
 
 def retrain(options: Namespace) -> int:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from streamer.config.section import Positive, Section, TopicName, is_loopback
+
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]
+TOKENS = ("OAUTHBEARER", "AWS_MSK_IAM")  # mechanisms that log in with a token
 
 
 class KafkaConfig(Section):
@@ -28,9 +32,13 @@ class KafkaConfig(Section):
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"  # of producers' transactions
     create_topics: bool = False  # create missing topics at start-up (demo, compose)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"  # login method
-    sasl_username: str | None = None  # required with SASL
-    sasl_password: SecretStr | None = None  # environment or file only
+    sasl_mechanism: Mechanism = "SCRAM-SHA-512"  # login method; AWS_MSK_IAM: docs/security.md
+    sasl_username: str | None = None  # user; with OAUTHBEARER the client id at the identity provider
+    sasl_password: SecretStr | None = None  # password or client secret; environment or file only
+    oauth_token_url: str | None = None  # identity provider's token endpoint, for client credentials
+    oauth_scope: str | None = None  # scope to ask for there
+    oauth_token_file: Path | None = None  # file with a token that something else keeps fresh, in place of both
+    aws_region: str | None = None  # of the cluster, with AWS_MSK_IAM
     ssl_cafile: Path | None = None  # trusted CA certificates, PEM; none: the system's
     ssl_certfile: Path | None = None  # client certificate, PEM
     ssl_keyfile: Path | None = None  # client key, PEM
@@ -51,6 +59,11 @@ class KafkaConfig(Section):
         """Whether every bootstrap server is on this machine."""
         return all(map(_on_loopback, self.bootstrap_servers.split(",")))
 
+    @property
+    def by_token(self) -> bool:
+        """Whether a login is by token."""
+        return self.security_protocol.startswith("SASL") and self.sasl_mechanism in TOKENS
+
     @field_validator("bootstrap_servers")
     @classmethod
     def _with_ports(cls, servers: str) -> str:
@@ -66,11 +79,8 @@ class KafkaConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> KafkaConfig:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError(
-                f"security_protocol {self.security_protocol} needs sasl_username and sasl_password; set "
-                "STREAMER_KAFKA__SASL_USERNAME and STREAMER_KAFKA__SASL_PASSWORD_FILE"
-            )
+        if self.security_protocol.startswith("SASL"):
+            self._check_login()
         if self.security_protocol in ("PLAINTEXT", "SASL_PLAINTEXT") and not self.allow_insecure:
             for server in self.bootstrap_servers.split(","):
                 if not _on_loopback(server):
@@ -82,6 +92,34 @@ class KafkaConfig(Section):
         if len(set(names)) < len(names):
             raise ValueError(f"topic, alerts_topic, dead_letter_topic and scores_topic must differ; got {names}")
         return self
+
+    def _check_login(self) -> None:
+        mechanism, given = self.sasl_mechanism, bool(self.sasl_username and self.sasl_password)
+        if mechanism == "AWS_MSK_IAM":
+            if not self.aws_region or self.security_protocol != "SASL_SSL":
+                raise ValueError("sasl_mechanism AWS_MSK_IAM needs aws_region and security_protocol SASL_SSL")
+            return
+        if mechanism == "OAUTHBEARER" and self.oauth_token_file is not None:
+            return
+        if not given:
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs sasl_username and sasl_password; set "
+                "STREAMER_KAFKA__SASL_USERNAME and STREAMER_KAFKA__SASL_PASSWORD_FILE"
+            )
+        if mechanism == "OAUTHBEARER":
+            url = urlsplit(self.oauth_token_url or "")
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise ValueError(
+                    "sasl_mechanism OAUTHBEARER needs oauth_token_url, such as https://id.example.com/oauth2/token, or "
+                    "oauth_token_file"
+                )
+            if url.username or url.password:
+                raise ValueError("oauth_token_url: a login does not belong in an address")
+            if url.scheme == "http" and not self.allow_insecure and not is_loopback(url.hostname):
+                raise ValueError(
+                    f"oauth_token_url {self.oauth_token_url} is not on loopback and not encrypted; use https, or set "
+                    "kafka.allow_insecure: true on a network you trust"
+                )
 
 
 def _on_loopback(server: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -18,10 +18,13 @@ from streamer.config.files import FilesConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.schema import SECRET_KEYS, Settings
 from streamer.config.schema_registry import SchemaRegistryConfig
+from streamer.config.secrets import SecretFile
+from streamer.config.section import Section
 from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
+_S = TypeVar("_S", bound=Section)
 _LISTS = {
     ("records", "features"),
     ("records", "zero_is_missing"),
@@ -158,10 +161,12 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
         if not name.startswith(ENV_PREFIX) or not separator:
             continue
         text: Any = environ[name]
-        if key.endswith("_file"):
+        secret: SecretFile | None = None
+        if key.endswith("_file") and not _is_setting(section, key):
             key = key.removesuffix("_file")
             try:
-                text = Path(text).read_text(encoding="utf-8").strip()
+                secret = SecretFile(Path(text))
+                text = secret.get_secret_value()
             except (OSError, UnicodeDecodeError) as error:
                 # Not what stands there: it may be the secret itself, put in the wrong variable.
                 why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
@@ -171,9 +176,17 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
             value = [part.strip() for part in text.split(",")]
         elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
             value = None
+        if secret is not None and (section, key) in SECRET_KEYS:
+            value = secret  # read again for every connection
         found.setdefault(section, {})[key] = value
         sources[f"{section}.{key}"] = name
     return found, sources
+
+
+def _is_setting(section: str, key: str) -> bool:
+    """Whether a section has such a key: `http.auth_file` names a file itself."""
+    field = Settings.model_fields.get(section)
+    return field is not None and key in getattr(field.annotation, "model_fields", {})
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -192,9 +205,15 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     state = settings.state
     if state.directory is not None:
         state = state.model_copy(update={"directory": base / state.directory})
-    files = {key: getattr(settings.kafka, key) for key in ("ssl_cafile", "ssl_certfile", "ssl_keyfile")}
-    kafka = settings.kafka.model_copy(update={key: base / file for key, file in files.items() if file is not None})
-    registry = settings.schema_registry
-    if registry.ca_file is not None:
-        registry = registry.model_copy(update={"ca_file": base / registry.ca_file})
-    return settings.model_copy(update={"schema_registry": registry, "kafka": kafka, "model": model, "state": state})
+    kafka = _under(base, settings.kafka, "ssl_cafile", "ssl_certfile", "ssl_keyfile", "oauth_token_file")
+    http = _under(base, settings.http, "tls_certfile", "tls_keyfile", "tls_client_cafile", "auth_file")
+    registry = _under(base, settings.schema_registry, "ca_file")
+    return settings.model_copy(
+        update={"schema_registry": registry, "kafka": kafka, "model": model, "state": state, "http": http}
+    )
+
+
+def _under(base: Path, section: _S, *keys: str) -> _S:
+    """A section whose files, as far as they are named, are relative to a directory."""
+    files = {key: getattr(section, key) for key in keys}
+    return section.model_copy(update={key: base / file for key, file in files.items() if file is not None})

@@ -172,6 +172,8 @@ class Settings(Section):
         if "session-phase" in self.context and self.sessions.calendar is None:
             raise ValueError("time.context: session-phase needs the sessions of an exchange; set sessions.calendar")
         self.architecture()
+        if self.state.store == "topic":
+            self.state.topic_for(self.kafka)
         return self
 
     @property

@@ -34,6 +34,7 @@ STATES = ("warming", "active", "alerting", "silent")
 OVERFLOW, OUTSIDE_SESSION, EXPIRED = "overflow", "outside_session", "expired"  # why readings are dropped
 RELOAD_REASONS = ("artifact", "config", "canary")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BYTES = tuple(4.0**power for power in range(5, 15))  # 1 KiB to 256 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,16 @@ class Metrics:
         )
         self.scoring_duration = histogram("scoring_duration_seconds", "Time to decode, score and publish one poll.")
         self.checkpoint_duration = histogram("checkpoint_duration_seconds", "Duration of one checkpoint.")
+        self.state_write_duration = histogram(
+            "state_write_duration_seconds", "Time to keep one partition's snapshot in the state store, beside the loop."
+        )
+        self.state_restore_duration = histogram(
+            "state_restore_duration_seconds",
+            "Time to read one partition's snapshot from the state store and decode it.",
+        )
+        self.state_bytes = histogram(
+            "state_bytes", "Size of one partition's snapshot as kept in the state store.", buckets=_BYTES
+        )
         self.event_to_score = histogram(
             "event_to_score_seconds", "From the broker's timestamp of a poll's newest record to its score."
         )
@@ -228,10 +239,10 @@ class Metrics:
         self.catalogue[f"streamer_{name}"] = tuple(labels)
         return Gauge(f"streamer_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str) -> Histogram:
+    def _histogram(self, name: str, text: str, buckets: Sequence[float] = _SECONDS) -> Histogram:
         for suffix in ("", "_bucket", "_sum", "_count"):
             self.catalogue[f"streamer_{name}{suffix}"] = ("le",) if suffix == "_bucket" else ()
-        return Histogram(f"streamer_{name}", text, registry=self.registry, buckets=_SECONDS)
+        return Histogram(f"streamer_{name}", text, registry=self.registry, buckets=buckets)
 
 
 class _StreamCollector(Collector):

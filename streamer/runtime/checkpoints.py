@@ -156,6 +156,12 @@ class Checkpoints:
         finally:
             self._metrics.alerts_pending.set(self._sinks.pending)
 
+    def commit_of(self, position: Position) -> Commit | None:
+        """What the group has committed if nobody has gone on since this position's last checkpoint."""
+        if position.committed is None:
+            return None
+        return Commit(position.committed, Pointer(position.states, self._topic_id).note())
+
     def close(self) -> None:
         """No checkpoint after this one; what is being written is waited for, since its thread cannot be stopped."""
         self._writer.shutdown(wait=True, cancel_futures=True)

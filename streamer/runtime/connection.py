@@ -48,7 +48,7 @@ class Connection:
         topic_id: Of the input topic, where the broker tells.
 
     Raises:
-        BrokerError: The broker cannot be reached.
+        BrokerError: The broker cannot be reached, or state cannot be kept.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class Connection:
         topic_id: str | None = None,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
+        if keeper is not None:
+            keeper.prepare()
         self._stop = stop
         self._waiting: tuple[str, list[int]] = "", []
         self.positions: Positions = {}

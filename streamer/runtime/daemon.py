@@ -60,7 +60,7 @@ class Daemon:
         self.metrics = self._gauges.metrics
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
-        self._keeper = open_keeper(settings)
+        self._keeper = open_keeper(settings, self.metrics)
         self._poison: Poison = Poison()
         self._done = 0
         self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
@@ -101,6 +101,8 @@ class Daemon:
             while not stop.is_set() and self._verify_broker(stop):
                 self._serve(stop)
         finally:
+            if self._keeper is not None:
+                self._keeper.close()
             if self._web is not None:
                 self._web.close()
 
@@ -108,9 +110,9 @@ class Daemon:
         """Serve metrics and load the bundle, waiting for one; False when told to stop meanwhile."""
         # A fixed number of threads: the order of additions, and so the last bits of a score, depend on it.
         torch.set_num_threads(self.settings.model.threads)
-        http, status = self.settings.http, self._status
+        status = self._status
         self._web = WebServer(
-            http.host, http.port, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
+            self.settings.http, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
         )
         log.info("metrics at %s/metrics", self._web.address)
         while not stop.is_set():

@@ -20,6 +20,7 @@ from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moved_over
 from streamer.runtime.positions import Position, Positions
+from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
@@ -68,21 +69,28 @@ class Partitions:
         self._positions, self._pipeline, self._keeper, self._models = positions, pipeline, keeper, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
         self._topic, self._start = settings.kafka.topic, settings.kafka.start
+        self._parked: Positions = {}  # revoked with a checkpoint; their state stays until it is known who gets them
         self._replay_records = settings.state.replay_records
         self._status, self._topic_id = status, topic_id
-        # The broker may take as long for each of two questions about a partition.
-        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
+        # The broker may take as long for each of two questions about a partition, the store for each of two snapshots.
+        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
 
     # What the consumer calls.
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """Partitions just gained: restore each, and read from where its state stands."""
+        """Partitions just gained, maybe none: restore each, and read from where its state stands."""
         earlier = _EarlierBundles(self._models)
+        parked, self._parked = self._parked, {}
+        for partition in parked.keys() - set(partitions):
+            self._forget(partition)
         for partition in partitions:
             self._status.beat(self._ask_s)
-            self._drop(partition)  # still here if the group put us out without a word
-            position = self._begin(partition, earlier)
+            commit = self._consumer.committed(partition)
+            position = parked.get(partition)
+            if position is None or commit != self._checkpoints.commit_of(position):
+                self._drop(partition)  # still here if the group put us out without a word
+                position = self._begin(partition, commit, earlier)
             self._consumer.seek(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
@@ -108,7 +116,12 @@ class Partitions:
         if mine:
             self._checkpoints.take(mine, timeout_s=self._revoke_timeout_s)
         for partition in mine:
-            self._drop(partition)
+            # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
+            position = self._positions.pop(partition)
+            if position.saved_offset == position.next_offset:
+                self._parked[partition] = position
+            else:
+                self._forget(partition)
         self._metrics.partitions_assigned.set(len(self._positions))
 
     def offset_reset(self, reset: OffsetReset) -> None:
@@ -121,8 +134,9 @@ class Partitions:
 
     def drop_all(self) -> None:
         """Forget every partition without a checkpoint."""
-        for partition in list(self._positions):
+        for partition in [*self._positions, *self._parked]:
             self._drop(partition)
+        self._parked.clear()
 
     def _forget(self, partition: int) -> None:
         held = self._pipeline.event_time.holding
@@ -135,9 +149,8 @@ class Partitions:
 
     # Where reading begins.
 
-    def _begin(self, partition: int, earlier: _EarlierBundles) -> Position:
+    def _begin(self, partition: int, commit: Commit | None, earlier: _EarlierBundles) -> Position:
         """Restore a partition and say where it stands then."""
-        commit = self._consumer.committed(partition)
         first, end = self._consumer.bounds(partition)
         pointer = Pointer() if commit is None else read_note(commit.note)
         if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):

@@ -51,7 +51,7 @@ class Load:
 
     streams: int = 24
     seed: int = 0
-    anomalies: float = 0.006  # a spell begins
+    anomalies: float = 0.02  # a spell begins
     missing: float = 0.0  # a feature is null
     gaps: float = 0.0  # a stretch is left out, of the stream's time
     silences: float = 0.0  # a stream stops for a while, and the others go on

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
+from streamer.config import HttpConfig
 from streamer.errors import ConfigError
 from streamer.observability.metrics import Metrics
 from streamer.observability.web import WebServer
@@ -33,8 +34,7 @@ def health() -> Health:
 @pytest.fixture(scope="module")
 def server() -> Iterator[WebServer]:
     made = WebServer(
-        "127.0.0.1",
-        0,
+        HttpConfig(port=0),
         metrics=Metrics(CollectorRegistry()).app(),
         healthy=lambda: _HEALTH.healthy,
         ready=lambda: _HEALTH.ready,
@@ -90,12 +90,12 @@ def test_a_taken_port_is_an_error_of_configuration(server: WebServer) -> None:
     port = int(server.address.rpartition(":")[2])
 
     with pytest.raises(ConfigError, match=f"http: wanted to listen on 127.0.0.1:{port}; .*set http.port"):
-        WebServer("127.0.0.1", port, metrics=None, healthy=lambda: None, ready=lambda: None)
+        WebServer(HttpConfig(port=port), metrics=None, healthy=lambda: None, ready=lambda: None)
 
 
 def test_a_closed_server_frees_its_port(server: WebServer) -> None:
-    made = WebServer("127.0.0.1", 0, metrics=None, healthy=lambda: None, ready=lambda: None)
+    made = WebServer(HttpConfig(port=0), metrics=None, healthy=lambda: None, ready=lambda: None)
     port = int(made.address.rpartition(":")[2])
     made.close()
 
-    WebServer("127.0.0.1", port, metrics=None, healthy=lambda: None, ready=lambda: None).close()
+    WebServer(HttpConfig(port=port), metrics=None, healthy=lambda: None, ready=lambda: None).close()

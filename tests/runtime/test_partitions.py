@@ -23,7 +23,7 @@ from streamer.runtime.state.pointer import Pointer
 from streamer.runtime.state.snapshots import Codec, Snapshot
 from streamer.runtime.status import Status
 from tests import tiny
-from tests.tiny import VERSION
+from tests.tiny import START_NS, VERSION
 
 NEWER = "20260202T030405Z-5e6f7a8b"
 
@@ -51,6 +51,24 @@ class Offsets:
 
     def seek(self, partition: int, offset: int) -> None:
         self.sought[partition] = offset
+
+
+class Saves:
+    """Stands where checkpoints are taken: each succeeds at once."""
+
+    def __init__(self, offsets: Offsets) -> None:
+        self.offsets, self.positions = offsets, Positions()
+
+    def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        for partition in partitions:
+            position = self.positions[partition]
+            position.saved_offset = position.committed = position.next_offset
+            position.states = (f"s{position.next_offset}",)
+            self.offsets.commits[partition] = Commit(position.next_offset, Pointer(position.states).note())
+        return True
+
+    def commit_of(self, position: Position) -> Commit | None:
+        return None if position.committed is None else Commit(position.committed, Pointer(position.states).note())
 
 
 class Bundles:
@@ -86,6 +104,8 @@ def partitions_of(
 ) -> Partitions:
     made: Any = Partitions
     metrics = metrics or Metrics(CollectorRegistry())
+    checkpoints = Saves(offsets)
+    checkpoints.positions = positions
     options: dict[str, Any] = {"settings": tiny.settings(), **others}
     return made(  # type: ignore[no-any-return]
         positions,
@@ -93,7 +113,7 @@ def partitions_of(
         keeper=keeper,
         models=bundles or Bundles({}),
         consumer=offsets,
-        checkpoints=None,
+        checkpoints=checkpoints,
         poison=Poison(),
         metrics=metrics,
         status=Status(metrics, lambda: 0.0),
@@ -241,3 +261,49 @@ def test_a_new_group_publishes_from_behind_what_its_bundle_was_trained_on(
 
     assert positions[0].publish_from == publish_from
     assert offsets.sought == {0: 0}  # what it was trained on rebuilds state in silence
+
+
+class Unreadable(LocalStore):
+    """Nothing may be read from it."""
+
+    def read(self, partition: int, name: str) -> bytes:
+        raise AssertionError(f"partition {partition} was read again")
+
+
+@pytest.mark.parametrize("gone_on", [False, True])
+def test_a_partition_that_comes_back_at_once_keeps_its_state_unless_another_has_gone_on_with_it(
+    tiny_detector: Detector, tmp_path: Path, gone_on: bool
+) -> None:
+    keeper = StateKeeper(Unreadable(tmp_path, "readings", "g"), Codec("readings", "s1"))
+    pipeline, positions, offsets = new_pipeline(tiny_detector), Positions(), Offsets({})
+    partitions = partitions_of(pipeline, keeper, offsets, positions)
+    partitions.assigned([0, 1])
+    for partition in (0, 1):
+        code = pipeline.keys.add(f"s{partition}")
+        pipeline.process(tiny.readings([code], [START_NS], partitions=[partition]))
+        positions[partition].next_offset = 1
+
+    partitions.revoked([0, 1])
+    during = dict(positions)
+    if gone_on:
+        offsets.commits[0] = Commit(90, "")
+    partitions.assigned([0])
+
+    assert during == {}
+    assert [pipeline.keys.names[code] for code in pipeline.keys.held()] == ([] if gone_on else ["s0"])
+    assert positions[0].publish_from == (90 if gone_on else 0)
+    assert offsets.sought[0] == (0 if gone_on else 1)
+
+
+def test_partitions_that_another_member_got_are_forgotten_also_when_this_one_gets_none(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    pipeline, positions = new_pipeline(tiny_detector), Positions()
+    partitions = partitions_of(pipeline, keeper_in(tmp_path), Offsets({}), positions)
+    partitions.assigned([0])
+    pipeline.process(tiny.readings([pipeline.keys.add("s0")], [START_NS], partitions=[0]))
+
+    partitions.revoked([0])
+    partitions.assigned([])
+
+    assert len(pipeline.keys.held()) == 0

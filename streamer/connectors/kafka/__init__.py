@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamer.connectors.kafka.interface import (
+    AdminRefused,
     Commit,
     Consumer,
     Headers,
@@ -21,15 +22,20 @@ from streamer.connectors.kafka.interface import (
     RangeReader,
     RecordBatch,
     Shorten,
+    TopicAdmin,
 )
+from streamer.connectors.kafka.log_writer import Entry, LogWriter
 
 if TYPE_CHECKING:
     from streamer.config import KafkaConfig, LimitsConfig
 
 __all__ = [
+    "AdminRefused",
     "Commit",
     "Consumer",
+    "Entry",
     "Headers",
+    "LogWriter",
     "OffsetReset",
     "OnOffsetReset",
     "OnPartitions",
@@ -39,9 +45,12 @@ __all__ = [
     "RangeReader",
     "RecordBatch",
     "Shorten",
+    "TopicAdmin",
     "connect_consumer",
+    "connect_log_writer",
     "connect_producer",
     "connect_range_reader",
+    "connect_topic_admin",
 ]
 
 
@@ -57,7 +66,7 @@ def connect_consumer(
 
     Args:
         config: Connection, topic and group.
-        on_assigned: Called inside `poll` with partitions just gained; may `seek`.
+        on_assigned: Called inside `poll` with partitions just gained, which may be none; may `seek`.
         on_revoked: Called inside `poll` or `close` with partitions about to be lost;
             may `commit`.
         on_offset_reset: Called inside `poll` when the log does not hold the offset wanted;
@@ -101,3 +110,21 @@ def connect_range_reader(config: KafkaConfig, limits: LimitsConfig | None = None
     from streamer.connectors.kafka.kafka_python.range_reader import KafkaPythonRangeReader
 
     return KafkaPythonRangeReader(config, limits=limits)
+
+
+def connect_log_writer(config: KafkaConfig) -> LogWriter:
+    """A writer to chosen partitions with the configured client; connects when it first writes."""
+    if config.client == "confluent":
+        from streamer.connectors.kafka.confluent.log_writer import ConfluentLogWriter
+
+        return ConfluentLogWriter(config)
+    from streamer.connectors.kafka.kafka_python.log_writer import KafkaPythonLogWriter
+
+    return KafkaPythonLogWriter(config)
+
+
+def connect_topic_admin(config: KafkaConfig) -> TopicAdmin:
+    """Makes and changes topics; connects when it is first asked. One client for all: it is needed seldom."""
+    from streamer.connectors.kafka.kafka_python.topic_admin import KafkaPythonTopicAdmin
+
+    return KafkaPythonTopicAdmin(config)

@@ -4,6 +4,7 @@
     Consumer         a member of a consumer group
     Producer         sends messages and keeps them until they are acknowledged
     RangeReader      reads a bounded part of a topic, outside any group
+    TopicAdmin       makes topics and deletes records
 
 Types only. Not inside: choosing a client (`connect_*` of this package), implementing one
 (`kafka_python`, `confluent`).
@@ -242,6 +243,39 @@ class RangeReader(Protocol):
             PoisonedBatch: A batch cannot be read.
             BrokerError: The broker refuses, or sends nothing more before the end is reached.
         """
+        ...
+
+    def close(self) -> None: ...
+
+
+class AdminRefused(BrokerError):
+    """The broker does not let us, or cannot do it: asking again is of no use until someone acts."""
+
+
+class TopicAdmin(Protocol):
+    """Makes and changes topics; used from a single thread.
+
+    Every method raises `AdminRefused`, or `BrokerError` where asking again may help.
+    """
+
+    def partitions(self, topic: str) -> int:
+        """How many a topic has; 0 if it is not there. Asking does not make it."""
+        ...
+
+    def create(self, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
+        """Make a topic, replicated as the broker does by default; it is no fault if it is there already."""
+        ...
+
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add partitions until there are so many; it is no fault if there are already."""
+        ...
+
+    def settings(self, topic: str) -> dict[str, str]:
+        """All settings of a topic that hold, its own and the broker's."""
+        ...
+
+    def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
+        """Remove the records before an offset."""
         ...
 
     def close(self) -> None: ...

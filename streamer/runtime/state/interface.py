@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 MAX_NAME = 512  # characters; two of them fit into the note of a commit
+READ_S = 60.0  # within about this time a store that does not answer is given up
 
 
 class StateStore(Protocol):
@@ -18,6 +19,24 @@ class StateStore(Protocol):
     So whoever was put out of the group and does not know it yet overwrites nothing: its snapshots are never named by
     a commit, since the coordinator refuses it. `write` and `forget` are called from one thread, `read` from another.
     """
+
+    def prepare(self) -> None:
+        """See that the store can be used; called before the group is joined, and whenever it is joined again.
+
+        Raises:
+            StateError: It cannot; the message says what to do.
+            StateUnavailable: It does not answer.
+        """
+        ...
+
+    def prove(self) -> str:
+        """Write, read and remove something small, as every checkpoint will; what was proved, in words.
+
+        Raises:
+            StateError: One of the three is refused.
+            StateUnavailable: The store does not answer.
+        """
+        ...
 
     def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
         """Keep a snapshot; whole and durable when this returns.
@@ -39,7 +58,8 @@ class StateStore(Protocol):
         """The snapshot of a name.
 
         Raises:
-            StateError: It is gone or damaged, or the store cannot be reached.
+            StateError: It is gone or damaged.
+            StateUnavailable: The store does not answer; nobody knows whether it is gone.
         """
         ...
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.store.files import remove_stale, write_atomically
-from streamer.errors import StateError
+from streamer.errors import StateError, StateUnavailable
 
 UNTOUCHED_S = 60.0  # an unfinished snapshot of a living process is locked, and written to all the time
 _NAME = re.compile(r"(\d{20})-[0-9a-f]{16}")
@@ -35,6 +35,27 @@ class LocalStore:
         self._directory = directory / topic
         self._group = hashlib.sha256(group.encode()).hexdigest()[:12]
         self._tidied: set[int] = set()
+
+    def prepare(self) -> None:
+        """Nothing to be done: folders are made when they are written to."""
+
+    def prove(self) -> str:
+        """See `StateStore.prove`."""
+        content = secrets.token_bytes(16)
+        path = self._directory / f"check-{secrets.token_hex(8)}"
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                write_atomically(path, [content], mode=0o600)
+                if path.read_bytes() != content:
+                    raise StateError(f"{path}: what was read is not what was written")
+            finally:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self._directory}: snapshots cannot be written, read and removed there; {error.strerror or error}"
+            ) from None
+        return f"state directory {self._directory} can be written, read and removed from"
 
     def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
         """See `StateStore.write`."""
@@ -57,7 +78,7 @@ class LocalStore:
         except FileNotFoundError:
             raise StateError(f"{path} is not there: another replica wrote it to a directory of its own") from None
         except OSError as error:
-            raise StateError(f"{path}: {error.strerror or error}") from None
+            raise StateUnavailable(f"{path}: {error.strerror or error}") from None
 
     def forget(self, partition: int, kept: Sequence[str]) -> None:
         """See `StateStore.forget`."""

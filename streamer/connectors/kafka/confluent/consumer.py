@@ -182,8 +182,6 @@ class ConfluentConsumer:
 
     def _assigned(self, _consumer: object, assigned: list[TopicPartition]) -> None:
         partitions = sorted(tp.partition for tp in assigned)
-        if not partitions:
-            return
         self._next = dict.fromkeys(partitions, -1)
         self._paused_early = set()
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from streamer.config import KafkaConfig, LimitsConfig
+from streamer.connectors.kafka.tokens import Tokens, tokens_of
 from streamer.errors import ConfigError
 
 try:
@@ -19,6 +22,7 @@ except ImportError as missing:
 _client_log = logging.getLogger("confluent_kafka")
 
 FETCH_MAX_WAIT_MS = 50
+_LEAST_LIFE_S = 60.0
 
 
 def connection_options(config: KafkaConfig) -> dict[str, Any]:
@@ -31,7 +35,9 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
         "socket.timeout.ms": config.request_timeout_ms,
         "logger": _client_log,
     }
-    if config.security_protocol.startswith("SASL"):
+    if config.by_token:
+        options |= {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": _callback(tokens_of(config))}
+    elif config.security_protocol.startswith("SASL"):
         assert config.sasl_password is not None  # KafkaConfig insists on it
         options |= {
             "sasl.mechanism": config.sasl_mechanism,
@@ -48,6 +54,17 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
         if config.ssl_key_password:
             options["ssl.key.password"] = config.ssl_key_password.get_secret_value()
     return options
+
+
+def _callback(tokens: Tokens) -> Callable[[str], tuple[str, float]]:
+    """Tokens as librdkafka asks for them, and asks again before they end."""
+
+    def token(_config: str) -> tuple[str, float]:
+        now = tokens()
+        # A token from a file is good for the moment; the client needs to be told of some time.
+        return now.text, max(now.until_s, time.time() + _LEAST_LIFE_S)
+
+    return token
 
 
 def reading_options(config: KafkaConfig, limits: LimitsConfig) -> dict[str, Any]:

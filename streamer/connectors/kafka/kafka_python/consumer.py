@@ -20,6 +20,7 @@ from streamer.connectors.kafka.interface import (
     PoisonedBatch,
     RecordBatch,
 )
+from streamer.connectors.kafka.kafka_python.fetching import bound
 from streamer.connectors.kafka.kafka_python.options import (
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
@@ -27,7 +28,6 @@ from streamer.connectors.kafka.kafka_python.options import (
     no_connection,
 )
 from streamer.connectors.kafka.kafka_python.records import columns, explain, poll_failed
-from streamer.connectors.kafka.kafka_python.unpacking import bound
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed
 
@@ -51,11 +51,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._call(self._on_assigned, assigned)
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._call(self._on_revoked, revoked)
+        if revoked:
+            self._call(self._on_revoked, revoked)
 
     def _call(self, callback: OnPartitions, partitions: set[TopicPartition]) -> None:
-        if not partitions:
-            return
         try:
             callback(sorted(tp.partition for tp in partitions))
         except Exception as error:
@@ -234,7 +233,7 @@ class KafkaPythonConsumer:
         if error is None:
             return
         for tp, records in polled.items():
-            self._consumer.seek(tp, records[0].offset)  # nobody will see them, so they are not read
+            self._consumer.seek(tp, int(records[0].offsets[0]))  # nobody will see them, so they are not read
         raise error
 
     def _start(self, partitions: set[TopicPartition]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from kafka.sasl.oauth import AbstractTokenProvider
+
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.reachability import why_unreachable
+from streamer.connectors.kafka.tokens import Tokens, tokens_of
 from streamer.errors import BrokerError, ConfigError
 
 FETCH_MAX_WAIT_MS = 50  # how long an idle broker holds a fetch; bounds shutdown and the embedded broker's latency
@@ -48,7 +51,9 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
         "receive_message_max_bytes": FRAME_MAX_BYTES,
         "api_version_auto_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
     }
-    if config.security_protocol.startswith("SASL"):
+    if config.by_token:
+        options |= {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": _Provider(tokens_of(config))}
+    elif config.security_protocol.startswith("SASL"):
         assert config.sasl_password is not None  # KafkaConfig insists on it
         options |= {
             "sasl_mechanism": config.sasl_mechanism,
@@ -56,6 +61,20 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
             "sasl_plain_password": config.sasl_password.get_secret_value(),
         }
     return options
+
+
+class _Provider(AbstractTokenProvider):  # type: ignore[misc]
+    """Tokens as kafka-python asks for them."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        super().__init__()
+        self._tokens = tokens
+
+    def token(self) -> str:
+        return self._tokens().text
+
+    def __deepcopy__(self, memo: object) -> _Provider:
+        return self
 
 
 def bootstrap_list(config: KafkaConfig) -> list[str]:

@@ -18,6 +18,7 @@ from streamer.config import KafkaConfig
 from streamer.connectors.kafka.kafka_python.options import connection_options
 from streamer.connectors.kafka.probe.report import Fault, Notes, Stop
 from streamer.connectors.kafka.reachability import connection_error
+from streamer.connectors.kafka.tokens import NoToken
 
 REFUSED = "authentication failed"
 
@@ -160,19 +161,27 @@ class Connections:
 def explain_failure(config: KafkaConfig, server: str, connection: Connection, connected: bool, timeout_s: float) -> str:
     """Why `connection` came to nothing, in one sentence."""
     protocol, failure, phase = config.security_protocol, connection.failure, connection.phase
+    if isinstance(failure, NoToken):
+        return str(failure)
+    who = f"for user {config.sasl_username!r}" if config.sasl_username else "for this client"
     if isinstance(failure, kafka_errors.SaslAuthenticationFailedError):
-        return (
-            f"{REFUSED} for user {config.sasl_username!r} with {config.sasl_mechanism} at "
-            f"{server}; check kafka.sasl_username and the password"
+        return f"{REFUSED} {who} with {config.sasl_mechanism} at {server}; check " + (
+            "the token" if config.by_token else "kafka.sasl_username and the password"
         )
     if isinstance(failure, kafka_errors.UnsupportedSaslMechanismError) or phase is ConnectionStates.AUTHENTICATING:
         # Refusing a mechanism, a broker hangs up at once, and kafka-python may miss what it said.
         return (
-            f"{REFUSED} for user {config.sasl_username!r} with {config.sasl_mechanism} at "
-            f"{server}: the broker hung up, as when it does not offer this mechanism; check kafka.sasl_mechanism"
+            f"{REFUSED} {who} with {config.sasl_mechanism} at {server}: the broker hung up, as when it does not offer "
+            "this mechanism; check kafka.sasl_mechanism"
         )
     if isinstance(failure, ssl.SSLCertVerificationError):
         return f"the certificate of {server} is not trusted: {failure.verify_message}; set kafka.ssl_cafile to its CA"
+    if isinstance(failure, ssl.SSLError) and _is_about_us(failure):
+        have = f"got {config.ssl_certfile}" if config.ssl_certfile else "none is configured"
+        return (
+            f"{server} does not take our client certificate ({failure.reason}); check kafka.ssl_certfile, {have}, and "
+            "which CA the broker trusts"
+        )
     if isinstance(failure, ssl.SSLError):
         return f"TLS with {server} failed: {failure.reason or failure}; is this a TLS listener? got {protocol}"
     if (
@@ -197,3 +206,9 @@ def explain_failure(config: KafkaConfig, server: str, connection: Connection, co
     if isinstance(failure, kafka_errors.KafkaProtocolError):
         return f"{server} answers, but not as Kafka with {protocol}: {text}; check kafka.security_protocol"
     return f"no connection to {server}: {connection_error(failure)}"
+
+
+def _is_about_us(failure: ssl.SSLError) -> bool:
+    """Whether the other side refused our certificate, or that we have none."""
+    reason = str(failure.reason)
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
