@@ -34,6 +34,7 @@ STATES = ("warming", "active", "alerting", "silent")
 OVERFLOW, OUTSIDE_SESSION, EXPIRED = "overflow", "outside_session", "expired"  # why readings are dropped
 RELOAD_REASONS = ("artifact", "config", "canary")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BYTES = tuple(4.0**power for power in range(5, 15))  # 1 KiB to 256 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,9 @@ class Metrics:
         self.streams_expired = counter(
             "streams_expired_total", "Streams forgotten after records.stream_ttl without readings."
         )
+        self.streams_moved = counter(
+            "streams_moved_total", "Streams forgotten as they come to another partition since partitions were added."
+        )
         self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
@@ -145,18 +149,39 @@ class Metrics:
         self.cold_starts = counter(
             "cold_starts_total", "Partitions that began without their state although the group has been there before."
         )
-        self.broker_errors = counter("broker_errors_total", "Times the connection was reset and re-established.")
+        self.topics_recreated = counter(
+            "topics_recreated_total", "Times the input topic turned out to be another one under the same name."
+        )
+        self.broker_errors = counter(
+            "broker_errors_total",
+            "Connections begun anew, errors the client reported while polling, and proofs of readiness that failed.",
+        )
         self.model_reloads = counter("model_reloads_total", "Bundles switched to while running.")
         self.model_reload_failures = counter(
             "model_reload_failures_total", "Bundles refused; the previous one stays in use.", ["reason"]
         )
         self.scoring_duration = histogram("scoring_duration_seconds", "Time to decode, score and publish one poll.")
         self.checkpoint_duration = histogram("checkpoint_duration_seconds", "Duration of one checkpoint.")
+        self.state_write_duration = histogram(
+            "state_write_duration_seconds", "Time to keep one partition's snapshot in the state store, beside the loop."
+        )
+        self.state_restore_duration = histogram(
+            "state_restore_duration_seconds",
+            "Time to read one partition's snapshot from the state store and decode it.",
+        )
+        self.state_bytes = histogram(
+            "state_bytes", "Size of one partition's snapshot as kept in the state store.", buckets=_BYTES
+        )
         self.event_to_score = histogram(
             "event_to_score_seconds", "From the broker's timestamp of a poll's newest record to its score."
         )
         self.consumer_lag = gauge(
-            "consumer_lag_records", "Records on the broker that have not been read yet.", ["partition"]
+            "consumer_lag_records",
+            "Records on the broker that have not been read yet; NaN while that is not known.",
+            ["partition"],
+        )
+        self.consumer_lag_known = gauge(
+            "consumer_lag_known", "1 while the lag of every partition of this replica is known."
         )
         self.partitions_poisoned = gauge(
             "partitions_poisoned", "Partitions paused because one of their batches cannot be read."
@@ -169,7 +194,10 @@ class Metrics:
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
         self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
-        self.ready = gauge("ready", "1 when connection, topics, ACLs and model are verified.")
+        self.ready = gauge("ready", "1 while records would be seen, scored, told of and committed.")
+        self.not_ready = gauge(
+            "not_ready", "1 for each reason why this replica is not ready; /readyz has it in words.", ["reason"]
+        )
         self.last_poll = gauge("last_poll_timestamp_seconds", "When the loop last polled.")
         self.last_record = gauge("last_record_timestamp_seconds", "When a record was last received.")
         self.last_event = gauge("last_event_timestamp_seconds", "Newest event time.")
@@ -224,10 +252,10 @@ class Metrics:
         self.catalogue[f"streamer_{name}"] = tuple(labels)
         return Gauge(f"streamer_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str) -> Histogram:
+    def _histogram(self, name: str, text: str, buckets: Sequence[float] = _SECONDS) -> Histogram:
         for suffix in ("", "_bucket", "_sum", "_count"):
             self.catalogue[f"streamer_{name}{suffix}"] = ("le",) if suffix == "_bucket" else ()
-        return Histogram(f"streamer_{name}", text, registry=self.registry, buckets=_SECONDS)
+        return Histogram(f"streamer_{name}", text, registry=self.registry, buckets=buckets)
 
 
 class _StreamCollector(Collector):

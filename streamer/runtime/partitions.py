@@ -15,11 +15,12 @@ from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors.kafka import Commit, Consumer, OffsetReset
 from streamer.core.pipeline import Pipeline
-from streamer.errors import StateError
+from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moved_over
 from streamer.runtime.positions import Position, Positions
+from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
@@ -71,8 +72,8 @@ class Partitions:
         self._parked: Positions = {}  # revoked with a checkpoint; their state stays until it is known who gets them
         self._replay_records = settings.state.replay_records
         self._status, self._topic_id = status, topic_id
-        # The broker may take as long for each of two questions about a partition.
-        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000
+        # The broker may take as long for each of two questions about a partition, the store for each of two snapshots.
+        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
 
     # What the consumer calls.
@@ -108,6 +109,21 @@ class Partitions:
             )
         self._metrics.partitions_poisoned.set(len(poisoned))
         self._metrics.partitions_assigned.set(len(self._positions))
+        self.look()
+
+    def look(self) -> None:
+        """Find out whether partitions have been added to the topic."""
+        try:
+            count = self._consumer.partition_count()
+        except BrokerError as error:
+            log.info("it is not known how many partitions %s has: %s", self._topic, error)
+            return
+        if count and (doubtful := self._pipeline.spread(self._positions, count)):
+            log.warning(
+                "%s has %d partitions now: %d streams known here may come to others; they are not silent, and are "
+                "forgotten if they do not come here any more",
+                self._topic, count, doubtful, extra={"topic": self._topic},
+            )  # fmt: skip
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """Partitions about to leave: a checkpoint, so that their next owner goes on from here."""

@@ -39,6 +39,9 @@ PROMISED = [
     "model_reload_failures_total",
     "scoring_duration_seconds",
     "checkpoint_duration_seconds",
+    "state_write_duration_seconds",
+    "state_restore_duration_seconds",
+    "state_bytes",
     "event_to_score_seconds",
     "consumer_lag_records",
     "partitions_assigned",
@@ -98,6 +101,7 @@ def test_every_promised_metric_is_in_the_catalogue() -> None:
 def test_a_scrape_shows_the_catalogue_and_nothing_else() -> None:
     metrics = Metrics(CollectorRegistry(), lambda: [view(parts=(Attribution("heat", 1.0, 2.0, 3.0),))])
     metrics.consumer_lag.labels("0").set(1)
+    metrics.not_ready.labels("starting").set(1)
     metrics.model_info.labels("v", "lstm", "plain").set(1)
 
     found = series(scrape(metrics))

@@ -98,6 +98,8 @@ OnOffsetReset = Callable[[OffsetReset], None]
 class Consumer(Protocol):
     """One member of a consumer group on one topic; used from a single thread."""
 
+    broker_errors: int  # met while polling that the client goes on after, as far as it tells
+
     def poll(self, timeout_s: float) -> list[RecordBatch]:
         """Fetch what is there, at most one batch a partition; `[]` after `timeout_s`.
 
@@ -119,6 +121,10 @@ class Consumer(Protocol):
 
     def committed(self, partition: int) -> Commit | None:
         """Where the group stands, or None if it has committed nothing."""
+        ...
+
+    def partition_count(self) -> int:
+        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones."""
         ...
 
     def has_committed(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 MAX_NAME = 512  # characters; two of them fit into the note of a commit
+READ_S = 60.0  # within about this time a store that does not answer is given up
 
 
 class StateStore(Protocol):

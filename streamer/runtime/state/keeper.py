@@ -5,8 +5,11 @@ Not inside: where the bytes go (a `StateStore`), the order of flush, snapshot an
 
 from __future__ import annotations
 
+import time
+
 from streamer.config import Settings
 from streamer.errors import BrokerError, StateError
+from streamer.observability.metrics import Metrics
 from streamer.runtime.state.interface import StateStore
 from streamer.runtime.state.local import LocalStore
 from streamer.runtime.state.objects import ObjectStore
@@ -20,10 +23,11 @@ class StateKeeper:
     Args:
         store: Keeps bytes.
         codec: Makes them.
+        metrics: Sizes and times; None: not counted.
     """
 
-    def __init__(self, store: StateStore, codec: Codec) -> None:
-        self.store, self._codec = store, codec
+    def __init__(self, store: StateStore, codec: Codec, metrics: Metrics | None = None) -> None:
+        self.store, self._codec, self._metrics = store, codec, metrics
 
     def prepare(self) -> None:
         """See that the store can be used.
@@ -42,7 +46,13 @@ class StateKeeper:
         Raises:
             StateError: It could not be kept.
         """
-        return self.store.write(partition, snapshot.offset, self._codec.encode(partition, snapshot))
+        began_s = time.monotonic()
+        body = self._codec.encode(partition, snapshot)
+        name = self.store.write(partition, snapshot.offset, body)
+        if self._metrics is not None:
+            self._metrics.state_write_duration.observe(time.monotonic() - began_s)
+            self._metrics.state_bytes.observe(sum(map(len, body)))
+        return name
 
     def read(self, partition: int, name: str) -> Snapshot:
         """The snapshot of a name.
@@ -51,11 +61,15 @@ class StateKeeper:
             StateError: It is gone, damaged, or does not belong to these settings.
             StateUnavailable: The store does not answer.
         """
+        began_s = time.monotonic()
         content = self.store.read(partition, name)
         try:
-            return self._codec.decode(partition, content)
+            snapshot = self._codec.decode(partition, content)
         except StateError as error:
             raise StateError(f"snapshot {name} of partition {partition}: {error}") from None
+        if self._metrics is not None:
+            self._metrics.state_restore_duration.observe(time.monotonic() - began_s)
+        return snapshot
 
     def close(self) -> None:
         """Let go of connections; the next use makes them again."""
@@ -76,11 +90,11 @@ def open_store(settings: Settings) -> StateStore | None:
     return None if state.store == "local" else ObjectStore(state.store, kafka.topic, kafka.group)
 
 
-def open_keeper(settings: Settings) -> StateKeeper | None:
+def open_keeper(settings: Settings, metrics: Metrics | None = None) -> StateKeeper | None:
     """The state of the input topic where the settings say; None where nothing is kept.
 
     Raises:
         ConfigError: See `open_store`.
     """
     store = open_store(settings)
-    return None if store is None else StateKeeper(store, Codec(settings.kafka.topic, shape_of(settings)))
+    return None if store is None else StateKeeper(store, Codec(settings.kafka.topic, shape_of(settings)), metrics)

@@ -20,6 +20,7 @@ from streamer.connectors.kafka.interface import (
     PoisonedBatch,
     RecordBatch,
 )
+from streamer.connectors.kafka.kafka_python.fetching import bound
 from streamer.connectors.kafka.kafka_python.options import (
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
@@ -27,7 +28,6 @@ from streamer.connectors.kafka.kafka_python.options import (
     no_connection,
 )
 from streamer.connectors.kafka.kafka_python.records import columns, explain, poll_failed
-from streamer.connectors.kafka.kafka_python.unpacking import bound
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed
 
@@ -82,6 +82,7 @@ class KafkaPythonConsumer:
     ) -> None:
         limits = limits or LimitsConfig()
         self.offset_resets = 0
+        self.broker_errors = 0  # none: kafka-python keeps them to itself
         self._config = config
         self._on_revoked = on_revoked
         self._on_offset_reset = on_offset_reset
@@ -164,9 +165,11 @@ class KafkaPythonConsumer:
             raise BrokerError(f"committed offset of partition {partition}: {explain(error, self._config)}") from error
         return None if found is None else Commit(int(found.offset), (found.metadata or "").partition(NOTE_END)[0])
 
+    def partition_count(self) -> int:
+        return len(self._consumer.partitions_for_topic(self._config.topic) or ())
+
     def has_committed(self) -> bool:
-        numbers = self._consumer.partitions_for_topic(self._config.topic) or ()
-        return any(self.committed(number) is not None for number in sorted(numbers))
+        return any(self.committed(number) is not None for number in range(self.partition_count()))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         tp = self._tp(partition)
@@ -237,7 +240,7 @@ class KafkaPythonConsumer:
         if error is None:
             return
         for tp, records in polled.items():
-            self._consumer.seek(tp, records[0].offset)  # nobody will see them, so they are not read
+            self._consumer.seek(tp, int(records[0].offsets[0]))  # nobody will see them, so they are not read
         raise error
 
     def _start(self, partitions: set[TopicPartition]) -> None:

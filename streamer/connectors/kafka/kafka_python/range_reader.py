@@ -12,6 +12,7 @@ from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.interface import RecordBatch
+from streamer.connectors.kafka.kafka_python.fetching import bound
 from streamer.connectors.kafka.kafka_python.options import (
     FETCH_MAX_WAIT_MS,
     bootstrap_list,
@@ -19,7 +20,6 @@ from streamer.connectors.kafka.kafka_python.options import (
     no_connection,
 )
 from streamer.connectors.kafka.kafka_python.records import columns, explain, poll_failed
-from streamer.connectors.kafka.kafka_python.unpacking import bound
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
-from streamer.connectors.kafka.kafka_python.unpacking import UNREADABLE, TooLargeUnpacked
+from streamer.connectors.kafka.kafka_python.columns import UNREADABLE, Records, joined
+from streamer.connectors.kafka.kafka_python.unpacking import TooLargeUnpacked
 from streamer.errors import BrokerError
 
 # Errors that poll() raises and survives: asking again is safe, if useless until someone acts.
@@ -23,19 +22,18 @@ _SURVIVED = (
 )
 
 
-def columns(tp: TopicPartition, records: list[Any]) -> RecordBatch:
-    """One list of records as columns; no Python-level work per record."""
-    count = len(records)
-    headers: list[Any] = list(map(itemgetter(8), records))
+def columns(tp: TopicPartition, polled: Sequence[Records]) -> RecordBatch:
+    """What was polled of a partition."""
+    records = joined(polled)
     return RecordBatch(
         topic=tp.topic,
         partition=tp.partition,
-        offsets=np.fromiter(map(itemgetter(3), records), np.int64, count),
-        timestamps_ms=np.fromiter(map(itemgetter(4), records), np.int64, count),
-        keys=list(map(itemgetter(6), records)),
-        values=list(map(itemgetter(7), records)),
-        headers=headers,
-        unreadable_headers=headers.count(UNREADABLE),
+        offsets=records.offsets,
+        timestamps_ms=records.timestamps_ms,
+        keys=records.keys,
+        values=records.values,
+        headers=records.headers,
+        unreadable_headers=records.headers.count(UNREADABLE),
     )
 
 

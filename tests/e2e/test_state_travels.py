@@ -1,0 +1,100 @@
+"""State moves with its partition between replicas that share nothing but the broker, or a folder."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamer.connectors.files import DataSet
+from tests.e2e.conftest import NewSite, World
+from tests.e2e.harness import DaemonProcess, Expected, Site, partitions_of, wait_until
+
+STORES = ("topic", "folder")
+
+
+def store(kind: str, directory: Path) -> dict[str, Any]:
+    return {"store": "topic" if kind == "topic" else (directory / "shared").as_uri()}
+
+
+def thirds(data: DataSet) -> list[DataSet]:
+    steps = np.array_split(np.unique(data.time_ns), 3)
+    return [data.select(np.isin(data.time_ns, some)) for some in steps]
+
+
+def hold(site: Site, data: DataSet, metrics: list[Mapping[str, float]]) -> None:
+    """Alerts and scores are those of one undisturbed run, and no partition began without its state."""
+    expected = Expected.of(site, data)
+    expected.hold(site)
+    alerts = site.alerts()
+    opened = {alert["incident_id"] for alert in alerts if alert["event"] == "open"}
+    ended = {alert["incident_id"] for alert in alerts if alert["event"] == "resolve"}
+    assert len(opened) == expected.opened
+    assert ended <= opened  # under the id they opened with
+    assert sum(each["streamer_cold_starts_total"] for each in metrics) == 0
+    assert site.committed() == site.ends()
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride", "leaving"),
+    [("topic", 1, "SIGTERM"), ("topic", 4, "kill -9"), ("folder", 4, "SIGTERM"), ("folder", 1, "kill -9")],
+)
+def test_a_partition_goes_to_a_replica_with_another_directory_and_nothing_changes(
+    world: World, new_site: NewSite, tmp_path: Path, kind: str, stride: int, leaving: str
+) -> None:
+    one = new_site(partitions=2, state=store(kind, tmp_path), window={"stride": stride})
+    other = one.copy("other")
+    early, middle, late = thirds(world.live)
+
+    with DaemonProcess(other) as second:
+        with DaemonProcess(one) as first:
+            wait_until(lambda: partitions_of([first, second]) == [1, 1], "a partition each")
+            one.send(early)
+            one.wait_until_done()
+            with one.feeding(middle):
+                wait_until(lambda: first.metrics()["streamer_checkpoints_total"] > 2, "some checkpoints")
+                if leaving == "SIGTERM":
+                    first.terminate()
+                else:
+                    first.kill()
+                wait_until(lambda: partitions_of([second]) == [2], "both partitions")
+        one.wait_until_done()
+        with DaemonProcess(one) as first:  # and back again, while there is nothing to do
+            wait_until(lambda: partitions_of([first, second]) == [1, 1], "a partition each again")
+            one.send(late)
+            one.wait_until_done()
+            scrapes = [first.metrics(), second.metrics()]
+
+    hold(one, world.live, [*scrapes])
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_a_replica_put_out_of_the_group_changes_nothing_when_it_wakes_up(
+    world: World, new_site: NewSite, tmp_path: Path, kind: str
+) -> None:
+    one = new_site(partitions=2, state=store(kind, tmp_path) | {"checkpoint_s": 0.1})
+    other = one.copy("other")
+    early, middle, late = thirds(world.live)
+
+    with DaemonProcess(one) as asleep, DaemonProcess(other) as awake:
+        wait_until(lambda: partitions_of([asleep, awake]) == [1, 1], "a partition each")
+        one.send(early)
+        one.wait_until_done()
+        with one.feeding(middle):
+            wait_until(lambda: asleep.metrics()["streamer_checkpoints_total"] > 3, "some checkpoints")
+            asleep.process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: partitions_of([awake]) == [2], "both partitions")
+        one.running.remove(asleep)
+        one.wait_until_done()
+        asleep.process.send_signal(signal.SIGCONT)  # in the middle of what it was doing; its snapshots, its commits
+        wait_until(lambda: partitions_of([asleep, awake]) == [1, 1], "a partition each again")
+        one.send(late)
+        one.wait_until_done()
+        scrapes = [asleep.metrics(), awake.metrics()]
+        one.running.append(asleep)
+
+    hold(one, world.live, [*scrapes])
