@@ -127,12 +127,19 @@ class Metrics:
         self.streams_expired = counter(
             "streams_expired_total", "Streams forgotten after records.stream_ttl without readings."
         )
+        self.streams_moved = counter(
+            "streams_moved_total", "Streams forgotten as they come to another partition since partitions were added."
+        )
         self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
         self.delivery_failures = counter(
             "delivery_failures_total",
             "Flushes that left alerts, dead letters or scores unacknowledged; they are sent again.",
+        )
+        self.messages_cut = counter(
+            "messages_cut_total",
+            "Dead letters, alerts and scores cut or split, because their topic takes no message so large.",
         )
         self.checkpoints = counter("checkpoints_total", "Checkpoints completed.")
         self.checkpoint_failures = counter(
