@@ -133,7 +133,8 @@ class KafkaNode(_Admin):
         self._directory.mkdir(parents=True, exist_ok=True)
         settings = self._directory / "server.properties"
         settings.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # An id that began with a dash would be taken for an option.
+        cluster = "S" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         self._run("kafka-storage.sh", "format", "--standalone", "-t", cluster, "-c", settings, *self._format_options())
         atexit.register(self.stop)  # also when pytest is interrupted between start and its finalisers
         self.up()

@@ -99,13 +99,13 @@ class Intake:
             with contextlib.suppress(BrokerError):
                 known.next_offset = max(known.next_offset, position(partition))
 
-    def release_idle(self, lags: Mapping[int, int], bounds: Callable[[int], tuple[int, int]]) -> None:
+    def release_idle(self, lags: Mapping[int, float], bounds: Callable[[int], tuple[int, int]]) -> None:
         """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.
 
         Nor is a bar cut short, or a reading called late that came within the lateness: both go by, too, before.
 
         Args:
-            lags: Records not read yet, by partition, as far as the client knows.
+            lags: Records not read yet, by partition; NaN where that is not known.
             bounds: Asks the broker for a partition's first offset and its end: the process may have been
                 stopped, or the broker away, while records came.
         """

@@ -98,6 +98,8 @@ OnOffsetReset = Callable[[OffsetReset], None]
 class Consumer(Protocol):
     """One member of a consumer group on one topic; used from a single thread."""
 
+    broker_errors: int  # met while polling that the client goes on after, as far as it tells
+
     def poll(self, timeout_s: float) -> list[RecordBatch]:
         """Fetch what is there, at most one batch a partition; `[]` after `timeout_s`.
 

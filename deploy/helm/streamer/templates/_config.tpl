@@ -74,6 +74,7 @@ state:
   {{- end -}}
 {{- end -}}
 {{- $_ := set $state "store" .Values.state.store -}}
+{{- if ne .Values.state.store "local" -}}{{- $_ := unset $state "directory" -}}{{- end -}}
 {{- with .Values.state.topic -}}{{- $_ := set $state "topic" . -}}{{- end -}}
 {{- range .Values.fileSettings -}}
   {{- $part := splitn "." 2 .setting -}}

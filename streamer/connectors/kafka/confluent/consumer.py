@@ -38,7 +38,7 @@ class ConfluentConsumer:
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
         limits: LimitsConfig | None = None,
     ) -> None:
-        self.offset_resets = 0
+        self.offset_resets = self.broker_errors = 0
         self._config = config
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
@@ -70,11 +70,7 @@ class ConfluentConsumer:
             raise ConfigError(f"kafka settings are refused by librdkafka: {explain(error, config)}") from error
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
-        """See `Consumer.poll`.
-
-        Raises:
-            PoisonedBatch: A batch is damaged or its codec is not built in.
-        """
+        """See `Consumer.poll`; a batch that is damaged, or whose codec is not built in, is a `PoisonedBatch`."""
         if self._poison is not None:
             raise self._poison
         try:
@@ -239,6 +235,7 @@ class ConfluentConsumer:
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                self.broker_errors += 1
                 log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
             elif error.retriable():
                 log.info("%s: %s", self._config.topic, error)

@@ -81,6 +81,7 @@ class KafkaPythonConsumer:
     ) -> None:
         limits = limits or LimitsConfig()
         self.offset_resets = 0
+        self.broker_errors = 0  # none: kafka-python keeps them to itself
         self._config = config
         self._on_revoked = on_revoked
         self._on_offset_reset = on_offset_reset
