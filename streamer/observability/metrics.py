@@ -127,6 +127,9 @@ class Metrics:
         self.streams_expired = counter(
             "streams_expired_total", "Streams forgotten after records.stream_ttl without readings."
         )
+        self.streams_moved = counter(
+            "streams_moved_total", "Streams forgotten as they come to another partition since partitions were added."
+        )
         self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])

@@ -179,6 +179,7 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
+            connection.partitions.look()
             connection.intake.pass_marks(connection.consumer.position)
             lags = self._sight.lags()
             self._sight.count()

@@ -100,7 +100,8 @@ class Intake:
                 known.next_offset = max(known.next_offset, position(partition))
 
     def release_idle(self, lags: Mapping[int, float], bounds: Callable[[int], tuple[int, int]]) -> None:
-        """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.
+        """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read;
+        streams that are known to come to other partitions are forgotten.
 
         Nor is a bar cut short, or a reading called late that came within the lateness: both go by, too, before.
 
@@ -115,7 +116,7 @@ class Intake:
             patience_s = max(self._options.idle, self._options.lateness + self._options.grid)
             if not self._options.idle or quiet_s < patience_s or lags.get(partition, 0):
                 continue
-            if position.next_offset < position.publish_from or not len(self._pipeline.event_time.holders(partition)):
+            if position.next_offset < position.publish_from or not self._pipeline.waits(partition):
                 continue
             try:
                 is_all = bounds(partition)[1] <= position.next_offset

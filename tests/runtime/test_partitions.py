@@ -40,9 +40,13 @@ class Offsets:
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
+        self.partitions = 4
 
     def committed(self, partition: int) -> Commit | None:
         return self.commits.get(partition)
+
+    def partition_count(self) -> int:
+        return self.partitions
 
     def has_committed(self) -> bool:
         return bool(self.commits)

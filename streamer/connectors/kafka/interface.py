@@ -123,6 +123,10 @@ class Consumer(Protocol):
         """Where the group stands, or None if it has committed nothing."""
         ...
 
+    def partition_count(self) -> int:
+        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones."""
+        ...
+
     def has_committed(self) -> bool:
         """Whether the group has committed anything of the topic, whichever partition."""
         ...

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.commits import commit
 from streamer.connectors.kafka.confluent.options import reading_options
+from streamer.connectors.kafka.confluent.partition_count import PartitionCount
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
 from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
@@ -63,6 +64,7 @@ class ConfluentConsumer:
         }
         try:
             self._consumer = confluent_kafka.Consumer(options)
+            self.partition_count = PartitionCount(self._consumer, config)
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
@@ -122,8 +124,7 @@ class ConfluentConsumer:
         return Commit(int(found.offset), found.metadata or "") if found.offset >= 0 else None
 
     def has_committed(self) -> bool:
-        listed = self._ask("partitions", -1, self._consumer.list_topics, self._config.topic, timeout=self._timeout_s)
-        return any(self.committed(number) is not None for number in listed.topics[self._config.topic].partitions)
+        return any(self.committed(number) is not None for number in range(self.partition_count()))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         bounds = self._ask(

@@ -164,9 +164,11 @@ class KafkaPythonConsumer:
             raise BrokerError(f"committed offset of partition {partition}: {explain(error, self._config)}") from error
         return None if found is None else Commit(int(found.offset), found.metadata or "")
 
+    def partition_count(self) -> int:
+        return len(self._consumer.partitions_for_topic(self._config.topic) or ())
+
     def has_committed(self) -> bool:
-        numbers = self._consumer.partitions_for_topic(self._config.topic) or ()
-        return any(self.committed(number) is not None for number in sorted(numbers))
+        return any(self.committed(number) is not None for number in range(self.partition_count()))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         tp = self._tp(partition)
