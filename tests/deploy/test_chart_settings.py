@@ -101,6 +101,14 @@ def test_a_secret_is_mounted_where_its_variable_says() -> None:
     assert mounted_from(rendered, entry["value"]) == ("streamer-user", "password")
 
 
+def test_a_rotated_secret_reaches_a_running_pod() -> None:
+    # What is mounted by subPath never changes in a pod.
+    mounts = {mount["name"]: mount for mount in render("secured").container["volumeMounts"]}
+
+    assert "subPath" not in mounts["secrets"]
+    assert "subPath" not in mounts["files"]
+
+
 def test_a_file_is_mounted_where_its_setting_says(tmp_path: Path) -> None:
     rendered = render("secured")
 

@@ -118,6 +118,11 @@ state:
 {{- get (include "streamer.http" . | fromYaml) "tls_certfile" | empty | ternary "HTTP" "HTTPS" -}}
 {{- end -}}
 
+{{/* The port of an http(s) address. */}}
+{{- define "streamer.urlPort" -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) | default (hasPrefix "https:" . | ternary "443" "80") -}}
+{{- end -}}
+
 {{/* The memory limit of a replica in MiB; empty if there is none, or if it is written in other units. */}}
 {{- define "streamer.memoryMb" -}}
 {{- $limit := get (get .Values.resources "limits" | default dict) "memory" | toString -}}
