@@ -15,6 +15,7 @@ from models.errors import ArtifactError
 from streamer.connectors.kafka import Commit, OffsetReset
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
+from streamer.errors import BrokerError, StateUnavailable
 from streamer.observability.metrics import Metrics
 from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Position, Positions
@@ -347,3 +348,22 @@ def test_open_incidents_resolve_when_records_are_lost(tiny_detector: Detector, t
     assert positions[0].publish_from == 60
     assert pipeline.incidents.open_count == 0
     assert len(pipeline.keys.held()) == 0
+
+
+def test_a_store_that_does_not_answer_is_asked_again_and_not_taken_for_state_that_is_gone(
+    tmp_path: Path, tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(partition: int, name: str) -> bytes:
+        raise StateUnavailable("the store is away")
+
+    keeper, metrics = keeper_in(tmp_path), Metrics(CollectorRegistry())
+    monkeypatch.setattr(keeper.store, "read", away)
+    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
+    offsets, positions = Offsets({0: 10}, states={0: ("some-name",)}), Positions()
+    partitions = partitions_of(pipeline, keeper, offsets, positions, metrics=metrics)
+
+    with pytest.raises(BrokerError, match="the store is away"):  # the connection is made again, and it is asked again
+        partitions.assigned([0])
+
+    assert positions == {}
+    assert metrics.registry.get_sample_value("streamer_cold_starts_total") == 0
