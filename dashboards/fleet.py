@@ -415,6 +415,10 @@ def build() -> dict[str, Any]:
                         f"sum (increase(streamer_delivery_failures_total{{{JOB}}}[$__rate_interval]))",
                         "delivery",
                     ),
+                    (
+                        f"sum(increase(streamer_messages_cut_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "cut: too large for their topic",
+                    ),
                     (f"sum(increase(streamer_checkpoint_failures_total{{{JOB}}}[$__rate_interval]))", "checkpoint"),
                     (f"sum(increase(streamer_commit_failures_total{{{JOB}}}[$__rate_interval]))", "commit"),
                     (f"sum(increase(streamer_broker_errors_total{{{JOB}}}[$__rate_interval]))", "broker errors"),

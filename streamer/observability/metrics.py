@@ -137,6 +137,10 @@ class Metrics:
             "delivery_failures_total",
             "Flushes that left alerts, dead letters or scores unacknowledged; they are sent again.",
         )
+        self.messages_cut = counter(
+            "messages_cut_total",
+            "Dead letters, alerts and scores cut or split, because their topic takes no message so large.",
+        )
         self.checkpoints = counter("checkpoints_total", "Checkpoints completed.")
         self.checkpoint_failures = counter(
             "checkpoint_failures_total", "Checkpoints that failed; the next one tries again."

@@ -92,7 +92,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tiny_detector: Detector) -> Broker:
     """A daemon made now talks to this broker, scores with the tiny detector, and waits by its clock."""
     broker = Broker(Clock())
     monkeypatch.setattr(connection, "connect_consumer", broker.connect_consumer)
-    monkeypatch.setattr(connection, "connect_producer", lambda config: broker)
+    monkeypatch.setattr(connection, "connect_producer", lambda config, limits: broker)
     monkeypatch.setattr(daemon, "probe", broker.probe)
     monkeypatch.setattr(daemon, "Prover", lambda config, clock: Prover(config, clock, lambda *_: Proof(member=True)))
     monkeypatch.setattr(daemon, "load_current", lambda models: (tiny_detector, VERSION))

@@ -91,6 +91,18 @@ class Commit:
     note: str = ""  # kept with it by the coordinator, 4,096 bytes at most; empty if a person moved the group
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a message is made of."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+# The same in a shorter form, or as several messages; nothing: it cannot be made any shorter.
+Shorten = Callable[[Parts], Sequence[Parts]]
+
 OnPartitions = Callable[[Sequence[int]], None]
 OnOffsetReset = Callable[[OffsetReset], None]
 
@@ -174,11 +186,13 @@ class Producer(Protocol):
         value: bytes | None,
         headers: Headers = (),
         timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         """Queue one message; does not wait for the broker, nor connect to it: the first `flush` does.
 
         Args:
             timestamp_ms: The record's timestamp; None: when the client takes it.
+            shorten: What to send where the topic does not take so large a message; None: nothing else, so it waits.
 
         Raises:
             DeliveryFailed: The queue is full or the message can never be sent.
