@@ -6,6 +6,7 @@ Runs inside the consumer's callbacks. Not inside: what a checkpoint is (`checkpo
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -177,16 +178,14 @@ class Partitions:
         """Restore a partition and say where it stands then."""
         first, end = self._consumer.bounds(partition)
         pointer = Pointer() if commit is None else read_note(commit.note)
-        if commit is None:
-            return self._begin_anew(partition, commit, first, end)
-        if self._belongs_elsewhere(partition, commit, pointer, first, end):
+        if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
             position = self._positions[partition] = self._begin_anew(partition, commit, first, end)
-            if any(self._restore(partition, name, None, commit.offset, earlier) is not None for name in pointer.states):
+            if any(self._restore(partition, name, range(sys.maxsize), earlier) is not None for name in pointer.states):
                 self._end_incidents(partition, position)
             return position
         committed = commit.offset
         for number, name in enumerate(pointer.states):
-            offset = self._restore(partition, name, first, committed, earlier)
+            offset = self._restore(partition, name, range(first, committed + 1), earlier)
             if offset is not None:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
@@ -247,18 +246,15 @@ class Partitions:
         )  # fmt: skip
         return trained
 
-    def _restore(
-        self, partition: int, name: str, first: int | None, committed: int, earlier: _EarlierBundles
-    ) -> int | None:
-        """Offset of the snapshot taken over, or None; `first` of the log, None: wherever it begins."""
+    def _restore(self, partition: int, name: str, offsets: range, earlier: _EarlierBundles) -> int | None:
+        """Offset of the snapshot taken over, or None; it must be one of `offsets`."""
         if self._keeper is None:
             return None
         try:
             snapshot = self._keeper.read(partition, name)
-            if first is not None and not first <= snapshot.offset <= committed:
-                raise StateError(
-                    f"its offset {snapshot.offset} is not between {first}, where the log begins, and {committed}"
-                )
+            if snapshot.offset not in offsets:
+                where = f"{offsets.start}, where the log begins, and {offsets.stop - 1}"
+                raise StateError(f"its offset {snapshot.offset} is not between {where}")
             version = str(snapshot.state.values.get("model_version"))
             made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
             held = self._pipeline.event_time.holding
