@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 from streamer.config import Settings
 from streamer.connectors.kafka import RecordBatch
+from streamer.errors import BrokerError, StateUnavailable
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.partitions import POISONED_AFTER, Poison
 from streamer.runtime.prover import Prover
-from streamer.runtime.readiness import Readiness, sees
+from streamer.runtime.readiness import Anew, Readiness, sees
 from streamer.runtime.status import NotReady, Reason, Status
 
 FLUSH_S = 8.0  # what was read from a topic or for a group that is another now is told within
@@ -30,6 +31,7 @@ class Sight:
         status: Told.
         gauges: Shows lags; counts.
         poison: Batches that could not be read so far.
+        tried: Partitions and offsets for which a new connection was tried already.
         clock: Seconds.
     """
 
@@ -43,9 +45,11 @@ class Sight:
         status: Status,
         gauges: Gauges,
         poison: Poison,
+        tried: set[tuple[int, int]],
         clock: Callable[[], float],
     ) -> None:
         self._connection, self._status, self._gauges, self._poison = connection, status, gauges, poison
+        self._offset_resets = 0
         self._broker_errors = 0  # of this connection, counted so far
         self.sees = False  # whether records would be noticed if they came
         self._readiness = Readiness(
@@ -55,6 +59,7 @@ class Sight:
             checkpoint_s=settings.state.checkpoint_s,
             clock=clock,
             on_failure=gauges.metrics.broker_errors.inc,
+            tried=tried,
         )
 
     def heard(self, polled: Sequence[RecordBatch]) -> None:
@@ -69,7 +74,13 @@ class Sight:
             Anew: Only a new connection helps; this one holds no partitions any more.
         """
         connection, readiness = self._connection, self._readiness
-        anew = readiness.look(connection.positions, connection.consumer.member_id)
+        if connection.consumer.offset_resets != self._offset_resets:
+            self._offset_resets = connection.consumer.offset_resets
+            readiness.hurry()
+        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
+        waiting, stuck = connection.waiting(), connection.sinks.stuck
+        reading = () if stuck or waiting else connection.positions.keys() - paused
+        anew = readiness.look(connection.positions, connection.consumer.member_id, reading=reading)
         if anew is not None:
             self._status.set_ready([anew.why])
             self._gauges.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
@@ -77,21 +88,35 @@ class Sight:
             connection.checkpoints.flush(FLUSH_S)
             connection.partitions.drop_all()
             raise anew
-        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
-        why = readiness.why_not(connection.positions, paused=paused, stuck=connection.sinks.stuck)
-        if (waiting := connection.waiting()) is not None:
-            why.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
-        self._status.set_ready(why)
+        reasons = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
+        if waiting is not None:
+            reasons.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
+        self._status.set_ready(reasons)
         self._status.note("partitions", readiness.spare(connection.positions))
-        self.sees = sees(why)
+        self.sees = sees(reasons)
         return self.sees
 
     def lags(self) -> dict[int, float]:
         """Records not read yet of each partition held; NaN where that is not known now."""
         return self._readiness.lags(self._connection.consumer.lag(), self._connection.positions)
 
-    def count(self) -> None:
-        """Count what the client reported of the broker."""
+    def count(self, *, cold: int) -> None:
+        """Count what the client reported of the broker; say that streams warm up.
+
+        Args:
+            cold: Streams that began without the state the group had, and have not had enough history since.
+        """
+        text = "streams warm up whose partitions began without state: StreamerWithoutState in docs/runbook.md"
+        self._status.note("state", text if cold else None)
         met = self._connection.consumer.broker_errors
         self._gauges.metrics.broker_errors.inc(met - self._broker_errors)
         self._broker_errors = met
+
+
+def why(error: BrokerError) -> NotReady:
+    """Why a connection has ended."""
+    if isinstance(error, Anew):
+        return error.why
+    if isinstance(error, StateUnavailable):
+        return NotReady(Reason.STATE_STORE, str(error))
+    return NotReady(Reason.BROKER_ERROR, f"broker: {error}")
