@@ -76,6 +76,9 @@ class Broker:
     def position(self, partition: int) -> int:
         return 0
 
+    def partition_count(self) -> int:
+        return 1
+
     def commit(self, offsets: Mapping[int, int]) -> None: ...
 
     def lag(self) -> dict[int, int]:
