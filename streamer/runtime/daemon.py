@@ -65,6 +65,7 @@ class Daemon:
         self._models = Registry(settings.model.directory)
         self._keeper = open_keeper(settings, self.metrics)
         self._poison: Poison = Poison()
+        self._tried: set[tuple[int, int]] = set()  # partition and offset that a new connection did not bring either
         self._prover = Prover(settings.kafka, clock)
         self._sight: Sight
         self._topic_id: str | None = None
@@ -260,6 +261,7 @@ class Daemon:
             status=self._status,
             gauges=self._gauges,
             poison=self._poison,
+            tried=self._tried,
             clock=self._clock,
         )
 

@@ -29,11 +29,19 @@ FLOWING_S = 60.0  # between two proofs while records come from every partition
 FRESH_S = 20.0  # what is known of a lag is not older
 IDLE_S = 30.0  # without partitions for so long, though there are enough for all members, is a fault
 STUCK_S = 10.0  # alerts not delivered for so long while polling pauses
+UNREAD_S = 60.0  # records that wait so long, though the broker grants everything, do not come over this connection
 COMMIT_S = 60.0  # records read so long ago are to be committed, four checkpoints more
 LOOK_S = 0.25  # between two looks, so that they cost nothing under load
 
 _REASONS = {fault: Reason(fault.value) for fault in Fault}
-_BLIND = {*_REASONS.values(), Reason.NOT_A_MEMBER, Reason.STARTING, Reason.NO_PARTITIONS, Reason.SCHEMA_REGISTRY}
+_BLIND = {
+    *_REASONS.values(),
+    Reason.NOT_A_MEMBER,
+    Reason.NOTHING_READ,
+    Reason.STARTING,
+    Reason.NO_PARTITIONS,
+    Reason.SCHEMA_REGISTRY,
+}
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +64,7 @@ class Readiness:
         checkpoint_s: How often offsets are to be committed.
         clock: Seconds.
         on_failure: Called for each proof that fails.
+        tried: Partitions and offsets for which a new connection was tried already, of all connections.
     """
 
     def __init__(
@@ -67,9 +76,11 @@ class Readiness:
         checkpoint_s: float,
         clock: Callable[[], float],
         on_failure: Callable[[], None],
+        tried: set[tuple[int, int]],
     ) -> None:
         self._config, self._prover, self._clock, self._on_failure = config, prover, clock, on_failure
-        self._topic_id = topic_id
+        self._topic_id, self._tried = topic_id, tried
+        self._unread: dict[int, tuple[int, float]] = {}  # offset whose record waits, and since when
         self._commit_s = COMMIT_S + 4 * checkpoint_s
         self._heard: dict[int, float] = {}  # when records last came from a partition
         self._committed: dict[int, tuple[int | None, float]] = {}  # what a partition's commit is, and since when
@@ -87,16 +98,22 @@ class Readiness:
         """Records came."""
         self._heard |= dict.fromkeys(partitions, self._clock())
 
-    def look(self, positions: Positions, member: Callable[[], str | None]) -> Anew | None:
+    def hurry(self) -> None:
+        """Something happened that another topic under the same name would explain: ask now."""
+        self._asked = -math.inf, Standing()
+
+    def look(self, positions: Positions, member: Callable[[], str | None], *, reading: Collection[int]) -> Anew | None:
         """Take an answer and ask again if it is time; says if the connection must begin anew.
 
         Args:
             positions: Of the partitions held.
             member: What the group calls us.
+            reading: Those of which records are wanted now.
         """
+        now = self._clock()
         if self._anew is None and (proof := self._prover.take()) is not None:
             self._learn(proof)
-        now = self._clock()
+            self._watch_unread(positions, reading, now)
         if now - self._looked_s < LOOK_S:
             return self._anew
         self._looked_s = now
@@ -135,6 +152,9 @@ class Readiness:
                     f"{self._proof.partitions} for {self._proof.members} members"
                 )
                 why.append(NotReady(Reason.NO_PARTITIONS, text))
+        if unread := sorted(p for p, (_, since) in self._unread.items() if now - since > UNREAD_S):
+            text = f"records wait in partitions {unread} and do not come, though the broker grants everything"
+            why.append(NotReady(Reason.NOTHING_READ, text))
         if ours := sorted(set(paused) & positions.keys()):
             text = f"partitions {ours} are paused: see the log for what cannot be read, and at which offset"
             why.append(NotReady(Reason.PARTITIONS_PAUSED, text))
@@ -213,6 +233,23 @@ class Readiness:
 
     def _begin_anew(self, reason: Reason, text: str) -> None:
         self._anew = Anew(NotReady(reason, text))
+
+    def _watch_unread(self, positions: Positions, reading: Collection[int], now: float) -> None:
+        """Records that wait, and where: only those that do not come while their partition is read."""
+        ends = {} if self._failed else self._proof.ends
+        for partition in self._unread.keys() - set(reading):
+            del self._unread[partition]
+        for partition in reading:
+            offset = positions[partition].next_offset
+            if ends.get(partition, 0) <= offset:
+                self._unread.pop(partition, None)
+            elif partition not in self._unread or self._unread[partition][0] != offset:
+                self._unread[partition] = offset, now
+        late = {(p, offset) for p, (offset, since) in self._unread.items() if now - since > UNREAD_S}
+        if self._anew is None and late - self._tried:
+            self._tried |= late  # once: another connection that brings them no more would only disturb the group
+            text = f"records wait in partitions {sorted(p for p, _ in late)} and do not come over this connection"
+            self._begin_anew(Reason.NOTHING_READ, text)
 
     def _watch_commits(self, positions: Positions, now: float) -> None:
         for partition in self._committed.keys() - positions.keys():

@@ -30,6 +30,7 @@ class Sight:
         status: Told.
         gauges: Shows lags; counts.
         poison: Batches that could not be read so far.
+        tried: Partitions and offsets for which a new connection was tried already.
         clock: Seconds.
     """
 
@@ -43,9 +44,11 @@ class Sight:
         status: Status,
         gauges: Gauges,
         poison: Poison,
+        tried: set[tuple[int, int]],
         clock: Callable[[], float],
     ) -> None:
         self._connection, self._status, self._gauges, self._poison = connection, status, gauges, poison
+        self._offset_resets = 0
         self._broker_errors = 0  # of this connection, counted so far
         self.sees = False  # whether records would be noticed if they came
         self._readiness = Readiness(
@@ -55,6 +58,7 @@ class Sight:
             checkpoint_s=settings.state.checkpoint_s,
             clock=clock,
             on_failure=gauges.metrics.broker_errors.inc,
+            tried=tried,
         )
 
     def heard(self, polled: Sequence[RecordBatch]) -> None:
@@ -69,7 +73,13 @@ class Sight:
             Anew: Only a new connection helps; this one holds no partitions any more.
         """
         connection, readiness = self._connection, self._readiness
-        anew = readiness.look(connection.positions, connection.consumer.member_id)
+        if connection.consumer.offset_resets != self._offset_resets:
+            self._offset_resets = connection.consumer.offset_resets
+            readiness.hurry()
+        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
+        waiting, stuck = connection.waiting(), connection.sinks.stuck
+        reading = () if stuck or waiting else connection.positions.keys() - paused
+        anew = readiness.look(connection.positions, connection.consumer.member_id, reading=reading)
         if anew is not None:
             self._status.set_ready([anew.why])
             self._gauges.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
@@ -77,9 +87,8 @@ class Sight:
             connection.checkpoints.flush(FLUSH_S)
             connection.partitions.drop_all()
             raise anew
-        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
-        why = readiness.why_not(connection.positions, paused=paused, stuck=connection.sinks.stuck)
-        if (waiting := connection.waiting()) is not None:
+        why = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
+        if waiting is not None:
             why.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
         self._status.set_ready(why)
         self._status.note("partitions", readiness.spare(connection.positions))

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NOT_A_MEMBER = "not_a_member"
     NO_PARTITIONS = "no_partitions"
     PARTITIONS_PAUSED = "partitions_paused"
+    NOTHING_READ = "nothing_read"
     SCHEMA_REGISTRY = "schema_registry"
     NOT_DELIVERED = "not_delivered"
     NOTHING_COMMITTED = "nothing_committed"

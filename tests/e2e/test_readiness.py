@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kafka.admin import ACLOperation, KafkaAdminClient, ResourceType
 
+from streamer.runtime import readiness
 from tests.brokers import Broker, SecureKafka, kafka_home
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonThread, Expected, Scrape, Site, wait_until
@@ -141,6 +142,26 @@ def test_a_member_the_group_has_forgotten_joins_again(broker: Broker, world: Wor
         site.wait_until_done()
 
     assert kafka.group
+    Expected.of(site, world.live).hold(site, each_once=True)
+
+
+@CLIENTS
+def test_a_client_that_brings_no_records_though_some_wait_is_replaced(
+    world: World, new_site: NewSite, monkeypatch: pytest.MonkeyPatch, client: str
+) -> None:
+    """Whatever keeps it from fetching; here a pause that nobody ordered. The broker alone knows that records wait."""
+    monkeypatch.setattr(readiness, "UNREAD_S", 3.0)
+    site = new_site(kafka={"client": client})
+    with DaemonThread(site) as daemon:
+        idle(daemon)
+        connection = daemon.daemon._connection
+        assert connection is not None
+        connection.consumer.pause([0])
+        site.send(world.live)
+        wait_until(lambda: "nothing_read" in reasons(daemon.metrics()), "nothing_read", every_s=0.1)
+        site.wait_until_done()
+        daemon.wait_until_ready()
+
     Expected.of(site, world.live).hold(site, each_once=True)
 
 

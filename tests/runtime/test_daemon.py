@@ -37,7 +37,7 @@ class Broker:
     """Stands where both clients and the probe are. Tests say what each call does meanwhile."""
 
     pending = 0
-    broker_errors = 0
+    broker_errors = offset_resets = 0
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

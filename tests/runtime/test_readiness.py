@@ -41,7 +41,7 @@ class Broker:
 class Replica:
     """A loop that turns twice a second; `records` says from which partitions each poll brings some."""
 
-    def __init__(self) -> None:
+    def __init__(self, tried: set[tuple[int, int]] | None = None) -> None:
         self.now_s = 1000.0
         self.failures = 0
         self.broker = Broker()
@@ -49,6 +49,7 @@ class Replica:
         self.member: str | None = "me"
         self.paused: tuple[int, ...] = ()
         self.stuck = False
+        self.tried = set() if tried is None else tried
         self.readiness = Readiness(
             KafkaConfig(),
             self.broker,  # type: ignore[arg-type]
@@ -56,6 +57,7 @@ class Replica:
             checkpoint_s=5.0,
             clock=lambda: self.now_s,
             on_failure=self._failure,
+            tried=self.tried,
         )
 
     def _failure(self) -> None:
@@ -69,7 +71,9 @@ class Replica:
             self.now_s += 0.5
             if records:
                 self.readiness.heard(records)
-            anew = self.readiness.look(self.positions, lambda: self.member)
+            anew = self.readiness.look(
+                self.positions, lambda: self.member, reading=set(self.positions) - set(self.paused)
+            )
             self.why()
         return anew
 
@@ -271,3 +275,35 @@ def test_partitions_just_gained_are_asked_about_at_once(replica: Replica) -> Non
     replica.turn(2.5)
 
     assert 1 in replica.broker.asked[-1].partitions
+
+
+def test_records_that_wait_and_do_not_come_are_worth_one_new_connection() -> None:
+    tried: set[tuple[int, int]] = set()
+    replicas = []
+    for _ in range(2):
+        replica = Replica(tried)
+        replica.broker.answer = Proof(topic_id=TOPIC_ID, partitions=1, member=True, members=1, ends={0: 25})
+        replicas.append((replica.turn(100), replica.why()))
+
+    first, second = replicas
+    assert first[0] is not None
+    assert first[0].why.reason is Reason.NOTHING_READ
+    assert second == (None, [Reason.NOTHING_READ])
+
+
+def test_records_that_wait_in_a_paused_partition_are_no_fault_of_the_connection(replica: Replica) -> None:
+    replica.broker.answer = Proof(topic_id=TOPIC_ID, partitions=1, member=True, members=1, ends={0: 25})
+    replica.paused = (0,)
+
+    assert replica.turn(200) is None
+    assert replica.why() == [Reason.PARTITIONS_PAUSED]
+
+
+def test_a_reset_offset_is_asked_about_at_once(replica: Replica) -> None:
+    replica.turn(20, records=(0,))
+    before = len(replica.broker.asked)
+
+    replica.readiness.hurry()
+    replica.turn(1, records=(0,))
+
+    assert len(replica.broker.asked) == before + 1

@@ -110,6 +110,7 @@ OnOffsetReset = Callable[[OffsetReset], None]
 class Consumer(Protocol):
     """One member of a consumer group on one topic; used from a single thread."""
 
+    offset_resets: int  # times the log did not hold the offset wanted
     broker_errors: int  # met while polling that the client goes on after, as far as it tells
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:

@@ -121,7 +121,11 @@ class ConfluentConsumer:
         )
         if found.error is not None:
             raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
-        return Commit(int(found.offset), found.metadata or "") if found.offset >= 0 else None
+        try:
+            note = found.metadata or ""
+        except UnicodeDecodeError:  # written by another program; not ours
+            note = ""
+        return Commit(int(found.offset), note) if found.offset >= 0 else None
 
     def has_committed(self) -> bool:
         return any(self.committed(number) is not None for number in range(self.partition_count()))
