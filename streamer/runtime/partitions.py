@@ -153,9 +153,8 @@ class Partitions:
 
     def _end_incidents(self, partition: int, position: Position) -> None:
         """Records were lost: resolve what is open and begin anew."""
-        held = self._pipeline.event_time.holding
-        self._publish(self._pipeline.lose_records(partition, position.publish_from))
-        moved_over(self._metrics, self._pipeline.event_time.holding - held)
+        with moving_over(self._metrics, self._pipeline):
+            self._publish(self._pipeline.lose_records(partition, position.publish_from))
 
     def drop_all(self) -> None:
         """Forget every partition without a checkpoint."""
