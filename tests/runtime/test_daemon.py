@@ -76,9 +76,6 @@ class Broker:
     def position(self, partition: int) -> int:
         return 0
 
-    def partition_count(self) -> int:
-        return 1
-
     def commit(self, offsets: Mapping[int, int]) -> None: ...
 
     def lag(self) -> dict[int, int]:
