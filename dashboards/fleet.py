@@ -66,8 +66,7 @@ def build() -> dict[str, Any]:
         .with_panel(
             number(
                 "Ready",
-                "Share of replicas that have verified connection, topics, ACLs and model; /readyz gives the reason if "
-                "not.",
+                "Replicas that would see records, tell of them and commit them; why not: Not ready, by reason.",
                 f"avg(streamer_ready{{{JOB}}})",
                 unit="percentunit",
                 steps=((None, RED), (0.01, ORANGE), (1, GREEN)),
@@ -89,7 +88,7 @@ def build() -> dict[str, Any]:
             number(
                 "Lag",
                 "Records in the topic that no replica has read yet. Steady is fine; growing means alerts are delayed.",
-                f"sum(max by (partition) (streamer_consumer_lag_records{{{JOB}}}))",
+                f"sum(max by (partition) (streamer_consumer_lag_records{{{JOB}}} >= 0))",
                 steps=((None, GREEN), (1000, YELLOW), (10000, RED)),
                 width=3,
             )
@@ -235,6 +234,16 @@ def build() -> dict[str, Any]:
                 height=7,
             )
         )
+        .with_panel(
+            timeline(
+                "Not ready, by reason",
+                "Why a replica would not see records, tell of them or commit them; /readyz has it in words.",
+                [(f"max by (instance, reason) (streamer_not_ready{{{JOB}}}) == 1", "{{instance}} {{reason}}")],
+                names={"1": ("not ready", RED)},
+                no_value="every replica was ready all the time",
+                height=5,
+            )
+        )
         .with_row(row("Records: is every record accounted for?"))
         .with_panel(
             lines(
@@ -293,7 +302,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Lag by partition",
-                "Unread records per partition. One partition growing alone: a hot key or a stuck replica.",
+                "Unread records per partition; a gap where that is not known. One partition growing alone: a hot key "
+                "or a stuck replica.",
                 [(f"max by (partition) (streamer_consumer_lag_records{{{JOB}}})", "partition {{partition}}")],
                 width=8,
             )
@@ -405,9 +415,13 @@ def build() -> dict[str, Any]:
                         f"sum (increase(streamer_delivery_failures_total{{{JOB}}}[$__rate_interval]))",
                         "delivery",
                     ),
+                    (
+                        f"sum(increase(streamer_messages_cut_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "cut: too large for their topic",
+                    ),
                     (f"sum(increase(streamer_checkpoint_failures_total{{{JOB}}}[$__rate_interval]))", "checkpoint"),
                     (f"sum(increase(streamer_commit_failures_total{{{JOB}}}[$__rate_interval]))", "commit"),
-                    (f"sum(increase(streamer_broker_errors_total{{{JOB}}}[$__rate_interval]))", "broker connection"),
+                    (f"sum(increase(streamer_broker_errors_total{{{JOB}}}[$__rate_interval]))", "broker errors"),
                     (f"sum(increase(streamer_offset_resets_total{{{JOB}}}[$__rate_interval]))", "offsets lost"),
                     (f"sum(increase(streamer_cold_starts_total{{{JOB}}}[$__rate_interval]))", "begun without state"),
                     (f"sum(increase(streamer_scoring_failures_total{{{JOB}}}[$__rate_interval]))", "scoring"),

@@ -30,6 +30,7 @@ from kafka.admin import (
     ACLOperation,
     ACLPermissionType,
     KafkaAdminClient,
+    NewPartitions,
     NewTopic,
     ResourcePattern,
     ResourceType,
@@ -50,6 +51,10 @@ class Broker(Protocol):
     min_session_ms: int  # shortest session timeout it grants a group member
 
     def create_topic(self, name: str, partitions: int = 1) -> None: ...
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        """Give a topic more partitions; `NotImplementedError` if the broker cannot."""
+        ...
 
     def delete_records(self, topic: str, partition: int, before_offset: int) -> None: ...
 
@@ -79,6 +84,10 @@ class _Admin:
             while not _has_leaders(admin.describe_topics([name])[0]):
                 if time.monotonic() > deadline_s:
                     raise RuntimeError(f"topic {name} was made, but {self.bootstrap_servers} does not know it yet")
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        with self._admin() as admin:
+            admin.create_partitions({topic: NewPartitions(total)})
 
     def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
         with self._admin() as admin:
@@ -133,7 +142,8 @@ class KafkaNode(_Admin):
         self._directory.mkdir(parents=True, exist_ok=True)
         settings = self._directory / "server.properties"
         settings.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # An id that began with a dash would be taken for an option.
+        cluster = "S" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         self._run("kafka-storage.sh", "format", "--standalone", "-t", cluster, "-c", settings, *self._format_options())
         atexit.register(self.stop)  # also when pytest is interrupted between start and its finalisers
         self.up()
@@ -382,6 +392,9 @@ class Embedded:
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
         self._broker.create_topic(name, partitions)
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        raise NotImplementedError("the embedded broker cannot add partitions to a topic")
 
     def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
         self._broker.delete_records(topic, partition, before_offset)

@@ -110,6 +110,7 @@ def save(
     files[MANIFEST] = json.dumps(manifest, indent=2, allow_nan=False).encode() + b"\n"
     for name, content in files.items():
         with (directory / name).open("wb") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

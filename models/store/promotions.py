@@ -50,7 +50,7 @@ def write(path: Path, history: list[Promotion]) -> None:
         json.dumps({"version": entry.version, "promoted": entry.promoted, "withdrawn": entry.withdrawn}) + "\n"
         for entry in history[-MOST:]
     ]
-    write_atomically(path, [line.encode() for line in lines], mode=0o644)
+    write_atomically(path, [line.encode() for line in lines], mode=0o600)
 
 
 def made_good(history: list[Promotion], current: str | None, since: str | None, now: str) -> list[Promotion]:

@@ -6,7 +6,8 @@
       promotions                   which versions were current, and when
 
 Publishing and promoting are atomic (write aside, fsync, rename), so a reader sees the
-old bundle or the new one. A rollback moves `current` back along the promotions. Not
+old bundle or the new one. All of it is for its owner alone (modes 600 and 700): whoever trains
+and whoever scores are the same user. A rollback moves `current` back along the promotions. Not
 inside: whether a bundle is any good.
 """
 
@@ -48,14 +49,14 @@ class Registry:
         """
         with contextlib.ExitStack() as stack:
             try:
-                self.directory.mkdir(parents=True, exist_ok=True)
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 remove_stale(self.directory)
                 aside = stack.enter_context(temporary_directory(self.directory))
             except OSError as error:
                 raise ArtifactError(f"{self.directory}: wanted a writable directory; {error.strerror}") from None
             try:
                 version = bundle.save(detector, aside, created=created, fingerprint=fingerprint, trained_on=trained_on)
-                aside.chmod(0o755)
+                aside.chmod(0o700)
                 with contextlib.suppress(FileExistsError):
                     # The same second and the same content: it is here already.
                     if not (self.directory / version).exists():
@@ -133,7 +134,7 @@ class Registry:
 
     def _move_current(self, version: str, history: list[promotions.Promotion]) -> None:
         try:
-            write_atomically(self.directory / _CURRENT, [version.encode() + b"\n"], mode=0o644)
+            write_atomically(self.directory / _CURRENT, [version.encode() + b"\n"], mode=0o600)
         except OSError as error:
             raise ArtifactError(f"{self.directory}: could not move `current`; {error.strerror}") from None
         try:

@@ -7,18 +7,17 @@ once. Not inside: what can be typed (`arguments`) and which error means which ex
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from streamer import config
-from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_INTERNAL, EXIT_OK
-from streamer.cli.looking import check_topic, init, inspect, look_first
+from streamer.cli.checking import check
+from streamer.cli.exit_codes import EXIT_INTERNAL, EXIT_OK
+from streamer.cli.looking import init, inspect, look_first
+from streamer.cli.signals import stop_on_signals
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -41,56 +40,8 @@ def run(options: Namespace) -> int:
     from streamer.runtime.garbage import collect_seldom
 
     collect_seldom()
-    Daemon(settings).run(_stop_on_signals())
+    Daemon(settings).run(stop_on_signals())
     return EXIT_OK
-
-
-def check(options: Namespace) -> int:
-    settings = _settings(options)
-    print(f"ok    configuration {options.config}")
-    from models.errors import ModelError
-    from models.store.registry import Registry
-    from streamer.connectors.kafka.probe import Missing, probe
-    from streamer.core.detectors import canary, fitted
-
-    code = EXIT_OK
-    try:
-        detector, manifest = Registry(settings.model.directory).load()
-        detector = fitted(settings.pipeline_options(), detector, str(manifest["version"]))
-        canary(detector)
-        print(f"ok    bundle {manifest['version']}, {len(detector.streams)} stream(s)")
-    except (ModelError, ConfigError) as error:
-        print(f"FAIL  bundle: {error}")
-        code = EXIT_CONFIG
-    missing = Missing.CREATED_BY_RUN if settings.kafka.create_topics else Missing.FAIL
-    report = probe(settings.kafka, missing=missing)
-    for step in report.steps:
-        word = {True: "ok  ", False: "FAIL", None: "?   "}[step.ok]
-        print(f"{word}  {step.detail}")
-    if not report.ok or not _check_state(settings):
-        return EXIT_BROKER
-    return check_topic(settings) or code
-
-
-def _check_state(settings: config.Settings) -> bool:
-    """Print whether state can be kept where the settings say; False if it cannot."""
-    from streamer.errors import StateError, StateNotMade, StateUnavailable
-    from streamer.runtime.state.keeper import open_store
-
-    store = open_store(settings)
-    if store is None:
-        print("?     state is kept nowhere: every start is cold (state.directory: none)")
-        return True
-    try:
-        print(f"ok    {store.prove()}")
-    except StateNotMade as error:
-        print(f"?     {error}")
-    except (StateError, StateUnavailable) as error:
-        print(f"FAIL  {error}")
-        return False
-    finally:
-        store.close()
-    return True
 
 
 def retrain(options: Namespace) -> int:
@@ -172,7 +123,7 @@ def replay(options: Namespace) -> int:
         data = replaying.shifted_to_now(data, options.speed, time.time_ns())
     producer = connect_producer(settings.kafka)
     try:
-        sent = replaying.replay(data, settings, producer, speed=options.speed, stop=_stop_on_signals())
+        sent = replaying.replay(data, settings, producer, speed=options.speed, stop=stop_on_signals())
     finally:
         producer.close()
     print(f"{sent} readings of {len(data.names)} stream(s) sent to {settings.kafka.topic}")
@@ -191,7 +142,7 @@ def simulate(options: Namespace) -> int:
         return EXIT_OK
     settings = _settings(options)
     simulation.send_live(
-        settings, machines=options.machines, interval_s=options.interval, seed=options.seed, stop=_stop_on_signals()
+        settings, machines=options.machines, interval_s=options.interval, seed=options.seed, stop=stop_on_signals()
     )
     return EXIT_OK
 
@@ -264,18 +215,3 @@ def _settings(options: Namespace) -> config.Settings:
     settings = config.load(options.config)
     logs.configure(settings.log)
     return settings
-
-
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets; a second signal leaves at once."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.set()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    return stop

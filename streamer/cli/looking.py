@@ -79,8 +79,12 @@ def look_first(settings: config.Settings, *, time_range: TimeRange | None = None
         log.warning("%s", remark)
 
 
-def check_topic(settings: config.Settings) -> int:
-    """Print what the settings make of the newest and oldest messages of the topic."""
+def check_topic(settings: config.Settings) -> tuple[int, int | None]:
+    """Print what the settings make of the newest and oldest messages of the topic.
+
+    Returns:
+        The exit code, and when the newest message was taken, in ms since 1970, as far as it is known.
+    """
     from streamer.offline.look.examining import examine
     from streamer.offline.look.registry import from_registry
     from streamer.offline.look.sampling import sample_topic
@@ -91,15 +95,16 @@ def check_topic(settings: config.Settings) -> int:
         if not settings.kafka.create_topics:
             raise
         print(f"?     no message to try the settings on: {error}")  # `run` will create the topic
-        return EXIT_OK
+        return EXIT_OK, None
     if not sample.messages:
         print(f"?     {sample.origin} is empty: no message to try the settings on")
-        return EXIT_OK
+        return EXIT_OK, None
     found = examine(settings, sample, from_registry=from_registry(settings.schema_registry))
     print(f"{'FAIL' if found.hopeless else 'ok  '}  {found.lines()[0]}")
     for line in [*found.samples, *found.lines()[1:]]:
         print(f"      {line}")
-    return EXIT_DATA if found.hopeless else EXIT_OK
+    newest_ms = max(message.taken_ms for message in sample.messages)
+    return EXIT_DATA if found.hopeless else EXIT_OK, newest_ms if newest_ms > 0 else None
 
 
 def init(options: Namespace) -> int:

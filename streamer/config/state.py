@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from streamer.config.kafka import KafkaConfig
 from streamer.config.section import Positive, Section, TopicName
 
-_URL = re.compile(r"(s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._=-]+)*/?|file:(//)?/[^?#]*")
+_URL = re.compile(r"(?!.*\.\.)((s3|gs|az)://[A-Za-z0-9._-]+(/[A-Za-z0-9._=-]+)*/?|file:///[^?#/][^?#]*)")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -41,8 +41,8 @@ class StateConfig(Section):
     @property
     def folder(self) -> Path | None:
         """The folder of snapshots: a shared one, or that of a single replica; None: they are not kept in files."""
-        if self.store.startswith("file:"):
-            return Path("/" + self.store.removeprefix("file:").lstrip("/"))
+        if self.store.startswith("file://"):
+            return Path(self.store.removeprefix("file://"))
         return self.directory if self.store == "local" else None
 
     def topic_for(self, kafka: KafkaConfig) -> str:

@@ -6,10 +6,9 @@ returns. Not inside: when to flush (`checkpoints`), how a client resends (`outbo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 
 from streamer import __version__
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import Headers, Producer, RecordBatch
+from streamer.connectors.cutting import DLQ_PREFIX, EXCERPT_BYTES, about_value, cut_alert, cut_dead_letter, split_scores
+from streamer.connectors.kafka import Headers, Parts, Producer, RecordBatch, Shorten
 from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, RECORD_OVERHEAD_BYTES
 from streamer.core.alerts import Alert
 from streamer.errors import DeliveryFailed
 from streamer.formats.rejects import Reject
 
-_EXCERPT_BYTES = 1024
 _MOST_KEY_BYTES = _MOST_HEADER_BYTES = MAX_MESSAGE_BYTES // 4  # of a bad record, to be sent on whole
 _SCORES_A_MESSAGE = 2000
 
@@ -36,11 +35,22 @@ class KafkaSinks:
         producer: Delivers.
         config: Topics and group.
         max_value_bytes: A dead letter's value beyond this is cut to an excerpt.
+        on_cut: Told of each message that its topic takes in a shorter form only.
     """
 
-    def __init__(self, producer: Producer, config: KafkaConfig, *, max_value_bytes: int) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        config: KafkaConfig,
+        *,
+        max_value_bytes: int,
+        on_cut: Callable[[], object] = lambda: None,
+    ) -> None:
         self._producer, self._config, self._max_value_bytes = producer, config, max_value_bytes
-        self._waiting: deque[tuple[str, bytes | None, bytes | None, Headers]] = deque()
+        self._cut_alert, self._cut_dead_letter, self._split_scores = (
+            _telling(shorten, on_cut) for shorten in (cut_alert, cut_dead_letter, split_scores)
+        )
+        self._waiting: deque[tuple[str, bytes | None, bytes | None, Headers, Shorten]] = deque()
 
     @property
     def pending(self) -> int:
@@ -54,7 +64,7 @@ class KafkaSinks:
 
     def publish_alert(self, alert: Alert) -> None:
         headers = [("alert_id", alert.alert_id.encode()), ("incident_id", alert.incident_id.encode())]
-        self._send(self._config.alerts_topic, alert.stream.encode(), alert.encode(), headers)
+        self._send(self._config.alerts_topic, alert.stream.encode(), alert.encode(), headers, self._cut_alert)
 
     def publish_dead_letter(self, batch: RecordBatch, reject: Reject) -> None:
         """Dead-letter a rejected record unchanged, with its origin and the reason.
@@ -62,10 +72,13 @@ class KafkaSinks:
         What is too large to be sent on is cut, and headers say so: a dead letter that
         the producer can never take would stop everything behind it.
         """
-        row, prefix = reject.row, "streamer.dlq."
+        row = reject.row
         key, value = batch.keys[row], batch.values[row]
-        # A header may come without a value, but not every client can send one.
-        carried = [(name, content or b"") for name, content in batch.headers[row]]
+        # A header may come without a value, but not every client can send one. Names of our own are not the producer's.
+        carried = [
+            (f"original.{name}" if name.startswith(DLQ_PREFIX) else name, content or b"")
+            for name, content in batch.headers[row]
+        ]
         about: dict[str, str] = {
             "reason": reject.reason,
             "error": reject.detail[:1000],
@@ -78,17 +91,16 @@ class KafkaSinks:
         }
         if key is not None and len(key) > _MOST_KEY_BYTES:
             about["key_bytes"] = str(len(key))
-            key = key[:_EXCERPT_BYTES]
+            key = key[:EXCERPT_BYTES]
         if _size(carried) > _MOST_HEADER_BYTES:
             about["header_bytes"] = str(_size(carried))
             carried = []
-        own = [(prefix + name, text.encode()) for name, text in about.items()]
+        own = [(DLQ_PREFIX + name, text.encode()) for name, text in about.items()]
         room = MAX_MESSAGE_BYTES - 2 * RECORD_OVERHEAD_BYTES - len(key or b"") - _size(carried) - _size(own)
-        if value is not None and len(value) > min(self._max_value_bytes, room - _EXCERPT_BYTES):
-            digest = hashlib.sha256(value).hexdigest()
-            own += [(prefix + "bytes", str(len(value)).encode()), (prefix + "sha256", digest.encode())]
-            value = value[:_EXCERPT_BYTES]
-        self._send(self._config.dlq_topic, key, value, [*carried, *own])
+        if value is not None and len(value) > min(self._max_value_bytes, room - EXCERPT_BYTES):
+            own += about_value(value, set())
+            value = value[:EXCERPT_BYTES]
+        self._send(self._config.dlq_topic, key, value, [*carried, *own], self._cut_dead_letter)
 
     def publish_scores(
         self,
@@ -121,7 +133,7 @@ class KafkaSinks:
         assert self._config.scores_topic is not None
         message = msgspec.json.encode(columns | about)
         if len(message) <= MAX_MESSAGE_BYTES - 2 * RECORD_OVERHEAD_BYTES:
-            self._send(self._config.scores_topic, None, message, ())
+            self._send(self._config.scores_topic, None, message, (), self._split_scores)
             return
         half = len(columns["stream"]) // 2
         for some in (slice(half), slice(half, None)):
@@ -147,18 +159,28 @@ class KafkaSinks:
         """Let go of the producer; what is not acknowledged is lost, so flush before."""
         self._producer.close()
 
-    def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        self._waiting.append((topic, key, value, headers))
+    def _send(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, shorten: Shorten) -> None:
+        self._waiting.append((topic, key, value, headers, shorten))
         self._pump()
 
     def _pump(self) -> None:
         while self._waiting:
-            topic, key, value, headers = self._waiting[0]
+            topic, key, value, headers, shorten = self._waiting[0]
             try:
-                self._producer.send(topic, key=key, value=value, headers=headers)
+                self._producer.send(topic, key=key, value=value, headers=headers, shorten=shorten)
             except DeliveryFailed:
                 return
             self._waiting.popleft()
+
+
+def _telling(shorten: Shorten, on_cut: Callable[[], object]) -> Shorten:
+    def told(parts: Parts) -> Sequence[Parts]:
+        shorter = shorten(parts)
+        if shorter:
+            on_cut()
+        return shorter
+
+    return told
 
 
 def _size(headers: Headers) -> int:

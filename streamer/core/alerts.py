@@ -20,9 +20,11 @@ from streamer.core.events import (
     CROSSED_BOOK,
     EXPIRED,
     LOCKED_BOOK,
+    MOVED,
     OPEN,
     POWER_OF_TEN,
     PRICE_SPIKE,
+    RECORDS_LOST,
     RESOLVE,
     SEQUENCE_GAP,
     SEVERITY,
@@ -66,7 +68,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     dashboard: str | None
     filled: float = 0.0  # fraction of the window's values that were missing and filled in
     scope: str = STREAM  # stream | partition | topic
-    reason: str | None = None  # on resolve: quiet | expired | corrected
+    reason: str | None = None  # on resolve: quiet | expired | corrected | moved | records_lost
     details: dict[str, Detail] = {}  # figures of a rule or of a silence: bid, ask, streams
     cold_start: bool = False  # the stream's past was lost, and it has had too little history since
 
@@ -175,11 +177,8 @@ def _summary(event: Event, stream: str, attributions: Sequence[Attribution], fil
         return _silence(event, stream, lasted, since)
     if event.kind != ANOMALY:
         return _rule(event, stream, lasted, since)
-    if event.reason == EXPIRED:
-        return (
-            f"{stream} has stopped sending and is no longer monitored; incident closed, "
-            f"anomalous since {since}, {_peak(event.peak)}."
-        )
+    if event.reason in _ENDED:
+        return f"{stream} {_ENDED[event.reason]}; incident closed, anomalous since {since}, {_peak(event.peak)}."
     if event.reason == CORRECTED:
         return f"{stream}: late readings have corrected the scores since {since}; incident withdrawn."
     if event.event == RESOLVE:
@@ -209,7 +208,7 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
             return f"{stream} is sending again after a pause of {pause} in market hours."
         return f"{stream} has sent nothing since {since} while the market was open, and nothing else has come either."
     if event.scope != STREAM:
-        if event.reason == EXPIRED:
+        if event.reason in _ENDED:
             return f"The streams of {stream} that fell silent at {since} are no longer monitored; incident closed."
         if event.event == RESOLVE:
             return (
@@ -222,6 +221,8 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
         )
     if event.reason == EXPIRED:
         return f"{stream} has sent nothing since {since} and is no longer monitored; incident closed."
+    if event.reason in _ENDED:
+        return f"{stream} {_ENDED[event.reason]}; incident closed, silent since {since}."
     if event.event == RESOLVE:
         if late:
             return f"{stream} is sending again, with late readings from {_say(event.at_ns)} on."
@@ -232,8 +233,8 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
 def _rule(event: Event, stream: str, lasted: str, since: str) -> str:
     """A fault that needs no model, and the figures that show it."""
     says = {name: f"{value:.10g}" if isinstance(value, float) else str(value) for name, value in event.details.items()}
-    if event.reason == EXPIRED:
-        return f"{stream} has stopped sending and is no longer monitored; {_RULE_NAMES[event.kind]} incident closed."
+    if event.reason in _ENDED:
+        return f"{stream} {_ENDED[event.reason]}; {_RULE_NAMES[event.kind]} incident closed."
     if event.event == RESOLVE:
         over = "no further numbers are missing" if event.kind == SEQUENCE_GAP else f"{_RULE_NAMES[event.kind]} is over"
         return f"{stream}: {over} after {lasted}."
@@ -256,6 +257,12 @@ def _rule(event: Event, stream: str, lasted: str, since: str) -> str:
     )
 
 
+# Why an incident is closed though nobody knows whether what was wrong is over.
+_ENDED = {
+    EXPIRED: "has stopped sending and is no longer monitored",
+    MOVED: "comes in another partition since the topic has more of them",
+    RECORDS_LOST: "has lost records before they were read",
+}
 _RULE_NAMES = {
     CROSSED_BOOK: "the crossed book",
     LOCKED_BOOK: "the locked book",

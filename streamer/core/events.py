@@ -16,6 +16,7 @@ RULE_KINDS = (CROSSED_BOOK, LOCKED_BOOK, POWER_OF_TEN, STALE_QUOTE, SEQUENCE_GAP
 KINDS = (ANOMALY, SILENCE, *RULE_KINDS)
 OPEN, UPDATE, RESOLVE = "open", "update", "resolve"
 QUIET, EXPIRED, CORRECTED = "quiet", "expired", "corrected"  # why an incident resolves
+MOVED, RECORDS_LOST = "moved", "records_lost"
 STREAM, PARTITION, TOPIC = "stream", "partition", "topic"  # what an incident is about
 
 # Kinds that have no score: a book that makes no sense or a slip of the comma misleads whoever trades on it.
@@ -62,7 +63,7 @@ class Event:
     score: float  # of that reading; 0 for silence
     peak: float  # highest score of the incident so far
     row: int  # the reading of the batch that triggered it
-    reason: str = ""  # resolved because: QUIET (what was wrong is over), EXPIRED (time to live), CORRECTED (late data)
+    reason: str = ""  # resolved because: see QUIET and those beside it
     scope: str = STREAM  # or PARTITION
     details: Mapping[str, Detail] = field(default_factory=dict)  # figures that the alert tells, by name
 

@@ -7,6 +7,7 @@ agrees. Pure. Not inside: forgetting them (`keyed_state`), resolving their incid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,24 @@ class Expired:
 
     codes: Ints  # (k,)
     rows: Ints  # (k,) the reading of the batch that moved the clock past each one's time to live
+
+    @classmethod
+    def join(cls, parts: Sequence[Expired]) -> Expired:
+        """Several of one batch; there is at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(np.concatenate([part.codes for part in parts]), np.concatenate([part.rows for part in parts]))
+
+    def among(self, rows: Ints, wanted: bool) -> Expired:
+        """The same, if wanted, where the batch was made of `rows` of a larger one."""
+        return Expired(self.codes, rows[self.rows]) if wanted and len(self.codes) else self
+
+    def but(self, others: Expired) -> Expired:
+        """Those that are not among others, unless they are there for a later reading."""
+        where = dict(zip(others.codes.tolist(), others.rows.tolist(), strict=True))
+        pairs = zip(self.codes.tolist(), self.rows.tolist(), strict=True)
+        kept = np.array([row < where.get(code, row + 1) for code, row in pairs], bool)
+        return Expired(self.codes[kept], self.rows[kept])
 
 
 NOTHING_EXPIRED = Expired(np.empty(0, np.int64), np.empty(0, np.int64))

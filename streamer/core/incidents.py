@@ -194,18 +194,19 @@ class Incidents:
         score = float(scores[-1])
         return Event(RESOLVE, ANOMALY, code, onset, at_ns, score, float(t["peak"][code]), row, reason=CORRECTED)
 
-    def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:
+    def close(self, codes: Ints, rows: Ints, times_ns: Ints, reason: str = EXPIRED) -> list[Event]:
         """Resolve the open incidents of streams that are no longer tracked.
 
         Args:
             codes: Streams, `(n,)`.
             rows: The reading that led to this for each, `(n,)`.
             times_ns: Its event time, `(n,)`.
+            reason: Why they are not.
         """
         self._state.reach(codes)
         t = self._columns
         return [
-            Event(RESOLVE, ANOMALY, code, int(t["onset_ns"][code]), at, 0.0, float(t["peak"][code]), row, EXPIRED)
+            Event(RESOLVE, ANOMALY, code, int(t["onset_ns"][code]), at, 0.0, float(t["peak"][code]), row, reason)
             for code, row, at in zip(codes.tolist(), rows.tolist(), times_ns.tolist(), strict=True)
             if t["open"][code]
         ]

@@ -59,6 +59,7 @@ class Outcome:
     forgotten: int = 0  # readings held back of streams that expired
     overflow: int = 0  # readings left out because too many of their stream were held back
     outside: int = 0  # readings outside of the sessions
+    moved: int = 0  # streams forgotten as they come to another partition since partitions were added
     # Partition and offset of each late reading, `(late, 2)`.
     late_at: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
     rescored: Rescored = NOTHING_RESCORED  # what late readings have put right; `trigger` counts as `row` of an event
@@ -120,6 +121,7 @@ class Outcome:
             forgotten=sum(part.forgotten for part in parts),
             overflow=sum(part.overflow for part in parts),
             outside=sum(part.outside for part in parts),
+            moved=sum(part.moved for part in parts),
             late_at=np.concatenate([part.late_at for part in parts]),
             rescored=Rescored.join(
                 [

@@ -10,6 +10,7 @@ goes on exactly where this one stopped. Not inside: decoding, publishing, storin
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 
 import msgspec
@@ -17,27 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector
-from streamer.core.alerts import Alert
 from streamer.core.cold import WINDOWS, Cold
 from streamer.core.corrections import NOTHING_RESCORED, Corrections
 from streamer.core.detectors import fitted
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
-from streamer.core.events import SILENCE, Event
-from streamer.core.expiry import Expired, Expiry
+from streamer.core.events import MOVED, Event
+from streamer.core.expiry import Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import ExportedState, KeyedState
 from streamer.core.latest import Latest
+from streamer.core.leaving import Gone, Leaving
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted
 from streamer.core.outcome import Outcome, Scores
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
 from streamer.core.rules import Rules
-from streamer.core.scoring import Scored, Scorer
+from streamer.core.scoring import Scorer
 from streamer.core.silence import SilenceWatch
-from streamer.core.telling import Telling
+from streamer.core.telling import Telling, Told
 from streamer.errors import StateError
 
 Float32 = NDArray[np.float32]
@@ -61,11 +62,11 @@ class Pipeline:
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
-        market = options.sessions
         self.event_time = EventTime.of(self.keys, options)
         corrects = self.event_time.hindsight is not None
-        history = BARS if corrects else 0
-        self.scorer = Scorer(self.keys, detector, stride=options.stride, version=version, history=history)
+        self.scorer = Scorer(
+            self.keys, detector, stride=options.stride, version=version, history=BARS if corrects else 0
+        )
         self.retrospective = Retrospective(self.keys, options.stride)
         self.incidents = Incidents(self.keys, options.rule, options.stride)
         grid_ns, stations = options.time.grid_ns, (self.scorer, self.retrospective, self.incidents)
@@ -75,18 +76,19 @@ class Pipeline:
             _silent_after_ns(options, detector),
             factor=options.silent_after or 1.0,
             grid_ns=options.time.grid_ns,
-            sessions=market,
+            sessions=options.sessions,
         )
-        self.rules = Rules(self.keys, options.rules, market)
+        self.rules = Rules(self.keys, options.rules, options.sessions)
         self.expiry = Expiry(self.keys, options.stream_ttl_ns)
         self.cold = Cold(self.keys, WINDOWS * options.window, options.stream_ttl_ns)
         self.telling = Telling(self.keys, options, self.scorer)
+        self.leaving = Leaving(self.telling, self.incidents, self.silence, self.rules)
         self.latest = Latest(self.keys)
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
         parts: list[Outcome] = []
-        closed: list[tuple[Event, Alert]] = []
+        closed: Told = []
         forgotten = 0
         while (back := self._first_return(readings)) is not None:
             # A stream comes back after its time to live: it is forgotten before its reading is taken in.
@@ -95,19 +97,28 @@ class Pipeline:
                 parts += self._pieces(readings.take(slice(row)), closed)
                 closed = []
             readings = readings.take(slice(row, None))
-            closed += self.cold.mark(self._close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1]))
+            closed += self.cold.mark(self.leaving.close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1]))
             held = self.event_time.holding
             self.keys.clear(np.array([code]))
             forgotten += held - self.event_time.holding
         outcome = Outcome.join(parts + self._pieces(readings, closed))
         return dataclasses.replace(outcome, forgotten=outcome.forgotten + forgotten) if forgotten else outcome
 
-    def _pieces(self, readings: Readings, closed: list[tuple[Event, Alert]]) -> list[Outcome]:
-        first, *others = self.event_time.pieces(readings)
-        return [self._process(first, closed), *(self._process(piece, []) for piece in others)]
+    def _pieces(self, readings: Readings, closed: Told) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        cuts = self.silence.cuts(readings.stream, readings.time_ns, readings.partition)
+        for begin, end in itertools.pairwise([0, *cuts, len(readings)]):
+            for piece in self.event_time.pieces(readings.take(slice(begin, end)) if cuts else readings):
+                outcomes.append(self._process(piece, [] if outcomes else closed))
+        return outcomes
+
+    def waits(self, partition: int) -> bool:
+        """Whether there is anything for `release` to do."""
+        return bool(len(self.event_time.holders(partition)) or len(self.silence.moves.gone(partition)))
 
     def release(self, partition: int, offset: int) -> Outcome:
-        """Score what a partition's streams have held back, as nothing more is expected of them for now.
+        """Score what a partition's streams have held back, as nothing more is expected of them for now; streams that
+        come to other partitions are forgotten.
 
         The one thing that depends on when it is called: the daemon does so when a partition has been idle for long.
 
@@ -119,16 +130,21 @@ class Pipeline:
         scores, told = self._score(admitted)
         broken = _broken(self.rules, admitted, in_order, np.array([partition]))
         told += self.telling.all(broken)
+        moved = self.silence.moves.gone(partition)
+        told += self.leaving.close_all(moved, self.silence.last_ns, MOVED)
         at_once = [(dataclasses.replace(event, row=0), alert) for event, alert in told]
         told = self.cold.mark(at_once, self.cold.step(admitted, lambda: np.array([self.expiry.clock(partition)])))
+        forgotten = self._forget(moved)
         events = [event for event, _ in told]
-        return Outcome.of(admitted, scores, [alert for _, alert in told], events, [(partition, offset)] * len(told), 0)
+        triggers = [(partition, offset)] * len(told)
+        outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, 0)
+        return dataclasses.replace(outcome, moved=len(moved), forgotten=forgotten)
 
     def _first_return(self, readings: Readings) -> tuple[int, int] | None:
         moves = self.event_time.is_newer(readings)
         return self.expiry.first_return(readings.stream, readings.time_ns, readings.partition, moves)
 
-    def _process(self, readings: Readings, closed: list[tuple[Event, Alert]]) -> Outcome:
+    def _process(self, readings: Readings, closed: Told) -> Outcome:
         """Take in readings none of which come after their stream's time to live; `closed` goes with the first."""
         moves = self.event_time.is_newer(readings)
         admitted, in_order = self.event_time.take(readings)
@@ -143,59 +159,51 @@ class Pipeline:
         silences = self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
         if not waits:
             silences = [dataclasses.replace(event, row=int(admitted.rows[event.row])) for event in silences]
-        held = self.event_time.holding
+        left = self.silence.left
         expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
-        silences, untold = _until_expired(silences, expired)
-        told += self.telling.all(silences)
-        told += self.telling.all(_broken(self.rules, admitted, in_order, readings.partition))
-        if len(expired.codes):
-            ended = self._close(expired.codes, expired.rows, readings.time_ns[expired.rows])
-            told += [(e, alert) for e, alert in ended if e.kind != SILENCE or e.code not in untold]
+        gone = Gone.of(expired, left.among(admitted.rows, not waits))
+        told += self.leaving.resolve(
+            gone, readings, silences, _broken(self.rules, admitted, in_order, readings.partition)
+        )
         told = self.cold.mark(told, counted)
-        if len(expired.codes):
-            self.keys.expire(expired.codes)
-        forgotten = held - self.event_time.holding
+        forgotten = self._forget(gone.codes)
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
         late_at = np.stack([readings.partition, readings.offset], axis=1)[admitted.late_rows]
         return dataclasses.replace(
-            outcome, rescored=rescored, late_at=late_at, expired=len(expired.codes), forgotten=forgotten
+            outcome,
+            rescored=rescored,
+            late_at=late_at,
+            expired=len(expired.codes),
+            moved=len(left.codes),
+            forgotten=forgotten,
         )
 
-    def _score(self, admitted: Admitted) -> tuple[Scores, list[tuple[Event, Alert]]]:
+    def _forget(self, codes: Ints) -> int:
+        """Drop streams that have left; returns how many readings held back go with them."""
+        held = self.event_time.holding
+        if len(codes):
+            self.keys.expire(codes)
+        return held - self.event_time.holding
+
+    def _score(self, admitted: Admitted) -> tuple[Scores, Told]:
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
         kept, fresh = admitted.readings, admitted.fresh
         score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
         failures = sparse = 0
-        told: list[tuple[Event, Alert]] = []
+        told: Told = []
         for some in self.scorer.score(kept.stream, kept.values, fresh):
             score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
             failures, sparse = failures + some.failures, sparse + some.sparse
-            told += self._judge(some, kept)
+            events = self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score)
+            told += self.telling.scored(events, some)
             del some  # its windows go before the next are cut
         settled = self.retrospective.step(kept.stream, score, fresh)
         self.latest.step(kept.stream, fresh, score, settled, error)
         if self.corrections:
             self.corrections.step(kept.stream, kept.time_ns, score)
         return Scores(score, error, filled, settled, failures, sparse), sorted(told, key=lambda each: each[0].row)
-
-    def _judge(self, some: Scored, kept: Readings) -> list[tuple[Event, Alert]]:
-        """Incidents of windows just scored; what explains them is found while the windows are at hand."""
-        told = []
-        for event in self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score):
-            place = int(np.searchsorted(some.anomalous, event.row))
-            if place < len(some.anomalous) and some.anomalous[place] == event.row:
-                self.telling.explain(event.code, some.windows[event.row], some.shares[place])
-            alert = self.telling.alert(event, some.filled)
-            told.append((dataclasses.replace(event, row=int(some.rows[event.row])), alert))
-        return told
-
-    def _close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[tuple[Event, Alert]]:
-        """Resolve what is open of streams that have expired, as of some readings."""
-        stations = (self.incidents, self.silence, self.rules)
-        events = [event for station in stations for event in station.close(codes, rows, times_ns)]
-        return self.telling.all(events)
 
     def swap(self, detector: Detector, version: str) -> None:
         """Score with another detector from the next batch on.
@@ -274,11 +282,12 @@ class Pipeline:
             raise StateError(f"the snapshot does not fit: {error}") from None
 
     def begin_cold(self, partition: int) -> None:
-        """A partition's group has a past, but its state could not be had: alerts of its streams say so for a while.
-
-        Call it after what was known of the partition is forgotten.
-        """
+        """A partition, forgotten before, has a past that could not be had: alerts of its streams say so for a while."""
         self.cold.begin(partition)
+
+    def spread(self, partitions: Iterable[int], count: int) -> int:
+        """Tell how many partitions the topic has, of which `partitions` are held here; see `Moves.spread`."""
+        return self.silence.moves.spread(partitions, count)
 
     def forget(self, partition: int) -> None:
         """Drop a partition's streams; they warm up again if they come back."""
@@ -288,13 +297,6 @@ class Pipeline:
 def _silent_after_ns(options: PipelineOptions, detector: Detector) -> int | None:
     after = options.silent_after
     return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
-
-
-def _until_expired(silences: list[Event], expired: Expired) -> tuple[list[Event], set[int]]:
-    """Silences without those that the rest of a batch shows of streams that have expired in it, and those streams."""
-    at = dict(zip(expired.codes.tolist(), expired.rows.tolist(), strict=True))
-    kept = [event for event in silences if event.row <= at.get(event.code, event.row)]
-    return kept, {event.code for event in silences if event.row > at.get(event.code, event.row)}
 
 
 def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:

@@ -5,6 +5,7 @@ Pure. Not inside: when something is told (`incidents`, `silence`, `rules`), the 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import msgspec
@@ -15,9 +16,10 @@ from streamer.core import alerts
 from streamer.core.events import ANOMALY, RESOLVE, STREAM, Event
 from streamer.core.keyed_state import KeyedState
 from streamer.core.options import PipelineOptions
-from streamer.core.scoring import Scorer
+from streamer.core.scoring import Scored, Scorer
 
 Float32 = NDArray[np.float32]
+Told = list[tuple[Event, alerts.Alert]]
 
 
 class Telling:
@@ -36,10 +38,19 @@ class Telling:
             "attributions", msgspec.to_builtins, lambda value: msgspec.convert(value, list[alerts.Attribution])
         )
 
-    def explain(self, code: int, window: Float32, shares: Float32) -> None:
-        """Note how the features of a stream took part in a window."""
-        why = self._scorer.explain(window, shares, code)
-        self.attributions[code] = alerts.attribute(self._options.features, why.observed, why.expected, why.shares)
+    def scored(self, events: Sequence[Event], some: Scored) -> Told:
+        """Alerts of windows just scored; what explains them is found while the windows are at hand."""
+        told = []
+        for event in events:
+            place = int(np.searchsorted(some.anomalous, event.row))
+            if place < len(some.anomalous) and some.anomalous[place] == event.row:
+                why = self._scorer.explain(some.windows[event.row], some.shares[place], event.code)
+                self.attributions[event.code] = alerts.attribute(
+                    self._options.features, why.observed, why.expected, why.shares
+                )
+            alert = self.alert(event, some.filled)
+            told.append((dataclasses.replace(event, row=int(some.rows[event.row])), alert))
+        return told
 
     def alert(self, event: Event, filled: Float32 | None = None) -> alerts.Alert:
         """The alert of an event; `filled` of the windows it is one of."""
@@ -60,7 +71,7 @@ class Telling:
             filled=float(filled[event.row]) if scored and filled is not None else 0.0,
         )
 
-    def all(self, events: Sequence[Event]) -> list[tuple[Event, alerts.Alert]]:
+    def all(self, events: Sequence[Event]) -> Told:
         """Events, each with its alert."""
         return [(event, self.alert(event)) for event in events]
 

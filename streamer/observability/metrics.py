@@ -127,12 +127,19 @@ class Metrics:
         self.streams_expired = counter(
             "streams_expired_total", "Streams forgotten after records.stream_ttl without readings."
         )
+        self.streams_moved = counter(
+            "streams_moved_total", "Streams forgotten as they come to another partition since partitions were added."
+        )
         self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
         self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
         self.delivery_failures = counter(
             "delivery_failures_total",
             "Flushes that left alerts, dead letters or scores unacknowledged; they are sent again.",
+        )
+        self.messages_cut = counter(
+            "messages_cut_total",
+            "Dead letters, alerts and scores cut or split, because their topic takes no message so large.",
         )
         self.checkpoints = counter("checkpoints_total", "Checkpoints completed.")
         self.checkpoint_failures = counter(
@@ -146,7 +153,13 @@ class Metrics:
         self.cold_starts = counter(
             "cold_starts_total", "Partitions that began without their state although the group has been there before."
         )
-        self.broker_errors = counter("broker_errors_total", "Times the connection was reset and re-established.")
+        self.topics_recreated = counter(
+            "topics_recreated_total", "Times the input topic turned out to be another one under the same name."
+        )
+        self.broker_errors = counter(
+            "broker_errors_total",
+            "Connections begun anew, errors the client reported while polling, and proofs of readiness that failed.",
+        )
         self.model_reloads = counter("model_reloads_total", "Bundles switched to while running.")
         self.model_reload_failures = counter(
             "model_reload_failures_total", "Bundles refused; the previous one stays in use.", ["reason"]
@@ -167,7 +180,12 @@ class Metrics:
             "event_to_score_seconds", "From the broker's timestamp of a poll's newest record to its score."
         )
         self.consumer_lag = gauge(
-            "consumer_lag_records", "Records on the broker that have not been read yet.", ["partition"]
+            "consumer_lag_records",
+            "Records on the broker that have not been read yet; NaN while that is not known.",
+            ["partition"],
+        )
+        self.consumer_lag_known = gauge(
+            "consumer_lag_known", "1 while the lag of every partition of this replica is known."
         )
         self.partitions_poisoned = gauge(
             "partitions_poisoned", "Partitions paused because one of their batches cannot be read."
@@ -180,7 +198,10 @@ class Metrics:
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
         self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
-        self.ready = gauge("ready", "1 when connection, topics, ACLs and model are verified.")
+        self.ready = gauge("ready", "1 while records would be seen, scored, told of and committed.")
+        self.not_ready = gauge(
+            "not_ready", "1 for each reason why this replica is not ready; /readyz has it in words.", ["reason"]
+        )
         self.last_poll = gauge("last_poll_timestamp_seconds", "When the loop last polled.")
         self.last_record = gauge("last_record_timestamp_seconds", "When a record was last received.")
         self.last_event = gauge("last_event_timestamp_seconds", "Newest event time.")

@@ -6,7 +6,7 @@ Loopback by default. Not inside: the content of the responses, logins (`access`)
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from streamer.config import HttpConfig
@@ -17,6 +17,7 @@ from streamer.observability.tls import contexts
 
 # None: all is well; else the reason why not.
 Check = Callable[[], str | None]
+Notes = Callable[[], Sequence[str]]  # what a person may want to know besides
 Headers = list[tuple[str, str]]
 
 _STATUS = {
@@ -37,14 +38,16 @@ class WebServer:
         metrics: A WSGI application.
         healthy: For `/healthz`.
         ready: For `/readyz`.
+        notes: What `/readyz` says besides, to those it knows.
 
     Raises:
         ConfigError: The address cannot be bound, or a file cannot be used.
     """
 
-    def __init__(self, config: HttpConfig, *, metrics: Any, healthy: Check, ready: Check) -> None:
+    def __init__(self, config: HttpConfig, *, metrics: Any, healthy: Check, ready: Check, notes: Notes = tuple) -> None:
         self._access = Access(config)
         self._open_health = config.open_health
+        self._notes = notes
         self._metrics, self._checks = metrics, {"/healthz": healthy, "/readyz": ready}
         self._scheme = "http" if config.tls_certfile is None else "https"
         tls = contexts(config)
@@ -92,7 +95,8 @@ class WebServer:
             status = "200 OK" if reason is None else "503 Service Unavailable"
             # Reasons name topics, servers and users.
             said = "ok" if reason is None else reason if known else "no; the reason is told after a login"
-            page = _text(start_response, status, said)
+            notes = self._notes() if known and path == "/readyz" else ()
+            page = _text(start_response, status, "\n".join((said, *notes)))
         else:
             page = _text(start_response, "404 Not Found", "try /metrics, /healthz or /readyz")
         return page if method == "GET" else []

@@ -71,7 +71,12 @@ class Connection:
         self._stop = stop
         self._waiting: tuple[str, list[int]] = "", []
         self.positions: Positions = {}
-        self.sinks = KafkaSinks(connect_producer(kafka), kafka, max_value_bytes=settings.records.max_record_bytes)
+        self.sinks = KafkaSinks(
+            connect_producer(kafka, settings.limits),
+            kafka,
+            max_value_bytes=settings.records.max_record_bytes,
+            on_cut=metrics.messages_cut.inc,
+        )
         try:
             self.consumer = connect_consumer(
                 kafka,

@@ -32,8 +32,11 @@ from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.partitions import Poison
+from streamer.runtime.prover import Prover
+from streamer.runtime.readiness import Anew
+from streamer.runtime.sight import Sight
 from streamer.runtime.state.keeper import open_keeper
-from streamer.runtime.status import Status
+from streamer.runtime.status import NotReady, Reason, Status
 from streamer.runtime.topic_silence import TopicSilence
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
@@ -62,6 +65,10 @@ class Daemon:
         self._models = Registry(settings.model.directory)
         self._keeper = open_keeper(settings, self.metrics)
         self._poison: Poison = Poison()
+        self._tried: set[tuple[int, int]] = set()  # partition and offset that a new connection did not bring either
+        self._prover = Prover(settings.kafka, clock)
+        self._sight: Sight
+        self._topic_id: str | None = None
         self._done = 0
         self._checkpoint_at = self._model_check_at = self._gauges_at = 0.0
         self._web: WebServer | None = None
@@ -112,7 +119,11 @@ class Daemon:
         torch.set_num_threads(self.settings.model.threads)
         status = self._status
         self._web = WebServer(
-            self.settings.http, metrics=self.metrics.app(), healthy=status.unhealthy, ready=status.not_ready
+            self.settings.http,
+            metrics=self.metrics.app(),
+            healthy=status.unhealthy,
+            ready=status.not_ready,
+            notes=status.notes,
         )
         log.info("metrics at %s/metrics", self._web.address)
         while not stop.is_set():
@@ -123,7 +134,8 @@ class Daemon:
                 self._model_watch.announce()
                 self._topic_silence = TopicSilence(self._pipeline.options, self._pipeline, self.metrics, self._clock)
                 return True
-            status.set_ready(f"no bundle in {self._models.directory}; run `streamer retrain`")
+            text = f"no bundle in {self._models.directory}; run `streamer retrain`"
+            status.set_ready([NotReady(Reason.NO_BUNDLE, text)])
             stop.wait(min(1.0, self.settings.model.poll_s))
         return False
 
@@ -134,22 +146,22 @@ class Daemon:
             # Backpressure: polling pauses until alerts are delivered. The group's heartbeat goes on by itself.
             connection.checkpoints.flush(POLL_S)
             self._topic_silence.restart()
+            self._sight.look()
             connection.intake.wait()
         else:
             polled = connection.consumer.poll(POLL_S)
             if polled:
+                self._sight.heard(polled)
                 if self.settings.schema_registry.url is not None:
                     self._status.beat(self.settings.schema_registry.timeout_s)
                 with self.metrics.scoring_duration.time():
                     taken = connection.take_in(polled)
                 self._done += sum(map(len, polled)) if taken else 0
-            waiting = connection.waiting()
-            self._status.set_ready(waiting)
-            if waiting:
-                self._topic_silence.restart()
-            else:
+            if self._sight.look():
                 heard, partitions = bool(polled), len(connection.positions)
                 self._tell(connection, self._topic_silence.look(heard=heard, partitions=partitions))
+            else:
+                self._topic_silence.restart()
         now = self._clock()
         connection.checkpoints.advance()
         if now >= self._checkpoint_at and not connection.checkpoints.underway:
@@ -168,10 +180,12 @@ class Daemon:
                 with contextlib.suppress(DeliveryFailed):
                     connection.sinks.flush(0.05)
             connection.refusals.tell()
-            lags = connection.consumer.lag()
+            connection.partitions.look()
             connection.intake.pass_marks(connection.consumer.position)
+            lags = self._sight.lags()
+            self._sight.count()
             connection.intake.release_idle(lags, connection.consumer.bounds)
-            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending)
+            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, sees=self._sight.sees)
             self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:
@@ -199,9 +213,10 @@ class Daemon:
             report = probe(kafka, missing=missing)
             for step in report.steps:
                 log.log(logging.WARNING if step.ok is not True else logging.DEBUG, "%s: %s", step.name, step.detail)
-            if report.ok:
+            if (failed := report.failed) is None:
+                self._topic_id = report.topic_ids.get(kafka.topic)
                 return True
-            self._status.set_ready(report.reason)
+            self._status.set_ready([NotReady(Reason(failed.fault.value), failed.detail)])
             stop.wait(wait_s)
             wait_s = min(2 * wait_s, 15.0)
         return False
@@ -213,7 +228,7 @@ class Daemon:
             self._status.beat(self.settings.kafka.request_timeout_ms / 1000)
             connection = self._connection = self._connect(stop)
             connection.checkpoints.flush(self.settings.kafka.delivery_timeout_s)  # connects before the first alert
-            self._status.set_ready(None)
+            self._sight = self._watch(connection)
             self._topic_silence.restart()
             self._checkpoint_at = self._clock() + self.settings.state.checkpoint_s
             while not stop.is_set():
@@ -222,7 +237,8 @@ class Daemon:
         except BrokerError as error:
             if isinstance(error, PoisonedBatch):
                 self._poison[error.partition, error.offset] += 1
-            self._status.set_ready(f"broker: {error}")
+            why = error.why if isinstance(error, Anew) else NotReady(Reason.BROKER_ERROR, f"broker: {error}")
+            self._status.set_ready([why])
             log.error("connection reset, reconnecting: %s", error)
             self.metrics.broker_errors.inc()
             stop.wait(1.0)
@@ -234,6 +250,20 @@ class Daemon:
         finally:
             if connection is not None:
                 connection.close()
+            self._gauges.lag_unknown()
+
+    def _watch(self, connection: Connection) -> Sight:
+        return Sight(
+            connection,
+            self.settings,
+            topic_id=self._topic_id,
+            prover=self._prover,
+            status=self._status,
+            gauges=self._gauges,
+            poison=self._poison,
+            tried=self._tried,
+            clock=self._clock,
+        )
 
     def _connect(self, stop: threading.Event) -> Connection:
         return Connection(
@@ -246,4 +276,5 @@ class Daemon:
             poison=self._poison,
             stop=stop,
             clock=self._clock,
+            topic_id=self._topic_id,
         )

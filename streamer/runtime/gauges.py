@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from streamer.core.events import ANOMALY, SILENCE
@@ -24,13 +25,14 @@ class Gauges:
         self._streams: Sequence[StreamSeries] = []
         self._lag_shown: set[int] = set()
 
-    def refresh(self, pipeline: Pipeline, *, lags: Mapping[int, int], pending: int) -> None:
+    def refresh(self, pipeline: Pipeline, *, lags: Mapping[int, float], pending: int, sees: bool = True) -> None:
         """Show the present state.
 
         Args:
             pipeline: Streams and incidents.
-            lags: Records not read yet, by partition.
+            lags: Records not read yet, by partition; NaN where that is not known.
             pending: Messages not acknowledged yet.
+            sees: Whether records would be noticed if they came.
         """
         metrics = self.metrics
         for state, count in pipeline.counts().items():
@@ -42,10 +44,22 @@ class Gauges:
         metrics.streams_cold.set(pipeline.cold.streams)
         metrics.alerts_pending.set(pending)
         metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
-        for partition in self._lag_shown - lags.keys():
-            metrics.consumer_lag.remove(str(partition))
-        for partition, lag in lags.items():
-            metrics.consumer_lag.labels(str(partition)).set(lag)
-        self._lag_shown = set(lags)
+        self._show_lags(lags, sees=sees)
         self._streams, dropped = stream_series(pipeline, self._max_stream_series)
         metrics.stream_series_dropped.set(dropped)
+
+    def lag_unknown(self) -> None:
+        """The connection is gone."""
+        self._show_lags({}, sees=False)
+
+    def _show_lags(self, lags: Mapping[int, float], *, sees: bool) -> None:
+        if not sees:
+            # Partitions lost to a fault have not gone to another replica: what waits in them is not known.
+            lags = {**dict.fromkeys(self._lag_shown, math.nan), **lags}
+        lag = self.metrics.consumer_lag
+        for partition in self._lag_shown - lags.keys():
+            lag.remove(str(partition))
+        for partition, records in lags.items():
+            lag.labels(str(partition)).set(records)
+        self._lag_shown = set(lags)
+        self.metrics.consumer_lag_known.set(sees and not any(map(math.isnan, lags.values())))

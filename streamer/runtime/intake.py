@@ -99,13 +99,14 @@ class Intake:
             with contextlib.suppress(BrokerError):
                 known.next_offset = max(known.next_offset, position(partition))
 
-    def release_idle(self, lags: Mapping[int, int], bounds: Callable[[int], tuple[int, int]]) -> None:
-        """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read.
+    def release_idle(self, lags: Mapping[int, float], bounds: Callable[[int], tuple[int, int]]) -> None:
+        """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read;
+        streams that are known to come to other partitions are forgotten.
 
         Nor is a bar cut short, or a reading called late that came within the lateness: both go by, too, before.
 
         Args:
-            lags: Records not read yet, by partition, as far as the client knows.
+            lags: Records not read yet, by partition; NaN where that is not known.
             bounds: Asks the broker for a partition's first offset and its end: the process may have been
                 stopped, or the broker away, while records came.
         """
@@ -115,7 +116,7 @@ class Intake:
             patience_s = max(self._options.idle, self._options.lateness + self._options.grid)
             if not self._options.idle or quiet_s < patience_s or lags.get(partition, 0):
                 continue
-            if position.next_offset < position.publish_from or not len(self._pipeline.event_time.holders(partition)):
+            if position.next_offset < position.publish_from or not self._pipeline.waits(partition):
                 continue
             try:
                 is_all = bounds(partition)[1] <= position.next_offset

@@ -15,7 +15,7 @@ from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors.kafka import Commit, Consumer, OffsetReset
 from streamer.core.pipeline import Pipeline
-from streamer.errors import StateError
+from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moved_over
@@ -109,6 +109,21 @@ class Partitions:
             )
         self._metrics.partitions_poisoned.set(len(poisoned))
         self._metrics.partitions_assigned.set(len(self._positions))
+        self.look()
+
+    def look(self) -> None:
+        """Find out whether partitions have been added to the topic."""
+        try:
+            count = self._consumer.partition_count()
+        except BrokerError as error:
+            log.info("it is not known how many partitions %s has: %s", self._topic, error)
+            return
+        if count and (doubtful := self._pipeline.spread(self._positions, count)):
+            log.warning(
+                "%s has %d partitions now: %d streams known here may come to others; they are not silent, and are "
+                "forgotten if they do not come here any more",
+                self._topic, count, doubtful, extra={"topic": self._topic},
+            )  # fmt: skip
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """Partitions about to leave: a checkpoint, so that their next owner goes on from here."""

@@ -74,6 +74,7 @@ class Publisher:
             metrics.readings_carried.inc(int((outcome.carried > 0).sum()))
         metrics.window_resets.labels("gap").inc(outcome.resets)
         metrics.streams_expired.inc(outcome.expired)
+        metrics.streams_moved.inc(outcome.moved)
         metrics.filled_values.inc(int(np.isnan(readings.values).sum()))
         metrics.windows_sparse.inc(scores.sparse)
         metrics.scoring_failures.inc(scores.failures)

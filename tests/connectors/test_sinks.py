@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import Headers
+from streamer.connectors.kafka import Headers, Shorten
 from streamer.connectors.sinks import KafkaSinks
 from streamer.errors import DeliveryFailed
+from streamer.formats.rejects import MALFORMED, Reject
+from tests.messages import batch
 
 
 class Narrow:
@@ -30,6 +33,7 @@ class Narrow:
         value: bytes | None,
         headers: Headers = (),
         timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         if self.held:
             raise DeliveryFailed("full")
@@ -97,3 +101,26 @@ def test_scores_put_right_by_late_readings_say_so_and_bring_what_is_settled() ->
         "model_version": "v",
         "corrected": True,
     }
+
+
+def test_what_a_producer_calls_its_headers_is_never_taken_for_what_we_say_of_a_dead_letter() -> None:
+    sent: list[Headers] = []
+
+    class Kept(Narrow):
+        def send(self, topic: str, **message: Any) -> None:
+            sent.append(message["headers"])
+
+    forged = [("streamer.dlq.reason", b"late"), ("trace", b"1"), ("streamer.dlq.forged", None)]
+    polled = batch([b"?"], headers=[forged])  # type: ignore[list-item]
+
+    sinks(Kept()).publish_dead_letter(polled, Reject(0, MALFORMED, "not JSON"))
+
+    (headers,) = sent
+    ours = [(name, content) for name, content in headers if name.startswith("streamer.dlq.")]
+    assert [content for name, content in ours if name == "streamer.dlq.reason"] == [b"malformed"]
+    assert "streamer.dlq.forged" not in dict(ours)
+    assert [name for name, _ in headers[:3]] == [
+        "original.streamer.dlq.reason",
+        "trace",
+        "original.streamer.dlq.forged",
+    ]

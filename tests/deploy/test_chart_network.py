@@ -77,6 +77,14 @@ def test_the_schema_registry_can_be_reached_on_the_port_of_its_address() -> None
     assert not leaves(render("minimal"), OUTSIDE, 8081)
 
 
+def test_the_identity_provider_can_be_reached_where_tokens_come_from_it() -> None:
+    token = "{{config: {{kafka: {{oauth_token_url: '{}'}}}}}}"
+
+    assert leaves(render("secured", token.format("https://id.example/oauth2/token")), OUTSIDE, 443)
+    assert leaves(render("secured", token.format("https://id7:8443/token")), OUTSIDE, 8443)
+    assert leaves(render("secured", token.format("https://id7/token")), OUTSIDE, 443), "a digit is no port"
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_prometheus_alone_may_read_the_metrics(example: str) -> None:
     release = render(example)

@@ -124,6 +124,19 @@ def test_a_login_of_ones_own_can_be_named() -> None:
 
     assert trigger(release)["authenticationRef"] == {"name": "kafka"}
     assert release.kind("TriggerAuthentication") == []
+    # KEDA refuses what is said both there and here.
+    assert not {"sasl", "tls"} & trigger(release)["metadata"].keys()
+
+
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "AWS_MSK_IAM"])
+def test_a_login_that_keda_cannot_have_from_the_chart_needs_one_of_its_own(mechanism: str) -> None:
+    kafka = f"{{kafka: {{sasl_mechanism: {mechanism}}}}}"
+
+    said = refusal("secured", f"{{config: {kafka}, autoscaling: {{enabled: true, partitions: 6}}}}")
+    assert f"how KEDA logs in with {mechanism}" in said
+
+    own = "{enabled: true, partitions: 6, triggerAuthentication: kafka}"
+    assert trigger(render("secured", f"{{config: {kafka}, autoscaling: {own}}}"))["authenticationRef"]
 
 
 @pytest.mark.parametrize(("mechanism", "word"), [("PLAIN", "plaintext"), ("SCRAM-SHA-256", "scram_sha256")])

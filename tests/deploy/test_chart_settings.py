@@ -73,10 +73,9 @@ def test_every_folder_that_is_written_is_a_volume(example: str, tmp_path: Path) 
             assert settings.model.spool_directory is not None
             written |= {str(settings.model.directory), str(settings.model.spool_directory)}
         else:
-            written.add(str(settings.state.directory))
+            if settings.state.folder is not None:
+                written.add(volume_of(settings.state.folder, container))
             assert str(settings.model.directory) in {mount["mountPath"] for mount in container["volumeMounts"]}
-        if settings.state.store.startswith("file://") and kind != "CronJob":
-            written.add(str(Path(settings.state.store.removeprefix("file://")).parent))
         assert written <= writable, kind
 
 
@@ -100,6 +99,14 @@ def test_a_secret_is_mounted_where_its_variable_says() -> None:
     entry = environment(rendered.container)["STREAMER_KAFKA__SASL_PASSWORD_FILE"]
 
     assert mounted_from(rendered, entry["value"]) == ("streamer-user", "password")
+
+
+def test_a_rotated_secret_reaches_a_running_pod() -> None:
+    # What is mounted by subPath never changes in a pod.
+    mounts = {mount["name"]: mount for mount in render("secured").container["volumeMounts"]}
+
+    assert "subPath" not in mounts["secrets"]
+    assert "subPath" not in mounts["files"]
 
 
 def test_a_file_is_mounted_where_its_setting_says(tmp_path: Path) -> None:
@@ -226,6 +233,13 @@ def loaded(rendered: Rendered, container: Manifest, folder: Path) -> Settings:
     file.write_text(rendered.config_text)
     environ = {name: value_of(entry, folder) for name, entry in environment(container).items()}
     return config.load(file, environ)
+
+
+def volume_of(folder: Path, container: Manifest) -> str:
+    """The mount that a folder is on."""
+    mounts = [Path(mount["mountPath"]) for mount in container["volumeMounts"]]
+    (found,) = [str(mount) for mount in mounts if folder.is_relative_to(mount)]
+    return found
 
 
 def value_of(entry: dict[str, Any], folder: Path) -> str:

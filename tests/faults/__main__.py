@@ -30,7 +30,7 @@ SETUPS = (
     Setup("one, local, kafka-python"),
     Setup("one, local, confluent, stride 4, gaps and fill", client="confluent", stride=4, fill=True),
     Setup("two, topic, kafka-python, silence", 2, "topic", partitions=4, silence=True),
-    Setup("two, file, both clients, gaps and fill", 2, "file", "mixed", partitions=4, fill=True),
+    Setup("two, shared folder, both clients, gaps and fill", 2, "shared", "mixed", partitions=4, fill=True),
     Setup("three, topic, confluent, stride 4", 3, "topic", "confluent", stride=4, partitions=6),
 )
 

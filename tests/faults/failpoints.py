@@ -55,7 +55,7 @@ _WRITE = (
 _FORGET = tuple(method.replace(".write", ".forget") for method in _WRITE)
 _FLUSH = ("streamer.connectors.sinks:KafkaSinks.flush",)
 _PARTITIONS = "streamer.runtime.partitions:Partitions."
-_FILES = ("local", "file")
+_FILES = ("local", "shared", "file")
 
 PLACES: dict[str, Place] = {
     "before flush": Place(BEFORE, _FLUSH),

@@ -284,6 +284,9 @@ class Round:
                 self.result.problems.append(f"replica {slot}: {consumed:g} records consumed, {accounted:g} accounted")
         for slot in list(self._lives):
             self._leave(slot)
+        cold = [line for log in self.site.logs() for line in log.splitlines() if "begins without its state" in line]
+        if cold:
+            self.result.problems.append(f"{len(cold)} times a partition began without its state: {cold[0]}")
 
     def _compare(self) -> None:
         result, site = self.result, self.site

@@ -32,7 +32,7 @@ class Setup:
 
     name: str
     replicas: int = 1
-    store: str = "local"  # local, topic or file
+    store: str = "local"  # local, shared (a folder that all replicas reach), topic or file (the same by URL)
     client: str = "kafka-python"  # or confluent, or mixed
     stride: int = 1
     partitions: int = 2
@@ -81,8 +81,11 @@ class Site:
         setup = self.setup
         client = setup.client if setup.client != "mixed" else ("kafka-python", "confluent")[slot % 2]
         state: dict[str, Any] = {"directory": str(self.directory / f"state-{slot}"), "checkpoint_s": 0.2}
+        state["replay_records"] = 0  # a partition that begins without its state shows
         if setup.store == "topic":
             state["store"] = "topic"
+        elif setup.store == "shared":
+            state["directory"] = str(self.directory / "shared")
         elif setup.store == "file":
             state["store"] = f"file://{self.directory}/shared"
         elif setup.store == "local" and setup.replicas > 1:
@@ -115,6 +118,10 @@ class Site:
         for name, section in changes.items():
             sections[name] = sections.get(name, {}) | dict(section)
         return sections
+
+    def logs(self) -> list[str]:
+        """What every life has logged."""
+        return [path.read_text(errors="replace") for path in sorted(self.directory.glob("life-*.log"))]
 
     # What is on the broker.
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from streamer.config import RecordsConfig
 from streamer.connectors.files import DataSet
-from streamer.connectors.kafka import Headers
+from streamer.connectors.kafka import Headers, Shorten
 from streamer.core.keyed_state import KeyedState
 from streamer.errors import ConfigError, DataError, DeliveryFailed
 from streamer.formats import decoder_of
@@ -43,6 +43,7 @@ class Collector:
         value: bytes | None,
         headers: Headers = (),
         timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         if self.waiting >= self.room:
             raise DeliveryFailed("full")

@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from models.detector import Detector
 from streamer.connectors import sinks
-from streamer.connectors.kafka.probe import ProbeReport, ProbeStep
+from streamer.connectors.kafka.probe import ProbeReport, ProbeStep, Proof
 from streamer.errors import BrokerError, DeliveryFailed
 from streamer.runtime import checkpoints, connection, daemon
 from streamer.runtime.daemon import Daemon
+from streamer.runtime.prover import Prover
 from tests import tiny
 from tests.tiny import VERSION
 
@@ -36,6 +37,7 @@ class Broker:
     """Stands where both clients and the probe are. Tests say what each call does meanwhile."""
 
     pending = 0
+    broker_errors = offset_resets = 0
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -79,6 +81,9 @@ class Broker:
     def lag(self) -> dict[int, int]:
         return {}
 
+    def member_id(self) -> str | None:
+        return "member"
+
     def close(self) -> None: ...
 
 
@@ -87,8 +92,9 @@ def broker(monkeypatch: pytest.MonkeyPatch, tiny_detector: Detector) -> Broker:
     """A daemon made now talks to this broker, scores with the tiny detector, and waits by its clock."""
     broker = Broker(Clock())
     monkeypatch.setattr(connection, "connect_consumer", broker.connect_consumer)
-    monkeypatch.setattr(connection, "connect_producer", lambda config: broker)
+    monkeypatch.setattr(connection, "connect_producer", lambda config, limits: broker)
     monkeypatch.setattr(daemon, "probe", broker.probe)
+    monkeypatch.setattr(daemon, "Prover", lambda config, clock: Prover(config, clock, lambda *_: Proof(member=True)))
     monkeypatch.setattr(daemon, "load_current", lambda models: (tiny_detector, VERSION))
     for module in (checkpoints, sinks):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=broker.clock))

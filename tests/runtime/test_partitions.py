@@ -14,6 +14,7 @@ from models.detector import Detector
 from models.errors import ArtifactError
 from streamer.connectors.kafka import Commit
 from streamer.core.pipeline import Pipeline
+from streamer.errors import BrokerError, StateUnavailable
 from streamer.observability.metrics import Metrics
 from streamer.runtime.partitions import Partitions, Poison
 from streamer.runtime.positions import Position, Positions
@@ -39,9 +40,13 @@ class Offsets:
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
+        self.partitions = 4
 
     def committed(self, partition: int) -> Commit | None:
         return self.commits.get(partition)
+
+    def partition_count(self) -> int:
+        return self.partitions
 
     def has_committed(self) -> bool:
         return bool(self.commits)
@@ -307,3 +312,22 @@ def test_partitions_that_another_member_got_are_forgotten_also_when_this_one_get
     partitions.assigned([])
 
     assert len(pipeline.keys.held()) == 0
+
+
+def test_a_store_that_does_not_answer_is_asked_again_and_not_taken_for_state_that_is_gone(
+    tmp_path: Path, tiny_detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(partition: int, name: str) -> bytes:
+        raise StateUnavailable("the store is away")
+
+    keeper, metrics = keeper_in(tmp_path), Metrics(CollectorRegistry())
+    monkeypatch.setattr(keeper.store, "read", away)
+    pipeline = Pipeline(tiny.settings().pipeline_options(), tiny_detector, VERSION)
+    offsets, positions = Offsets({0: 10}, states={0: ("some-name",)}), Positions()
+    partitions = partitions_of(pipeline, keeper, offsets, positions, metrics=metrics)
+
+    with pytest.raises(BrokerError, match="the store is away"):  # the connection is made again, and it is asked again
+        partitions.assigned([0])
+
+    assert positions == {}
+    assert metrics.registry.get_sample_value("streamer_cold_starts_total") == 0

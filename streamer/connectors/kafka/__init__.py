@@ -16,10 +16,12 @@ from streamer.connectors.kafka.interface import (
     OffsetReset,
     OnOffsetReset,
     OnPartitions,
+    Parts,
     PoisonedBatch,
     Producer,
     RangeReader,
     RecordBatch,
+    Shorten,
     TopicAdmin,
 )
 from streamer.connectors.kafka.log_writer import Entry, LogWriter
@@ -37,10 +39,12 @@ __all__ = [
     "OffsetReset",
     "OnOffsetReset",
     "OnPartitions",
+    "Parts",
     "PoisonedBatch",
     "Producer",
     "RangeReader",
     "RecordBatch",
+    "Shorten",
     "TopicAdmin",
     "connect_consumer",
     "connect_log_writer",
@@ -82,15 +86,15 @@ def connect_consumer(
     )
 
 
-def connect_producer(config: KafkaConfig) -> Producer:
+def connect_producer(config: KafkaConfig, limits: LimitsConfig | None = None) -> Producer:
     """A producer with the configured client; `acks=all`."""
     if config.client == "confluent":
         from streamer.connectors.kafka.confluent.producer import ConfluentProducer
 
-        return ConfluentProducer(config)
+        return ConfluentProducer(config, limits)
     from streamer.connectors.kafka.kafka_python.producer import KafkaPythonProducer
 
-    return KafkaPythonProducer(config)
+    return KafkaPythonProducer(config, limits)
 
 
 def connect_range_reader(config: KafkaConfig, limits: LimitsConfig | None = None) -> RangeReader:

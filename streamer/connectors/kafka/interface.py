@@ -91,12 +91,27 @@ class Commit:
     note: str = ""  # kept with it by the coordinator, 4,096 bytes at most; empty if a person moved the group
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a message is made of."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+# The same in a shorter form, or as several messages; nothing: it cannot be made any shorter.
+Shorten = Callable[[Parts], Sequence[Parts]]
+
 OnPartitions = Callable[[Sequence[int]], None]
 OnOffsetReset = Callable[[OffsetReset], None]
 
 
 class Consumer(Protocol):
     """One member of a consumer group on one topic; used from a single thread."""
+
+    offset_resets: int  # times the log did not hold the offset wanted
+    broker_errors: int  # met while polling that the client goes on after, as far as it tells
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
         """Fetch what is there, at most one batch a partition; `[]` after `timeout_s`.
@@ -119,6 +134,10 @@ class Consumer(Protocol):
 
     def committed(self, partition: int) -> Commit | None:
         """Where the group stands, or None if it has committed nothing."""
+        ...
+
+    def partition_count(self) -> int:
+        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones."""
         ...
 
     def has_committed(self) -> bool:
@@ -168,11 +187,13 @@ class Producer(Protocol):
         value: bytes | None,
         headers: Headers = (),
         timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         """Queue one message; does not wait for the broker, nor connect to it: the first `flush` does.
 
         Args:
             timestamp_ms: The record's timestamp; None: when the client takes it.
+            shorten: What to send where the topic does not take so large a message; None: nothing else, so it waits.
 
         Raises:
             DeliveryFailed: The queue is full or the message can never be sent.

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 
-from streamer.connectors.kafka.interface import Headers
+from streamer.connectors.kafka.interface import Headers, Parts, Shorten
 from streamer.connectors.kafka.reachability import why_unreachable
 from streamer.errors import BrokerError, DeliveryFailed
 
@@ -20,15 +20,27 @@ MAX_MESSAGE_BYTES = 1_000_000  # a little below a broker's default max.message.b
 MAX_PENDING = 200_000
 MAX_PENDING_BYTES = 128 * 1024 * 1024
 RECORD_OVERHEAD_BYTES = 100  # lengths, offsets and the batch header around one record
+BATCH_BYTES = 16_384  # messages are sent together up to this; a larger one goes alone
+
+# What a message takes in memory until it is acknowledged: the client has a copy of all of it (measured, see
+# docs/decisions/0017-memory.md).
+_HELD_MESSAGE_BYTES = 1_500
+_HELD_HEADER_BYTES = 300
 
 
 class Message:
     """One message on its way; `error` and `acknowledged` may be set from a client's thread."""
 
-    __slots__ = ("acknowledged", "error", "headers", "key", "size", "timestamp_ms", "topic", "value")
+    __slots__ = ("acknowledged", "error", "headers", "held", "key", "shorten", "size", "timestamp_ms", "topic", "value")
 
     def __init__(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None = None
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         self.topic = topic
         self.key = key
@@ -41,6 +53,8 @@ class Message:
             + sum(len(name.encode()) + len(content) for name, content in self.headers)
             + RECORD_OVERHEAD_BYTES
         )
+        self.held = 2 * self.size + _HELD_MESSAGE_BYTES + _HELD_HEADER_BYTES * len(self.headers)
+        self.shorten = shorten
         self.acknowledged = False
         self.error: BaseException | None = None
 
@@ -49,6 +63,16 @@ class Message:
 
     def fail(self, error: BaseException) -> None:
         self.error = error
+
+    def shorter(self) -> list[Message]:
+        """The same in a shorter form; nothing if there is none."""
+        if self.shorten is None:
+            return []
+        found = self.shorten(Parts(self.key, self.value, self.headers))
+        return [
+            Message(self.topic, parts.key, parts.value, parts.headers, self.timestamp_ms, self.shorten)
+            for parts in found
+        ]
 
 
 class NotYet(Exception):
@@ -62,7 +86,8 @@ class Outbox(ABC):
     is final for that client (refused, too large for the topic, a fatal producer state),
     so any failure discards the client: the next `flush` opens a new one and sends
     everything not acknowledged again, in the same order. Messages in flight at that moment
-    may arrive twice; none is lost.
+    may arrive twice; none is lost. One that is too large for its topic goes in a shorter form,
+    behind what was acknowledged meanwhile, if there is one; otherwise it waits.
     """
 
     def __init__(
@@ -80,7 +105,9 @@ class Outbox(ABC):
         self._max_pending_bytes = max_pending_bytes
         self._unsent: deque[Message] = deque()
         self._sent: deque[Message] = deque()
-        self._bytes = 0
+        self._bytes = 0  # of memory
+        self._alone = False  # messages are not sent together
+        self._too_large: dict[str, int] = {}  # by topic: the smallest message it did not take
         self._open = False
         self._closed = False
         self._progress_s = time.monotonic()
@@ -101,6 +128,10 @@ class Outbox(ABC):
         """Let the client work until all it has is acknowledged or failed, or time is over."""
 
     @abstractmethod
+    def _is_too_large(self, error: BaseException) -> bool:
+        """Whether the topic does not take so large a batch."""
+
+    @abstractmethod
     def _discard(self) -> None:
         """Drop the client and all it holds, within about a second."""
 
@@ -114,6 +145,7 @@ class Outbox(ABC):
         value: bytes | None,
         headers: Headers = (),
         timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         """Queue one message; see `Producer.send`.
 
@@ -122,21 +154,22 @@ class Outbox(ABC):
         """
         if self._closed:
             raise DeliveryFailed(f"message for {topic} came after close()")
-        message = Message(topic, key, b"" if key is None and value is None else value, headers, timestamp_ms)
+        message = Message(topic, key, b"" if key is None and value is None else value, headers, timestamp_ms, shorten)
         if message.size > MAX_MESSAGE_BYTES:
             raise DeliveryFailed(
                 f"message for {topic} may have at most {MAX_MESSAGE_BYTES} bytes; got {message.size}: it can never be "
                 "sent; shorten it"
             )
-        if self._full(message.size):
+        if self._full(message.held):
             self._forget_acknowledged()
-            if self._full(message.size):
+            if self._full(message.held):
                 raise DeliveryFailed(
                     f"outbox is full: {len(self._sent) + len(self._unsent)} messages, {self._bytes} bytes not "
                     "acknowledged; call flush() and wait until the broker takes them"
                 )
-        self._unsent.append(message)
-        self._bytes += message.size
+        for part in self._fitting(message):
+            self._unsent.append(part)
+            self._bytes += part.held
         if self._open and not self._has_failed() and time.monotonic() >= self._hand_over_after_s:
             self._hand_over()
 
@@ -161,8 +194,14 @@ class Outbox(ABC):
                 self._wait(max(0.0, deadline_s - time.monotonic()))
                 self._forget_acknowledged()
                 failed = next((m for m in self._sent if m.error is not None), None)
+                if failed is not None and self._shorten_refused():
+                    self._start_over()
+                    if time.monotonic() < deadline_s:
+                        continue
                 if failed is not None:
                     text = f"{failed.topic}: {type(failed.error).__name__}: {failed.error}"
+                    if failed.error is not None and self._is_too_large(failed.error):
+                        text += "; raise its max.message.bytes"
                     self._start_over()
                     raise DeliveryFailed(
                         f"{len(self._unsent)} of {total} messages were not acknowledged: the broker refused one for "
@@ -224,12 +263,45 @@ class Outbox(ABC):
         kept: deque[Message] = deque()
         for message in self._sent:
             if message.acknowledged:
-                self._bytes -= message.size
+                self._bytes -= message.held
             else:
                 kept.append(message)
         if len(kept) < len(self._sent) or not kept:
             self._progress_s = time.monotonic()
         self._sent = kept
+
+    def _shorten_refused(self) -> bool:
+        """Make those shorter that are too large for their topic; False if that leaves all as it was."""
+        refused = [m for m in self._sent if m.error is not None and self._is_too_large(m.error)]
+        if not self._alone and any(message.size <= BATCH_BYTES for message in refused):
+            self._alone = True  # only together they may be too large
+            return True
+        shortened = False
+        for message in refused:
+            self._too_large[message.topic] = min(message.size, self._too_large.get(message.topic, message.size))
+        kept: deque[Message] = deque()
+        for message in self._sent:
+            parts = self._fitting(message)
+            shortened |= parts[0] is not message
+            self._bytes += sum(part.held for part in parts) - message.held
+            kept.extend(parts)
+        self._sent = kept
+        return shortened
+
+    def _fitting(self, message: Message) -> list[Message]:
+        """The message, or what its topic takes of it, as far as is known."""
+        most = self._too_large.get(message.topic)
+        if most is None:
+            return [message]
+        found, rest = [], [message]
+        while rest:
+            first = rest.pop(0)
+            shorter = first.shorter() if first.size >= most else []
+            if shorter:
+                rest = shorter + rest
+            else:
+                found.append(first)
+        return found
 
     def _start_over(self) -> None:
         self._open = False

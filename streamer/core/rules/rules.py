@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.events import Event
+from streamer.core.events import EXPIRED, Event
 from streamer.core.grouping import Ints, group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.rules.book import Book
@@ -113,9 +113,9 @@ class Rules:
         place[known] = np.arange(n)
         return place
 
-    def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:
+    def close(self, codes: Ints, rows: Ints, times_ns: Ints, reason: str = EXPIRED) -> list[Event]:
         """Resolve the incidents of streams that are no longer tracked; see `Incidents.close`."""
-        return [event for spells in self.spells for event in spells.close(codes, rows, times_ns)]
+        return [event for spells in self.spells for event in spells.close(codes, rows, times_ns, reason)]
 
     def open_counts(self) -> Mapping[str, int]:
         """Open incidents by kind."""

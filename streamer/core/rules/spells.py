@@ -129,11 +129,11 @@ class Spells:
             events.append(Event(event, self.kind, stream, onset, at, 0.0, 0.0, row, details=details))
         return events
 
-    def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:
+    def close(self, codes: Ints, rows: Ints, times_ns: Ints, reason: str = EXPIRED) -> list[Event]:
         """Resolve the incidents of streams that are no longer tracked; see `Incidents.close`."""
         t = self._columns
         return [
-            Event(RESOLVE, self.kind, code, int(t["onset_ns"][code]), at, 0.0, 0.0, row, EXPIRED)
+            Event(RESOLVE, self.kind, code, int(t["onset_ns"][code]), at, 0.0, 0.0, row, reason)
             for code, row, at in zip(codes.tolist(), rows.tolist(), times_ns.tolist(), strict=True)
             if t["open"][code]
         ]

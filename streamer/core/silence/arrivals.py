@@ -12,8 +12,10 @@ import numpy as np
 
 from streamer.core.columns import Columns
 from streamer.core.events import OPEN, PARTITION, RESOLVE, SILENCE, STREAM, Detail, Event
+from streamer.core.expiry import Expired
 from streamer.core.grouping import Groups, Ints, group
 from streamer.core.keyed_state import NO_STREAM, KeyedState
+from streamer.core.moves import Moves
 from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
 from streamer.core.silence.clocks import PartitionClocks, power_below
@@ -57,6 +59,12 @@ class Arrivals:
         """How late the last reading is, if it is that which ends a silence of many."""
         newest_ns = int(self.clocks.line_ns[-1])
         return _lateness(int(self.times_ns[-1]), since_ns, newest_ns, newest_ns - since_ns)
+
+    def past(self, codes: Ints, power: Ints, limit: Ints) -> Expired:
+        """Streams whose clocks are past a limit at the end, and the reading after which they are."""
+        gone = np.flatnonzero(self.clocks.end(power) > limit)
+        places = [self.clocks.first_after(int(power[i]), int(limit[i])) for i in gone.tolist()]
+        return Expired(codes[gone], self.rows[places])
 
     def pauses_told(self) -> list[Event]:
         """Pauses of the whole partition in market hours, told when they end; of one stream where it is alone."""
@@ -102,6 +110,7 @@ class Measure:
         columns: Of silence.
         clocks: Of the partitions.
         intervals: Limits of the streams.
+        moves: Streams that may have gone to another partition; one that comes all the same begins anew.
         sessions: Market hours; None: always open.
     """
 
@@ -111,10 +120,11 @@ class Measure:
         columns: Columns,
         clocks: dict[int, Any],
         intervals: Intervals,
+        moves: Moves,
         sessions: Sessions | None,
     ) -> None:
         self._state, self._columns, self._clocks = state, columns, clocks
-        self._intervals, self._sessions = intervals, sessions
+        self._intervals, self._moves, self._sessions = intervals, moves, sessions
 
     def look(self, partition: int, rows: Ints, codes: Ints, times_ns: Ints) -> Arrivals:
         """Measure readings of one partition; remembers nothing."""
@@ -125,8 +135,11 @@ class Measure:
         clocks = PartitionClocks(self._clocks.get(partition), times_ns, self._sessions, learn_cap_ns, leap_ns)
         # A stream that comes from another partition was measured by another clock.
         known = (t["last_ns"][groups.codes] != NEVER) & (self._state.partition[groups.codes] == partition)
+        known &= ~self._moves.in_doubt[groups.codes] | (t["since_ns"][groups.codes] != NEVER)
         is_known = np.ones(len(codes), bool)
         is_known[begin] = known
+        if (leaves := self._moves.leaves(groups.codes)).any():
+            is_known &= ~np.repeat(leaves, groups.count)  # nothing is learned of how it goes
 
         limits_before = np.empty(len(codes), np.int64)
         limits_before[begin] = self._intervals.limit_ns(groups.codes)

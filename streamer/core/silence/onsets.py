@@ -33,6 +33,11 @@ class Onsets:
         )
         self._together = state.register_partitions("onsets")  # of the last silence of many
 
+    @property
+    def heard_ns(self) -> Ints:
+        """Newest event time of its partition when each stream came last, `(rows,)`."""
+        return self._columns["heard_ns"]
+
     def hear(self, codes: Ints, partition_ns: Ints) -> None:
         """Streams have come, and their partition stood at these times then."""
         self._columns["heard_ns"][codes] = partition_ns

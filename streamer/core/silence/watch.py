@@ -12,10 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.core.columns import Arrays
+from streamer.core.columns import Arrays, Schema
 from streamer.core.events import EXPIRED, OPEN, PARTITION, QUIET, RESOLVE, SILENCE, Detail, Event
+from streamer.core.expiry import NOTHING_EXPIRED, Expired
 from streamer.core.grouping import Ints
 from streamer.core.keyed_state import NO_STREAM, KeyedState
+from streamer.core.moves import Moves
 from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
 from streamer.core.silence.arrivals import Arrivals, Measure
@@ -28,6 +30,14 @@ NAMES_TOLD = 5
 Details = Mapping[str, Detail]
 NOTHING: Details = {}
 BARS = 3  # a silence lasts at least so many
+_COLUMNS: Schema = {
+    "last_ns": (np.int64, (), NEVER),  # newest event time
+    "clock_ns": (np.int64, (), 0),  # when it came last, by the clock `power`
+    "learn_ns": (np.int64, (), 0),  # when it came last, by the clock for learning
+    "power": (np.int64, (), 0),
+    "since_ns": (np.int64, (), NEVER),  # last reading before the silence
+    "storm": (np.bool_, (), False),  # silent as part of an incident of the partition
+}
 
 
 class SilenceWatch:
@@ -59,22 +69,13 @@ class SilenceWatch:
         self._state = state
         self._clocks = state.register_partitions("silence")
         self._storms = state.register_partitions("silence.storms")  # onset, streams, returned, expired
-        self._columns = state.register(
-            "silence",
-            {
-                "last_ns": (np.int64, (), NEVER),  # newest event time
-                "clock_ns": (np.int64, (), 0),  # when it came last, by the clock `power`
-                "learn_ns": (np.int64, (), 0),  # when it came last, by the clock for learning
-                "power": (np.int64, (), 0),
-                "since_ns": (np.int64, (), NEVER),  # last reading before the silence
-                "storm": (np.bool_, (), False),  # silent as part of an incident of the partition
-            },
-            put=self._put,
-        )
+        self._columns = state.register("silence", _COLUMNS, put=self._put)
         self._onsets = Onsets(state)
         self._soonest = Soonest()
         self._intervals = Intervals(state, factor, BARS * grid_ns)
-        self._measure = Measure(state, self._columns, self._clocks, self._intervals, sessions)
+        self.moves = Moves(state)
+        self._measure = Measure(state, self._columns, self._clocks, self._intervals, self.moves, sessions)
+        self.left = NOTHING_EXPIRED  # streams that the newest step has shown to come elsewhere
         self.after_ns = after_ns
 
     @property
@@ -98,12 +99,20 @@ class SilenceWatch:
         """Newest event time of each stream, `(rows,)`."""
         return self._columns["last_ns"]
 
+    def cuts(self, codes: Ints, times_ns: Ints, partitions: Ints) -> list[int]:
+        """Rows before which a batch is to be cut, as what comes there may be found to have left earlier in it."""
+        if self.after_ns is None:
+            return []
+        rows = self.moves.returns(codes)
+        until_ns = self._onsets.heard_ns[codes[rows]] + self._intervals.limit_ns(codes[rows])
+        return self.moves.cuts(rows, until_ns, codes, times_ns, partitions)
+
     def step(self, codes: Ints, times_ns: Ints, partitions: Ints) -> list[Event]:
         """Take in readings as they came; returns silences that began or ended, in the order of the readings."""
         if not len(codes):
             return []
         self._state.reach(codes)
-        events: list[Event] = []
+        events, left = list[Event](), [NOTHING_EXPIRED]
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
             while len(rows):
@@ -113,10 +122,12 @@ class SilenceWatch:
                     # Where something happens to many streams at once, what they all stand at must be known exactly.
                     batch = self._measure.look(partition, rows[:cut], codes[rows[:cut]], times_ns[rows[:cut]])
                 events += self._take(batch)
+                left.append(self._gone_elsewhere(batch))
                 rows = rows[cut:]
-        return sorted(events, key=self._in_order)
+        self.left = Expired.join(left)
+        return sorted(events, key=lambda event: _in_order(event, self._name(event.code)))
 
-    def close(self, codes: Ints, rows: Ints, times_ns: Ints) -> list[Event]:
+    def close(self, codes: Ints, rows: Ints, times_ns: Ints, reason: str = EXPIRED) -> list[Event]:
         """Resolve the silences of streams that are no longer tracked; see `Incidents.close`."""
         t, events = self._columns, []
         for code, row, at in zip(codes.tolist(), rows.tolist(), times_ns.tolist(), strict=True):
@@ -125,9 +136,9 @@ class SilenceWatch:
             if t["storm"][code] and storm is not None:
                 storm[3] += 1
                 if storm[2] + storm[3] >= storm[1]:
-                    events.append(self._storm_over(partition, at, row, 0, EXPIRED))
+                    events.append(_storm_over(self._storms.pop(partition), partition, at, row, 0, reason))
             elif t["since_ns"][code] != NEVER:
-                events.append(Event(RESOLVE, SILENCE, code, int(t["since_ns"][code]), at, 0.0, 0.0, row, EXPIRED))
+                events.append(Event(RESOLVE, SILENCE, code, int(t["since_ns"][code]), at, 0.0, 0.0, row, reason))
         return events
 
     # -- what a batch means ----------------------------------------------------------
@@ -139,7 +150,8 @@ class SilenceWatch:
         power = np.concatenate([batch.power, t["power"][others]])
         limit = np.concatenate([batch.limit, self._intervals.limit_ns(others)])
         clock = np.concatenate([batch.clock, t["clock_ns"][others]])
-        silent = np.concatenate([np.zeros(len(batch.power), bool), t["since_ns"][others] != NEVER])
+        silent = t["since_ns"][others] != NEVER
+        silent = np.concatenate([np.zeros(len(batch.power), bool), silent | self.moves.in_doubt[others]])
         return codes, power, clock, limit, silent
 
     def _put(self, codes: Ints, columns: Arrays) -> None:
@@ -216,6 +228,7 @@ class SilenceWatch:
         t["clock_ns"][codes], t["power"][codes] = batch.clock, batch.power
         t["learn_ns"][codes] = batch.clocks.learn_ns[groups.order[groups.begin + groups.count - 1]]
         t["since_ns"][codes], t["storm"][codes] = NEVER, False
+        self.moves.hear(codes, batch.partition)
         self._onsets.hear(codes, batch.heard_ns)
         self._intervals.keep()
         self._state.assign(codes, batch.partition)
@@ -242,7 +255,7 @@ class SilenceWatch:
             t["clock_ns"][missing] = batch.clocks.end(t["power"][missing])
             self._soonest.forget(partition)
             at, row, late = int(batch.times_ns[-1]), int(batch.rows[-1]), batch.late(storm[0])
-            return [self._storm_over(partition, at, row, len(missing), QUIET, late)]
+            return [_storm_over(self._storms.pop(partition), partition, at, row, len(missing), QUIET, late)]
         if not gone.any():
             return []
         places = {
@@ -259,27 +272,38 @@ class SilenceWatch:
         self._fall_silent(codes[gone], in_storm=False)
         return [batch.event(OPEN, code, int(t["since_ns"][code]), place) for code, place in places.items()]
 
+    def _gone_elsewhere(self, batch: Arrivals) -> Expired:
+        """Streams that would be silent at the end of a batch, but may have gone to another partition."""
+        unheard = batch.others[self.moves.in_doubt[batch.others]]
+        if self.after_ns is None or not len(unheard):
+            return NOTHING_EXPIRED
+        limit = self._columns["clock_ns"][unheard] + self._intervals.limit_ns(unheard)
+        return batch.past(unheard, self._columns["power"][unheard], limit)
+
     def _fall_silent(self, codes: Ints, *, in_storm: bool) -> None:
         t = self._columns
         t["since_ns"][codes], t["storm"][codes] = t["last_ns"][codes], in_storm
         if not in_storm:
             t["since_ns"][codes] = self._onsets.begin(codes, t["last_ns"][codes])
 
-    def _storm_over(
-        self, partition: int, at: int, row: int, missing: int, reason: str, late: Details = NOTHING
-    ) -> Event:
-        onset, streams, *_ = self._storms.pop(partition)
-        told = {"partition": partition, "streams": streams, "missing": missing, **late}
-        return Event(RESOLVE, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, reason, scope=PARTITION, details=told)
-
-    def _in_order(self, event: Event) -> tuple[int, int, str]:
-        """Of one reading: what ends before what begins, then by name, as codes differ between processes."""
-        if "pause_s" in event.details:
-            return event.row, 0, ""
-        return event.row, 1 if event.event == RESOLVE else 2, self._name(event.code)
-
     def _name(self, code: int) -> str:
         return self._state.names[code] if 0 <= code < len(self._state.names) else str(code)
+
+
+def _in_order(event: Event, name: str) -> tuple[int, int, str]:
+    """Of one reading: what ends before what begins, then by name, as codes differ between processes."""
+    if "pause_s" in event.details:
+        return event.row, 0, ""
+    return event.row, 1 if event.event == RESOLVE else 2, name
+
+
+def _storm_over(
+    storm: list[int], partition: int, at: int, row: int, missing: int, reason: str, late: Details = NOTHING
+) -> Event:
+    """The end of a silence of many."""
+    onset, streams, *_ = storm
+    told = {"partition": partition, "streams": streams, "missing": missing, **late}
+    return Event(RESOLVE, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, reason, scope=PARTITION, details=told)
 
 
 def _together(batch: Arrivals, onset_ns: int, names: list[str], active: int) -> Event:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -43,8 +44,13 @@ class LocalStore:
         """See `StateStore.prove`."""
         content = secrets.token_bytes(16)
         path = self._directory / f"check-{secrets.token_hex(8)}"
+        if not self._directory.exists():
+            # Who checks need not be the user who runs: what it made, that user could not write to.
+            above = next(parent for parent in self._directory.absolute().parents if parent.exists())
+            if not os.access(above, os.W_OK | os.X_OK):
+                raise StateError(f"{self._directory}: it is not there, and {above} cannot be written to")
+            return f"state directory {self._directory} is not there yet; `run` makes it"
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 write_atomically(path, [content], mode=0o600)
                 if path.read_bytes() != content:

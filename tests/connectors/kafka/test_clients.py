@@ -207,6 +207,24 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     assert successor.read == [(0, 7), (0, 8), (0, 9)]
 
 
+def test_a_note_is_read_by_the_other_client_as_it_was_written(
+    broker: Broker, client: str, join: Callable[..., Member]
+) -> None:
+    config = config_for(broker, client=client)
+    topic_with(broker, config, 3, partitions=24)
+    writer = join(config)
+    writer.poll_until(lambda: len(writer.owned) == 24)
+    # Of many lengths: the end of a note must not depend on what memory happens to hold behind it.
+    written = {partition: Commit(1, "n" * (40 + partition)) for partition in range(24)}
+    writer.consumer.commit(written)
+    writer.consumer.close()
+
+    reader = join(config.model_copy(update={"client": next(other for other in CLIENTS if other != client)}))
+    reader.poll_until(lambda: len(reader.owned) == 24)
+
+    assert {partition: reader.consumer.committed(partition) for partition in range(24)} == written
+
+
 def test_a_seek_inside_the_assigned_callback_decides_where_reading_starts(
     broker: Broker, client: str, join: Callable[..., Member]
 ) -> None:

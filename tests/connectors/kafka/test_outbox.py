@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from streamer.connectors.kafka import Parts
 from streamer.connectors.kafka.outbox import Message, NotYet, Outbox
 from streamer.errors import BrokerError, DeliveryFailed
 
@@ -30,6 +31,9 @@ class Scripted(Outbox):
 
     def _wait(self, timeout_s: float) -> None:
         pass
+
+    def _is_too_large(self, error: BaseException) -> bool:
+        return isinstance(error, OverflowError)
 
     def _discard(self) -> None:
         pass
@@ -106,10 +110,10 @@ def test_a_full_outbox_refuses_and_room_comes_with_acknowledgements() -> None:
 
 
 def test_the_outbox_is_bounded_in_bytes_too() -> None:
-    outbox = Scripted(Message.acknowledge, max_pending_bytes=1_000)
+    outbox = Scripted(Message.acknowledge, max_pending_bytes=4_000)
     send(outbox, b"x" * 700)
 
-    with pytest.raises(DeliveryFailed, match="outbox is full: 1 messages, 800 bytes"):
+    with pytest.raises(DeliveryFailed, match="outbox is full: 1 messages, 3100 bytes"):
         send(outbox, b"x" * 200)
 
 
@@ -131,7 +135,7 @@ def test_room_comes_back_whole_though_acknowledgements_arrive_while_it_is_counte
             pass
 
     monkeypatch.setattr("streamer.connectors.kafka.outbox.Message", AcknowledgedAtTheSecondLook)
-    outbox = Scripted(lambda message: None, max_pending_bytes=1_000)
+    outbox = Scripted(lambda message: None, max_pending_bytes=4_000)
 
     for _ in range(100):
         send(outbox, b"early", b"late")
@@ -139,3 +143,60 @@ def test_room_comes_back_whole_though_acknowledgements_arrive_while_it_is_counte
 
     assert outbox.pending == 0
     send(outbox, b"x" * 900)  # all the room there is
+
+
+def halve(parts: Parts) -> list[Parts]:
+    value = parts.value or b""
+    middle = len(value) // 2
+    return [Parts(None, half, ()) for half in (value[:middle], value[middle:])] if middle else []
+
+
+def at_most(size: int) -> Callable[[Message], None]:
+    """A topic that takes values up to a size."""
+
+    def treat(message: Message) -> None:
+        if len(message.value or b"") > size:
+            message.fail(OverflowError("too large"))
+        else:
+            message.acknowledge()
+
+    return treat
+
+
+def test_a_message_too_large_for_its_topic_goes_in_parts_and_is_no_failure() -> None:
+    outbox = Scripted(at_most(30_000))
+    for value in (b"a", b"b" * 100_000, b"c"):
+        outbox.send("scores", key=None, value=value, shorten=halve)
+
+    outbox.flush(5)
+
+    assert outbox.log[0] == [b"a", b"b" * 100_000, b"c"]
+    assert outbox.log[-1] == [b"b" * 25_000] * 4
+    assert outbox.pending == 0
+    assert outbox._bytes == 0
+
+
+def test_messages_that_fail_together_are_sent_alone_before_any_is_made_shorter() -> None:
+    outbox = Scripted(lambda message: message.acknowledge() if outbox._alone else message.fail(OverflowError("batch")))
+    shortened: list[Parts] = []
+
+    def never(parts: Parts) -> list[Parts]:
+        shortened.append(parts)
+        return []
+
+    for value in (b"a", b"b"):
+        outbox.send("alerts", key=None, value=value, shorten=never)
+    outbox.flush(5)
+
+    assert outbox.pending == 0
+    assert shortened == []
+
+
+def test_a_message_nobody_can_shorten_is_kept_and_the_failure_says_which_setting_to_raise() -> None:
+    outbox = Scripted(at_most(10))
+    send(outbox, b"x" * 100)
+
+    with pytest.raises(DeliveryFailed, match=r"alerts: OverflowError.*raise its max\.message\.bytes"):
+        outbox.flush(5)
+
+    assert outbox.pending == 1

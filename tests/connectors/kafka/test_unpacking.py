@@ -124,6 +124,8 @@ def test_a_small_record_that_unpacks_to_much_is_named_and_what_came_before_it_wa
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_a_poll_of_large_records_brings_few_of_them(broker: Broker, client: str) -> None:
+    if broker.kind == "embedded":
+        pytest.skip("the embedded broker keeps 5 MB of a partition; set KAFKA_HOME")
     config = config_for(broker, client=client)
     broker.create_topic(config.topic)
     produce(broker, config.topic, [{"value": bytes(900_000)} for _ in range(40)])

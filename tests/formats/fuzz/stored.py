@@ -16,7 +16,7 @@ from models.errors import ArtifactError, ModelError
 from models.store import bundle, promotions
 from models.store.registry import Registry
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import Headers, RecordBatch
+from streamer.connectors.kafka import Headers, RecordBatch, Shorten
 from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.detectors import canary, fitted
@@ -158,6 +158,7 @@ class _Producer:
         value: bytes | None,
         headers: Headers = (),
         timestamp_ms: int | None = None,
+        shorten: Shorten | None = None,
     ) -> None:
         assert all(isinstance(name, str) and isinstance(content, bytes) for name, content in headers)
         self.sent.append((topic, key, value, list(headers)))

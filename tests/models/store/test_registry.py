@@ -181,3 +181,15 @@ def test_a_registry_that_cannot_be_written_says_so(tiny_detector: Detector, tmp_
 
     with pytest.raises(ArtifactError, match="wanted a writable directory; Not a directory"):
         publish(Registry(tmp_path / "file" / "bundles"), tiny_detector)
+
+
+def test_bundles_are_for_their_owner_alone(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "bundles")
+    registry.publish(tiny.fit(epochs=1), created=datetime(2026, 1, 2, tzinfo=UTC), fingerprint="0")
+
+    modes = {path.is_dir(): path.stat().st_mode & 0o777 for path in (tmp_path / "bundles").rglob("*")}
+    found = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (tmp_path / "bundles").rglob("*")}
+
+    assert modes
+    assert found == {(True, 0o700), (False, 0o600)}
+    assert (tmp_path / "bundles").stat().st_mode & 0o777 == 0o700

@@ -143,3 +143,12 @@ def test_files_that_a_killed_process_left_half_written_are_removed_those_of_livi
         some.forget(0, (name,))
 
     assert {path.name for path in files(tmp_path)} == {being_written.name, f"{name}.snapshot"}
+
+
+def test_the_check_leaves_nothing_behind_and_says_what_it_may_not_do(tmp_path: Path) -> None:
+    assert "can be written, read and removed from" in store(tmp_path / "state").prove()
+    assert files(tmp_path) == []
+
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(StateError, match="snapshots cannot be written, read and removed there; Not a directory"):
+        store(tmp_path / "file" / "state").prove()

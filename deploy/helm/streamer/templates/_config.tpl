@@ -74,6 +74,7 @@ state:
   {{- end -}}
 {{- end -}}
 {{- $_ := set $state "store" .Values.state.store -}}
+{{- if ne .Values.state.store "local" -}}{{- $_ := unset $state "directory" -}}{{- end -}}
 {{- with .Values.state.topic -}}{{- $_ := set $state "topic" . -}}{{- end -}}
 {{- range .Values.fileSettings -}}
   {{- $part := splitn "." 2 .setting -}}
@@ -115,6 +116,11 @@ state:
 
 {{- define "streamer.httpScheme" -}}
 {{- get (include "streamer.http" . | fromYaml) "tls_certfile" | empty | ternary "HTTP" "HTTPS" -}}
+{{- end -}}
+
+{{/* The port of an http(s) address. */}}
+{{- define "streamer.urlPort" -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) | default (hasPrefix "https:" . | ternary "443" "80") -}}
 {{- end -}}
 
 {{/* The memory limit of a replica in MiB; empty if there is none, or if it is written in other units. */}}

@@ -13,7 +13,7 @@
 {{- if hasPrefix "SASL" (get $kafka "security_protocol" | default "") -}}
 {{- $mechanism := get $kafka "sasl_mechanism" | default "SCRAM-SHA-512" -}}
 {{- $word := get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512") $mechanism -}}
-{{- if not (or $word .Values.autoscaling.triggerAuthentication) -}}
+{{- if not $word -}}
   {{- fail (printf "autoscaling: the chart does not know how KEDA logs in with %s; name a TriggerAuthentication in autoscaling.triggerAuthentication" $mechanism) -}}
 {{- end -}}
 {{- $word -}}

@@ -145,16 +145,13 @@ spec:
     volumeMounts:
       {{- include "streamer.volumeMounts" . | nindent 6 }}
       - {name: bundles, mountPath: /var/lib/streamer/bundles, readOnly: true}
+      {{- if eq $kind "local" }}
       - {name: state, mountPath: /var/lib/streamer/state}
-      {{- if eq $kind "folder" }}
+      {{- else if eq $kind "folder" }}
       - {name: shared-state, mountPath: {{ include "streamer.sharedStatePath" . }}}
       {{- end }}
   volumes:
     {{- include "streamer.volumes" . | nindent 4 }}
-    {{- if ne $kind "local" }}
-    - name: state # scratch: what must outlive the pod is in {{ .Values.state.store }}
-      emptyDir: {sizeLimit: 512Mi}
-    {{- end }}
     {{- if eq $kind "folder" }}
     - name: shared-state
       persistentVolumeClaim:

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.commits import commit
 from streamer.connectors.kafka.confluent.options import reading_options
+from streamer.connectors.kafka.confluent.partition_count import PartitionCount
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
 from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
@@ -38,7 +39,7 @@ class ConfluentConsumer:
         max_poll_interval_ms: int = MAX_POLL_INTERVAL_MS,
         limits: LimitsConfig | None = None,
     ) -> None:
-        self.offset_resets = 0
+        self.offset_resets = self.broker_errors = 0
         self._config = config
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
@@ -65,6 +66,7 @@ class ConfluentConsumer:
             options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
+            self.partition_count = PartitionCount(self._consumer, config)
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
@@ -72,11 +74,7 @@ class ConfluentConsumer:
             raise ConfigError(f"kafka settings are refused by librdkafka: {explain(error, config)}") from error
 
     def poll(self, timeout_s: float) -> list[RecordBatch]:
-        """See `Consumer.poll`.
-
-        Raises:
-            PoisonedBatch: A batch is damaged or its codec is not built in.
-        """
+        """See `Consumer.poll`; a batch that is damaged, or whose codec is not built in, is a `PoisonedBatch`."""
         if self._poison is not None:
             raise self._poison
         try:
@@ -125,11 +123,14 @@ class ConfluentConsumer:
         )
         if found.error is not None:
             raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
-        return Commit(int(found.offset), found.metadata or "") if found.offset >= 0 else None
+        try:
+            note = found.metadata or ""
+        except UnicodeDecodeError:  # written by another program; not ours
+            note = ""
+        return Commit(int(found.offset), note) if found.offset >= 0 else None
 
     def has_committed(self) -> bool:
-        listed = self._ask("partitions", -1, self._consumer.list_topics, self._config.topic, timeout=self._timeout_s)
-        return any(self.committed(number) is not None for number in listed.topics[self._config.topic].partitions)
+        return any(self.committed(number) is not None for number in range(self.partition_count()))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         bounds = self._ask(
@@ -241,6 +242,7 @@ class ConfluentConsumer:
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                self.broker_errors += 1
                 log.warning("%s: %s", self._config.topic, error)  # librdkafka goes on by itself
             elif error.retriable():
                 log.info("%s: %s", self._config.topic, error)

@@ -8,18 +8,22 @@ import time
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.options import connection_options
 from streamer.connectors.kafka.confluent.records import explain
-from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, Message, NotYet, Outbox
+from streamer.connectors.kafka.outbox import BATCH_BYTES, MAX_MESSAGE_BYTES, Message, NotYet, Outbox
 from streamer.errors import ConfigError
 
 
 class ConfluentProducer(Outbox):
     """A `Producer` on librdkafka, idempotent; see `Outbox` for what it promises."""
 
-    def __init__(self, config: KafkaConfig) -> None:
-        super().__init__(config.bootstrap_servers, stall_s=2 * config.request_timeout_ms / 1000)
+    def __init__(self, config: KafkaConfig, limits: LimitsConfig | None = None) -> None:
+        super().__init__(
+            config.bootstrap_servers,
+            stall_s=2 * config.request_timeout_ms / 1000,
+            max_pending_bytes=(limits or LimitsConfig()).outbox_bytes,
+        )
         self._config = config
         self._producer: confluent_kafka.Producer | None = None
 
@@ -30,6 +34,7 @@ class ConfluentProducer(Outbox):
             "message.timeout.ms": 0,  # never: flush() has its own bound, an expired message would leave its place
             "message.max.bytes": MAX_MESSAGE_BYTES + 48_576,
             "partitioner": "murmur2_random",  # as kafka-python and Java: one key, one partition, whatever the client
+            "batch.size": 1 if self._alone else BATCH_BYTES,
             "linger.ms": 1,
         }
         try:
@@ -69,6 +74,9 @@ class ConfluentProducer(Outbox):
         while self._producer.flush(min(0.2, max(0.0, deadline_s - time.monotonic()))):
             if time.monotonic() >= deadline_s or self._has_failed():
                 return
+
+    def _is_too_large(self, error: BaseException) -> bool:
+        return isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
 
     def _discard(self) -> None:
         if self._producer is not None:

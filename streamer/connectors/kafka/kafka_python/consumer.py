@@ -33,6 +33,7 @@ from streamer.errors import BrokerError, CommitFailed
 
 log = logging.getLogger(__name__)
 
+NOTE_END = "\0"  # confluent-kafka ends a note so, and reads on in memory until it finds one
 MAX_POLL_INTERVAL_MS = 120_000
 METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 CLOSE_TIMEOUT_MS = 3_000
@@ -81,6 +82,7 @@ class KafkaPythonConsumer:
     ) -> None:
         limits = limits or LimitsConfig()
         self.offset_resets = 0
+        self.broker_errors = 0  # none: kafka-python keeps them to itself
         self._config = config
         self._on_revoked = on_revoked
         self._on_offset_reset = on_offset_reset
@@ -162,11 +164,13 @@ class KafkaPythonConsumer:
             found = self._consumer.committed(self._tp(partition), metadata=True, timeout_ms=self._timeout_ms)
         except kafka_errors.KafkaError as error:
             raise BrokerError(f"committed offset of partition {partition}: {explain(error, self._config)}") from error
-        return None if found is None else Commit(int(found.offset), found.metadata or "")
+        return None if found is None else Commit(int(found.offset), (found.metadata or "").partition(NOTE_END)[0])
+
+    def partition_count(self) -> int:
+        return len(self._consumer.partitions_for_topic(self._config.topic) or ())
 
     def has_committed(self) -> bool:
-        numbers = self._consumer.partitions_for_topic(self._config.topic) or ()
-        return any(self.committed(number) is not None for number in sorted(numbers))
+        return any(self.committed(number) is not None for number in range(self.partition_count()))
 
     def bounds(self, partition: int) -> tuple[int, int]:
         tp = self._tp(partition)
@@ -185,7 +189,10 @@ class KafkaPythonConsumer:
                 f"commit of partitions {foreign} of {self._config.topic}: they are no longer assigned to this member; "
                 "nothing was committed"
             )
-        wanted = {self._tp(p): OffsetAndMetadata(commit.offset, commit.note, -1) for p, commit in commits.items()}
+        wanted = {
+            self._tp(p): OffsetAndMetadata(commit.offset, commit.note and commit.note + NOTE_END, -1)
+            for p, commit in commits.items()
+        }
         try:
             self._consumer.commit(wanted, timeout_ms=min(COMMIT_TIMEOUT_MS, self._timeout_ms))
         except Exception as error:  # besides KafkaError: assertions and errors of the socket

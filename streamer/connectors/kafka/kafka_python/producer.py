@@ -8,14 +8,14 @@ import logging
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
-from streamer.config import KafkaConfig
+from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.kafka_python.options import (
     BOOTSTRAP_TIMEOUT_MS,
     bootstrap_list,
     connection_options,
     no_connection,
 )
-from streamer.connectors.kafka.outbox import MAX_MESSAGE_BYTES, Message, NotYet, Outbox
+from streamer.connectors.kafka.outbox import BATCH_BYTES, MAX_MESSAGE_BYTES, Message, NotYet, Outbox
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,12 @@ class KafkaPythonProducer(Outbox):
     its place in the order, and `flush` has its own bound.
     """
 
-    def __init__(self, config: KafkaConfig) -> None:
-        super().__init__(config.bootstrap_servers, stall_s=2 * config.request_timeout_ms / 1000)
+    def __init__(self, config: KafkaConfig, limits: LimitsConfig | None = None) -> None:
+        super().__init__(
+            config.bootstrap_servers,
+            stall_s=2 * config.request_timeout_ms / 1000,
+            max_pending_bytes=(limits or LimitsConfig()).outbox_bytes,
+        )
         self._config = config
         self._idempotent = True
         self._producer: KafkaProducer | None = None
@@ -42,6 +46,7 @@ class KafkaPythonProducer(Outbox):
                 bootstrap_servers=bootstrap_list(self._config),
                 acks="all",
                 enable_idempotence=self._idempotent,
+                batch_size=0 if self._alone else BATCH_BYTES,
                 max_in_flight_requests_per_connection=1,
                 delivery_timeout_ms=float("inf"),
                 request_timeout_ms=self._config.request_timeout_ms,
@@ -84,6 +89,9 @@ class KafkaPythonProducer(Outbox):
                 "without: a retry may write a message twice"
             )
             self._idempotent = False
+
+    def _is_too_large(self, error: BaseException) -> bool:
+        return isinstance(error, kafka_errors.MessageSizeTooLargeError)
 
     def _discard(self) -> None:
         if self._producer is not None:

@@ -20,12 +20,24 @@ from collections.abc import Iterator
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.probe.connection import Connections
 from streamer.connectors.kafka.probe.group import check_group
-from streamer.connectors.kafka.probe.proof import Proof, Standing, prove
+from streamer.connectors.kafka.probe.proof import Proof, Standing, no_answer, prove
 from streamer.connectors.kafka.probe.report import Fault, Missing, Needs, Notes, ProbeReport, ProbeStep, Stop
 from streamer.connectors.kafka.probe.topics import TopicChecks
 from streamer.errors import BrokerError
 
-__all__ = ["Fault", "Missing", "Needs", "ProbeReport", "ProbeStep", "Proof", "Standing", "probe", "prove", "require"]
+__all__ = [
+    "Fault",
+    "Missing",
+    "Needs",
+    "ProbeReport",
+    "ProbeStep",
+    "Proof",
+    "Standing",
+    "no_answer",
+    "probe",
+    "prove",
+    "require",
+]
 
 
 def probe(config: KafkaConfig, needs: Needs | None = None, *, missing: Missing = Missing.FAIL) -> ProbeReport:

@@ -104,7 +104,8 @@ def _ends(
         if connection is None or version is None:
             continue
         asked = [(part.number, _LATEST) for part in ours if part.leader == leader]
-        isolation = () if version < 2 else (_READ_UNCOMMITTED,)
+        # What is in a transaction that is still open cannot be read yet, so it is no lag.
+        isolation = () if version < 2 else (int(config.isolation_level == "read_committed"),)
         arguments = (_CONSUMER, *isolation, [(config.topic, asked)])
         answer = connections.ask(connection, _LIST_OFFSETS, version, arguments)
         for _, answered in () if answer is None else answer.topics:
@@ -113,7 +114,6 @@ def _ends(
 
 
 _LIST_OFFSETS = {number: ListOffsetsRequest[number] for number in (1, 2)}
-_READ_UNCOMMITTED = 0
 
 
 class _NotOurs(logging.Filter):

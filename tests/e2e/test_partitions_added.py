@@ -1,0 +1,68 @@
+"""Partitions are added to the input topic while replicas run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from streamer.connectors import files as datafiles
+from streamer.core.partitioners import murmur2
+from streamer.offline.machines import INTERVAL_S, Fault, Fleet
+from tests.brokers import Broker
+from tests.e2e.conftest import HISTORY_STEPS, START, NewSite
+from tests.e2e.harness import DaemonThread, wait_until
+
+STREAMS = 40
+STEPS, GROWN = 240, 120
+
+
+def test_streams_that_come_to_other_partitions_are_not_silent(
+    new_site: NewSite, broker: Broker, tmp_path: Path
+) -> None:
+    if broker.kind == "embedded":
+        pytest.skip("the embedded broker cannot add partitions to a topic")
+    alerting = {"silent_after": 5.0, "resolve_after": 64}
+    one = new_site(partitions=2, alerting=alerting, kafka={"session_timeout_ms": 30_000})
+    two = one.copy("two", state={"directory": str(one.settings.state.directory)})
+    # An anomaly of every machine, not over when partitions are added.
+    faults = [Fault("decoupled", number, GROWN - 30, 30) for number in range(STREAMS)]
+    fleet = Fleet(STREAMS, seed=11, faults=faults)
+    file = tmp_path / "fleet.parquet"
+    fleet.history(STEPS, START + pd.Timedelta(seconds=HISTORY_STEPS * INTERVAL_S)).to_parquet(file, index=False)
+    data = datafiles.load([file], one.settings.records)
+    since = np.unique(data.time_ns)[GROWN]
+
+    with DaemonThread(one) as first, DaemonThread(two) as second:
+
+        def assigned(count: int) -> bool:
+            return [d.metrics()["streamer_partitions_assigned"] for d in (first, second)] == [count, count]
+
+        wait_until(lambda: assigned(1), "a partition each")
+        one.send(data.select(data.time_ns < since))
+        one.wait_until_done()
+        broker.add_partitions(one.settings.kafka.topic, 4)
+        wait_until(lambda: assigned(2), "two partitions each", within_s=120)
+        one.send(data.select(data.time_ns >= since))
+        one.wait_until_done()
+        scrapes = [first.metrics(), second.metrics()]
+
+    alerts = one.alerts()
+    assert [alert["summary"] for alert in alerts if alert["kind"] == "silence"] == []
+    names = {alert["stream"] for alert in alerts}
+    here, there = ({name: murmur2(name.encode()) % count for name in names} for count in (2, 4))
+    before = [alert for alert in alerts if pd.Timestamp(alert["onset"]).value < since]
+    opened = {alert["incident_id"] for alert in before if alert["event"] == "open"}
+    resolved = {alert["incident_id"] for alert in alerts if alert["event"] == "resolve"}
+    assert opened
+    lasting = {a["incident_id"]: (a["stream"], here[a["stream"]], there[a["stream"]]) for a in before}
+    assert [lasting[incident] for incident in opened - resolved] == []
+    assert {alert["reason"] for alert in alerts if alert["event"] == "resolve"} >= {"moved", "quiet"}
+    assert {alert["stream"] for alert in alerts if alert["reason"] == "moved"} <= {
+        n for n in names if here[n] != there[n]
+    }
+    assert sum(metrics["streamer_streams_moved_total"] for metrics in scrapes) > 0
+    for metrics in scrapes:
+        assert metrics.accounted() == metrics["streamer_records_consumed_total"] > 0
