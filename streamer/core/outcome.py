@@ -96,6 +96,22 @@ class Outcome:
         )
 
     @classmethod
+    def without_readings(cls, told: Sequence[tuple[Event, Alert]], width: int, trigger: tuple[int, int]) -> Outcome:
+        """What happened to incidents though no reading came; `width` of the model's readings."""
+        none = np.empty(0, np.float32)
+        return cls(
+            readings=Readings.empty(width),
+            scores=Scores(none, none, none, none, 0, 0),
+            alerts=[alert for _, alert in told],
+            events=[event for event, _ in told],
+            triggers=[trigger] * len(told),
+            duplicates=0,
+            late=0,
+            resets=0,
+            expired=0,
+        )
+
+    @classmethod
     def join(cls, parts: Sequence[Outcome]) -> Outcome:
         """The outcome of consecutive batches as that of one; there is at least one."""
         if len(parts) == 1:

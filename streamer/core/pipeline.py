@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,28 +22,28 @@ from streamer.core.corrections import NOTHING_RESCORED, Corrections
 from streamer.core.detectors import fitted
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
-from streamer.core.events import MOVED, Event
+from streamer.core.events import MOVED, RECORDS_LOST, Event
 from streamer.core.expiry import Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
-from streamer.core.keyed_state import ExportedState, KeyedState
+from streamer.core.keyed_state import KeyedState
 from streamer.core.latest import Latest
 from streamer.core.leaving import Gone, Leaving
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted
 from streamer.core.outcome import Outcome, Scores
+from streamer.core.portable import Portable
 from streamer.core.readings import Readings
 from streamer.core.retrospective import Retrospective
 from streamer.core.rules import Rules
 from streamer.core.scoring import Scorer
 from streamer.core.silence import SilenceWatch
 from streamer.core.telling import Telling, Told
-from streamer.errors import StateError
 
 Float32 = NDArray[np.float32]
 
 
-class Pipeline:
+class Pipeline(Portable):
     """All stations of one process.
 
     Args:
@@ -111,6 +110,20 @@ class Pipeline:
             for piece in self.event_time.pieces(readings.take(slice(begin, end)) if cuts else readings):
                 outcomes.append(self._process(piece, [] if outcomes else closed))
         return outcomes
+
+    def lose_records(self, partition: int, offset: int) -> Outcome:
+        """Records of a partition are gone unread: what was open resolves, and its streams begin anew, cold.
+
+        Args:
+            partition: Which.
+            offset: From which on there are records; said to have triggered what comes of it.
+        """
+        codes = self.keys.streams_of(partition)
+        self.keys.reach(codes)
+        told = self.leaving.close_all(codes, self.silence.last_ns, RECORDS_LOST)
+        self.forget(partition)
+        self.begin_cold(partition)
+        return Outcome.without_readings(told, self.event_time.width, (partition, offset))
 
     def waits(self, partition: int) -> bool:
         """Whether there is anything for `release` to do."""
@@ -239,48 +252,6 @@ class Pipeline:
             "silent": int(silent.sum()),
         }
 
-    def export(self, streams: Iterable[str]) -> ExportedState:
-        """Everything remembered of some streams, and of the partitions they are in.
-
-        Raises:
-            KeyError: A stream is not known.
-        """
-        return self._exported(np.array([self.keys.codes[name] for name in streams], np.int64))
-
-    def export_partition(self, partition: int) -> ExportedState:
-        """`export` of all streams that a partition owns, and of the partition itself even if there are none."""
-        return self._exported(self.keys.streams_of(partition), partition)
-
-    def _exported(self, codes: Ints, *partitions: int) -> ExportedState:
-        state = self.keys.export(codes, partitions)
-        state.values["model_version"] = self.scorer.version
-        return state
-
-    def restore(self, state: ExportedState, made_with: Detector | None = None) -> None:
-        """Take over streams that `export` gave.
-
-        Args:
-            state: What to take over.
-            made_with: The detector of `state.values["model_version"]`, if it is not the one in use:
-                windows are rescaled to the current detector, what it learned of drift and its scores are dropped.
-
-        Raises:
-            StateError: It was exported with another detector than given, or does not fit; nothing of it is kept.
-        """
-        theirs = state.values.get("model_version")
-        columns = state.columns
-        leave_out: tuple[str, ...] = ()
-        try:
-            if theirs != self.scorer.version:
-                if made_with is None:
-                    raise StateError(f"the snapshot is of model {theirs}, the one in use is {self.scorer.version}")
-                newest = self.scorer.rescaled(columns["windows.newest"], state.values["streams"], made_with)
-                # As after a swap: scores of another detector settle nothing.
-                columns, leave_out = columns | {"windows.newest": newest}, ("adaptation", "retrospective", "scores")
-            self.keys.restore(ExportedState(columns, state.values), leave_out=leave_out)
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, msgspec.ValidationError) as error:
-            raise StateError(f"the snapshot does not fit: {error}") from None
-
     def begin_cold(self, partition: int) -> None:
         """A partition, forgotten before, has a past that could not be had: alerts of its streams say so for a while."""
         self.cold.begin(partition)
@@ -288,10 +259,6 @@ class Pipeline:
     def spread(self, partitions: Iterable[int], count: int) -> int:
         """Tell how many partitions the topic has, of which `partitions` are held here; see `Moves.spread`."""
         return self.silence.moves.spread(partitions, count)
-
-    def forget(self, partition: int) -> None:
-        """Drop a partition's streams; they warm up again if they come back."""
-        self.keys.forget_partition(partition)
 
 
 def _silent_after_ns(options: PipelineOptions, detector: Detector) -> int | None:

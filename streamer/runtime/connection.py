@@ -89,6 +89,17 @@ class Connection:
         except BaseException:
             self.sinks.close()
             raise
+        self.refusals = RefusalLog(kafka.dlq_topic, clock)
+        publisher = Publisher(
+            self.sinks,
+            self.positions,
+            pipeline=pipeline,
+            topic=kafka.topic,
+            scores=kafka.scores_topic is not None,
+            metrics=metrics,
+            refusals=self.refusals,
+            clock=clock,
+        )
         self.checkpoints = Checkpoints(
             self.positions,
             pipeline=pipeline,
@@ -113,17 +124,7 @@ class Connection:
             metrics=metrics,
             status=status,
             topic_id=topic_id,
-        )
-        self.refusals = RefusalLog(kafka.dlq_topic, clock)
-        publisher = Publisher(
-            self.sinks,
-            self.positions,
-            pipeline=pipeline,
-            topic=kafka.topic,
-            scores=kafka.scores_topic is not None,
-            metrics=metrics,
-            refusals=self.refusals,
-            clock=clock,
+            publish=publisher.publish,
         )
         self.intake = Intake(
             self.positions,

@@ -33,8 +33,7 @@ from streamer.runtime.gauges import Gauges
 from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.partitions import Poison
 from streamer.runtime.prover import Prover
-from streamer.runtime.readiness import Anew
-from streamer.runtime.sight import Sight
+from streamer.runtime.sight import Sight, why
 from streamer.runtime.state.keeper import open_keeper
 from streamer.runtime.status import NotReady, Reason, Status
 from streamer.runtime.topic_silence import TopicSilence
@@ -183,7 +182,7 @@ class Daemon:
             connection.partitions.look()
             connection.intake.pass_marks(connection.consumer.position)
             lags = self._sight.lags()
-            self._sight.count()
+            self._sight.count(cold=self._pipeline.cold.streams)
             connection.intake.release_idle(lags, connection.consumer.bounds)
             self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, sees=self._sight.sees)
             self._gauges_at = now + GAUGES_S
@@ -237,8 +236,7 @@ class Daemon:
         except BrokerError as error:
             if isinstance(error, PoisonedBatch):
                 self._poison[error.partition, error.offset] += 1
-            why = error.why if isinstance(error, Anew) else NotReady(Reason.BROKER_ERROR, f"broker: {error}")
-            self._status.set_ready([why])
+            self._status.set_ready([why(error)])
             log.error("connection reset, reconnecting: %s", error)
             self.metrics.broker_errors.inc()
             stop.wait(1.0)

@@ -6,19 +6,21 @@ Runs inside the consumer's callbacks. Not inside: what a checkpoint is (`checkpo
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from models.detector import Detector
 from models.errors import ArtifactError
 from models.store.registry import Registry
 from streamer.config import Settings
 from streamer.connectors.kafka import Commit, Consumer, OffsetReset
+from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
-from streamer.runtime.intake import moved_over
+from streamer.runtime.intake import moving_over
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
@@ -49,6 +51,7 @@ class Partitions:
         metrics: Counts.
         status: Told that the loop is alive between two partitions.
         topic_id: Of the input topic, where the broker tells.
+        publish: Takes what happens to incidents when records are lost.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Partitions:
         metrics: Metrics,
         status: Status,
         topic_id: str | None = None,
+        publish: Callable[[Outcome], None],
     ) -> None:
+        self._publish = publish
         self._positions, self._pipeline, self._keeper, self._models = positions, pipeline, keeper, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
         self._topic, self._start = settings.kafka.topic, settings.kafka.start
@@ -142,10 +147,14 @@ class Partitions:
     def offset_reset(self, reset: OffsetReset) -> None:
         """The log was truncated or the topic recreated: the state belongs to other records."""
         self._metrics.offset_resets.inc()
-        self._forget(reset.partition)
-        self._positions[reset.partition] = Position(
-            reset.restarted_at, publish_from=reset.restarted_at, saved_offset=reset.restarted_at
-        )
+        position = Position(reset.restarted_at, publish_from=reset.restarted_at, saved_offset=-1)
+        self._positions[reset.partition] = position
+        self._end_incidents(reset.partition, position)
+
+    def _end_incidents(self, partition: int, position: Position) -> None:
+        """Records were lost: resolve what is open and begin anew."""
+        with moving_over(self._metrics, self._pipeline):
+            self._publish(self._pipeline.lose_records(partition, position.publish_from))
 
     def drop_all(self) -> None:
         """Forget every partition without a checkpoint."""
@@ -154,9 +163,8 @@ class Partitions:
         self._parked.clear()
 
     def _forget(self, partition: int) -> None:
-        held = self._pipeline.event_time.holding
-        self._pipeline.forget(partition)
-        moved_over(self._metrics, self._pipeline.event_time.holding - held)
+        with moving_over(self._metrics, self._pipeline):
+            self._pipeline.forget(partition)
 
     def _drop(self, partition: int) -> None:
         self._forget(partition)
@@ -169,10 +177,13 @@ class Partitions:
         first, end = self._consumer.bounds(partition)
         pointer = Pointer() if commit is None else read_note(commit.note)
         if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
-            return self._begin_anew(partition, commit, first, end)
+            position = self._positions[partition] = self._begin_anew(partition, commit, first, end)
+            if any(self._restore(partition, name, range(sys.maxsize), earlier) is not None for name in pointer.states):
+                self._end_incidents(partition, position)
+            return position
         committed = commit.offset
         for number, name in enumerate(pointer.states):
-            offset = self._restore(partition, name, first, committed, earlier)
+            offset = self._restore(partition, name, range(first, committed + 1), earlier)
             if offset is not None:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
@@ -233,21 +244,19 @@ class Partitions:
         )  # fmt: skip
         return trained
 
-    def _restore(self, partition: int, name: str, first: int, committed: int, earlier: _EarlierBundles) -> int | None:
-        """Offset of the snapshot taken over, or None."""
+    def _restore(self, partition: int, name: str, offsets: range, earlier: _EarlierBundles) -> int | None:
+        """Offset of the snapshot taken over, or None; it must be one of `offsets`."""
         if self._keeper is None:
             return None
         try:
             snapshot = self._keeper.read(partition, name)
-            if not first <= snapshot.offset <= committed:
-                raise StateError(
-                    f"its offset {snapshot.offset} is not between {first}, where the log begins, and {committed}"
-                )
+            if snapshot.offset not in offsets:
+                where = f"{offsets.start}, where the log begins, and {offsets.stop - 1}"
+                raise StateError(f"its offset {snapshot.offset} is not between {where}")
             version = str(snapshot.state.values.get("model_version"))
             made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
-            held = self._pipeline.event_time.holding
-            self._pipeline.restore(snapshot.state, made_with)
-            moved_over(self._metrics, self._pipeline.event_time.holding - held)
+            with moving_over(self._metrics, self._pipeline):
+                self._pipeline.restore(snapshot.state, made_with)
         except (StateError, ArtifactError) as error:
             log.warning("state of partition %d skipped: %s", partition, error, extra=self._about(partition))
             return None

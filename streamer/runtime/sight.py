@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 from streamer.config import Settings
 from streamer.connectors.kafka import RecordBatch
+from streamer.errors import BrokerError, StateUnavailable
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.partitions import POISONED_AFTER, Poison
 from streamer.runtime.prover import Prover
-from streamer.runtime.readiness import Readiness, sees
+from streamer.runtime.readiness import Anew, Readiness, sees
 from streamer.runtime.status import NotReady, Reason, Status
 
 FLUSH_S = 8.0  # what was read from a topic or for a group that is another now is told within
@@ -87,20 +88,35 @@ class Sight:
             connection.checkpoints.flush(FLUSH_S)
             connection.partitions.drop_all()
             raise anew
-        why = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
+        reasons = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
         if waiting is not None:
-            why.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
-        self._status.set_ready(why)
+            reasons.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
+        self._status.set_ready(reasons)
         self._status.note("partitions", readiness.spare(connection.positions))
-        self.sees = sees(why)
+        self.sees = sees(reasons)
         return self.sees
 
     def lags(self) -> dict[int, float]:
         """Records not read yet of each partition held; NaN where that is not known now."""
         return self._readiness.lags(self._connection.consumer.lag(), self._connection.positions)
 
-    def count(self) -> None:
-        """Count what the client reported of the broker."""
+    def count(self, *, cold: int) -> None:
+        """Count what the client reported of the broker; say that streams warm up.
+
+        Args:
+            cold: Streams that began without the state the group had, and have not had enough history since.
+        """
+        text = "streams warm up whose partitions began without state: StreamerWithoutState in docs/runbook.md"
+        self._status.note("state", text if cold else None)
         met = self._connection.consumer.broker_errors
         self._gauges.metrics.broker_errors.inc(met - self._broker_errors)
         self._broker_errors = met
+
+
+def why(error: BrokerError) -> NotReady:
+    """Why a connection has ended."""
+    if isinstance(error, Anew):
+        return error.why
+    if isinstance(error, StateUnavailable):
+        return NotReady(Reason.STATE_STORE, str(error))
+    return NotReady(Reason.BROKER_ERROR, f"broker: {error}")

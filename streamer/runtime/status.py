@@ -29,6 +29,7 @@ class Reason(StrEnum):
     TOPIC_MISSING = "topic_missing"
     TOPIC_RECREATED = "topic_recreated"
     BROKER_ERROR = "broker_error"
+    STATE_STORE = "state_store"
     NOT_A_MEMBER = "not_a_member"
     NO_PARTITIONS = "no_partitions"
     PARTITIONS_PAUSED = "partitions_paused"

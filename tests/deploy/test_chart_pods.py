@@ -220,6 +220,11 @@ def test_one_replica_is_replaced_at_a_time() -> None:
     assert render("local").workload["spec"]["updateStrategy"] == {"type": "RollingUpdate"}
 
 
+def test_a_rollback_replaces_a_replica_that_never_got_ready() -> None:
+    # With OrderedReady a StatefulSet waits for the broken pod for ever.
+    assert render("local").workload["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_an_update_that_could_not_proceed_is_refused() -> None:
     assert "no replica could ever be replaced" in refusal("minimal", "{updateStrategy: {maxUnavailable: 0}}")
 
@@ -244,6 +249,9 @@ def test_a_newer_chart_alone_replaces_no_pod(tmp_path: Path) -> None:
     (newer / "Chart.yaml").write_text(yaml.safe_dump({**chart, "version": "9.9.9"}))
 
     assert render_chart(newer).pod == render_chart(CHART).pod
+    # Kubernetes refuses to change these at all.
+    claims = [render_chart(chart, "local").workload["spec"]["volumeClaimTemplates"] for chart in (newer, CHART)]
+    assert claims[0] == claims[1]
 
 
 @EVERYWHERE

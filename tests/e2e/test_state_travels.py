@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,24 @@ import numpy as np
 import pytest
 
 from streamer.connectors.files import DataSet
+from tests.brokers import Broker
 from tests.e2e.conftest import NewSite, World
-from tests.e2e.harness import DaemonProcess, Expected, Site, partitions_of, wait_until
+from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, Site, partitions_of, streamer, wait_until
+from tests.runtime.state import s3
 
 STORES = ("topic", "folder")
 
 
 def store(kind: str, directory: Path) -> dict[str, Any]:
-    return {"store": "topic" if kind == "topic" else (directory / "shared").as_uri()}
+    return {"store": {"topic": "topic", "bucket": "s3://snapshots/here"}.get(kind, (directory / "shared").as_uri())}
+
+
+@pytest.fixture(scope="module")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.S3]:
+    pytest.importorskip("obstore", reason="the extra object-store is not installed")
+    pytest.importorskip("moto.server", reason="moto, which plays S3, is not installed")
+    with s3.running(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 def thirds(data: DataSet) -> list[DataSet]:
@@ -41,13 +51,23 @@ def hold(site: Site, data: DataSet, metrics: list[Mapping[str, float]]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "stride", "leaving"),
-    [("topic", 1, "SIGTERM"), ("topic", 4, "kill -9"), ("folder", 4, "SIGTERM"), ("folder", 1, "kill -9")],
+    [
+        ("topic", 1, "SIGTERM"),
+        ("topic", 4, "kill -9"),
+        ("folder", 4, "SIGTERM"),
+        ("folder", 1, "kill -9"),
+        ("bucket", 1, "kill -9"),
+    ],
 )
 def test_a_partition_goes_to_a_replica_with_another_directory_and_nothing_changes(
-    world: World, new_site: NewSite, tmp_path: Path, kind: str, stride: int, leaving: str
-) -> None:
+    request: pytest.FixtureRequest, world: World, new_site: NewSite, tmp_path: Path, kind: str, stride: int,
+    leaving: str,
+) -> None:  # fmt: skip
     one = new_site(partitions=2, state=store(kind, tmp_path), window={"stride": stride})
     other = one.copy("other")
+    if kind == "bucket":
+        for site in (one, other):
+            site.environment.update(request.getfixturevalue("s3_server").environment)
     early, middle, late = thirds(world.live)
 
     with DaemonProcess(other) as second:
@@ -98,3 +118,36 @@ def test_a_replica_put_out_of_the_group_changes_nothing_when_it_wakes_up(
         one.running.append(asleep)
 
     hold(one, world.live, [*scrapes])
+
+
+def test_check_proves_the_state_topic_and_says_what_the_daemon_will_make(broker: Broker, new_site: NewSite) -> None:
+    if broker.kind == "embedded":
+        pytest.skip("the embedded broker makes every topic it is asked for")
+    site = new_site(partitions=2, state={"store": "topic"})
+    topic = f"{site.settings.kafka.group}.state"
+
+    before = streamer("check", site)
+    with DaemonThread(site) as daemon:
+        daemon.wait_until_ready()
+    after = streamer("check", site)
+
+    assert (before.code, after.code) == (0, 0), before.out + after.out
+    assert f"?     topic {topic}, for state, does not exist; `streamer run` sees to it" in before.out
+    assert f"ok    state topic {topic} can be written and read, and keeps what is written" in after.out
+
+
+def test_a_store_that_refuses_keeps_the_daemon_from_reading_and_is_named(
+    s3_server: s3.S3, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = new_site(state={"store": "s3://nobody-made-this/here"})
+    site.environment.update(s3_server.environment)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+
+    checked = streamer("check", site)
+    with DaemonThread(site) as daemon:
+        daemon.wait_until_not_ready("s3://nobody-made-this/here.*the bucket is not there")
+
+    assert checked.code == 69
+    assert "FAIL  s3://nobody-made-this/here" in checked.out
+    assert site.committed() == {}

@@ -15,18 +15,22 @@ from models.errors import ArtifactError
 from models.store.registry import Registry
 from streamer.connectors.kafka.avro_schemas import avro_reader
 from streamer.core.keyed_state import KeyedState
+from streamer.errors import StateError
 from streamer.formats import FormatOptions, decoder_of
 from streamer.formats.rejects import Refused
+from streamer.runtime.state.pointer import Pointer, read_note
+from streamer.runtime.state.snapshots import FORMAT, Codec
 from tests import tiny
+from tests.formats.fuzz import states
 from tests.formats.fuzz.running import SHARES, Share, feed
 from tests.messages import batch
 
-QUICK = 20_000  # inputs of all targets together
+QUICK = 8_000  # inputs of all targets together
 
 
 @pytest.mark.parametrize("one", SHARES, ids=lambda one: one.name)
 def test_no_input_makes_a_decoder_raise_or_lose_a_record(one: Share) -> None:
-    inputs = max(20, QUICK * one.share // 1000)
+    inputs = max(50, QUICK * one.share // 1000)
 
     tally, _ = feed(one.make(), inputs, seed=1)
 
@@ -73,3 +77,20 @@ def test_a_manifest_that_claims_a_network_beyond_all_bounds_is_refused(tmp_path:
 
     with pytest.raises(ArtifactError, match="does not fit the architecture"):
         registry.load(version)
+
+
+def test_a_whole_snapshot_without_what_belongs_into_its_header_is_refused() -> None:
+    codec = Codec("readings", "s1")
+    header, columns = json.dumps({"format": FORMAT, "topic": "readings"}).encode(), b""
+
+    with pytest.raises(StateError, match="the header makes no sense"):
+        codec.decode(0, states.sealed(header, columns))
+
+
+def test_a_snapshot_whose_frame_claims_more_than_its_sizes_is_not_unpacked() -> None:
+    with pytest.raises(StateError, match="not as large as it says"):
+        Codec("readings", "s1").decode(0, states.sealed(b"{}", b"x" * 1000, {3: 10}))
+
+
+def test_a_note_of_whatever_text_is_no_error() -> None:
+    assert read_note('{"state": ["\udcb0"]}') == Pointer()

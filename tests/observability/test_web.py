@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,6 +20,7 @@ class Health:
 
     healthy: str | None = None
     ready: str | None = None
+    notes: Sequence[str] = ()
 
 
 _HEALTH = Health()
@@ -28,6 +29,7 @@ _HEALTH = Health()
 @pytest.fixture
 def health() -> Health:
     _HEALTH.healthy = _HEALTH.ready = None
+    _HEALTH.notes = []
     return _HEALTH
 
 
@@ -38,6 +40,7 @@ def server() -> Iterator[WebServer]:
         metrics=Metrics(CollectorRegistry()).app(),
         healthy=lambda: _HEALTH.healthy,
         ready=lambda: _HEALTH.ready,
+        notes=lambda: _HEALTH.notes,
     )
     yield made
     made.close()
@@ -63,6 +66,13 @@ def test_not_ready_is_503_with_the_reason_and_yet_healthy(server: WebServer, hea
     assert get(server, "/healthz")[0] == 200
     health.ready = None
     assert get(server, "/readyz")[0] == 200
+
+
+def test_what_is_no_reason_not_to_be_ready_is_said_beside_it(server: WebServer, health: Health) -> None:
+    health.notes = ["no partition to read"]
+
+    assert get(server, "/readyz") == (200, "ok\nno partition to read\n")
+    assert get(server, "/healthz") == (200, "ok\n")
 
 
 def test_a_stalled_loop_is_503(server: WebServer, health: Health) -> None:

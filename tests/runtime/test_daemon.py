@@ -84,6 +84,9 @@ class Broker:
     def member_id(self) -> str | None:
         return "member"
 
+    def partition_count(self) -> int:
+        return 3
+
     def close(self) -> None: ...
 
 

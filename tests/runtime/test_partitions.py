@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from models.detector import Detector
 from models.errors import ArtifactError
-from streamer.connectors.kafka import Commit
+from streamer.connectors.kafka import Commit, OffsetReset
+from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.observability.metrics import Metrics
@@ -34,13 +35,13 @@ class Offsets:
 
     def __init__(
         self, committed: dict[int, int], end: int = 100, states: Mapping[int, tuple[str, ...]] | None = None,
-        topic_id: str | None = None,
+        topic_id: str | None = None, first: int = 0,
     ) -> None:  # fmt: skip
         states = states or {}
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
-        self.partitions = 4
+        self.partitions, self.first = 4, first
 
     def committed(self, partition: int) -> Commit | None:
         return self.commits.get(partition)
@@ -52,7 +53,7 @@ class Offsets:
         return bool(self.commits)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        return 0, self.end
+        return self.first, self.end
 
     def seek(self, partition: int, offset: int) -> None:
         self.sought[partition] = offset
@@ -111,7 +112,7 @@ def partitions_of(
     metrics = metrics or Metrics(CollectorRegistry())
     checkpoints = Saves(offsets)
     checkpoints.positions = positions
-    options: dict[str, Any] = {"settings": tiny.settings(), **others}
+    options: dict[str, Any] = {"settings": tiny.settings(), "publish": lambda outcome: None, **others}
     return made(  # type: ignore[no-any-return]
         positions,
         pipeline=pipeline,
@@ -311,6 +312,41 @@ def test_partitions_that_another_member_got_are_forgotten_also_when_this_one_get
     partitions.revoked([0])
     partitions.assigned([])
 
+    assert len(pipeline.keys.held()) == 0
+
+
+def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str, Pipeline]:
+    """The name of a snapshot of partition 0 at offset 40, in which the incident of a stream is open."""
+    pipeline = new_pipeline(detector)
+    values = tiny.wave(40)
+    values[30:, 1] += 8
+    times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(40)]
+    pipeline.process(tiny.readings([pipeline.keys.add("a")] * 40, times, values))
+    assert pipeline.incidents.open_count == 1
+    return keeper.write(0, Snapshot(40, pipeline.export_partition(0))), pipeline
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_open_incidents_resolve_when_records_are_lost(tiny_detector: Detector, tmp_path: Path, running: bool) -> None:
+    keeper, told, positions = keeper_in(tmp_path), list[Outcome](), Positions()
+    name, pipeline = with_an_open_incident(keeper, tiny_detector)
+    if not running:
+        pipeline = new_pipeline(tiny_detector)
+    offsets = Offsets({0: 40}, end=200, states={0: (name,)}, first=0 if running else 60)
+    partitions = partitions_of(pipeline, keeper, offsets, positions, publish=told.append)
+
+    if running:
+        positions[0] = Position(40, 40, 40, 40)
+        partitions.offset_reset(OffsetReset(0, wanted=40, restarted_at=60, lost=20))
+    else:
+        partitions.assigned([0])
+
+    assert [(a.event, a.stream, a.reason) for outcome in told for a in outcome.alerts] == [
+        ("resolve", "a", "records_lost")
+    ]
+    assert told[0].triggers == [(0, 60)]
+    assert positions[0].publish_from == 60
+    assert pipeline.incidents.open_count == 0
     assert len(pipeline.keys.held()) == 0
 
 

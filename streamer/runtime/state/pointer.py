@@ -36,6 +36,6 @@ def read_note(note: str) -> Pointer:
     """What a note says; nothing if it is not ours or makes no sense: it may come from any client of the group."""
     try:
         found = msgspec.json.decode(note[:MAX_NOTE_BYTES], type=_Note)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return Pointer()
     return Pointer(tuple(name for name in found.state[:2] if 0 < len(name) <= MAX_NAME), found.topic)

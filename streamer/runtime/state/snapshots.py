@@ -89,21 +89,28 @@ class Codec:
             StateError: They are damaged, of another version, topic or partition, or written with other settings.
         """
         header, body = _parts(content)
-        meta = json.loads(header)
-        if meta["format"] != FORMAT:
-            raise StateError(f"written by another version of streamer, in format {meta['format']}, not {FORMAT}")
-        if (meta["topic"], meta["partition"]) != (self.topic, partition):
-            raise StateError(f"holds the state of {meta['topic']}[{meta['partition']}]")
-        if meta["shape"] != self.shape:
+        try:
+            meta = json.loads(header)
+            written, origin, shape = meta["format"], (meta["topic"], meta["partition"]), meta["shape"]
+            offset, values = meta["offset"], meta["values"]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise StateError(f"the header makes no sense: {error!r}") from None
+        if written != FORMAT:
+            raise StateError(f"written by another version of streamer, in format {written}, not {FORMAT}")
+        if origin != (self.topic, partition):
+            raise StateError(f"holds the state of {origin[0]}[{origin[1]}]")
+        if shape != self.shape:
             raise StateError(
                 "written with other settings: kafka.group, records.stream, records.timestamp, records.features, "
                 "another key of records, the section time, window.length or window.patch has changed"
             )
+        if type(offset) is not int or not isinstance(values, dict):
+            raise StateError("the header makes no sense: wanted an offset and values")
         try:
             columns = load_columns(body)
         except (safetensors.SafetensorError, ValueError) as error:
             raise StateError(f"the columns are damaged: {error}") from None
-        return Snapshot(int(meta["offset"]), ExportedState(columns, meta["values"]))
+        return Snapshot(offset, ExportedState(columns, values))
 
 
 def _parts(content: bytes) -> tuple[bytes, bytes]:
@@ -121,6 +128,8 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
         if len(part) != length or zlib.crc32(part) != crc or raw > _MAX_BYTES:
             raise StateError("cut short or damaged")
         try:
+            if zstandard.frame_content_size(part) != raw:  # what the frame says is what memory is taken for
+                raise StateError("damaged: not as large as it says")
             found.append(zstandard.ZstdDecompressor().decompress(part, max_output_size=raw))
         except zstandard.ZstdError as error:
             raise StateError(f"damaged: {error}") from None

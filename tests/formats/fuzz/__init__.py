@@ -5,7 +5,8 @@
     mutations   valid messages bent in their structure, and in their bytes
     messages    formats of the input topic, in many layouts
     schemas     Avro and Protobuf messages by schemas of a registry
-    stored      what is read back: snapshots, manifests of bundles; and the headers of dead letters
+    states      snapshots, and the notes of commits that name them
+    stored      manifests of bundles and what is current; the headers of dead letters
     running     all of them, counted
 
 An input is accepted or refused; nothing else may happen. The same seed gives the same inputs.

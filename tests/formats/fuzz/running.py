@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.formats.fuzz import messages, schemas, stored
+from tests.formats.fuzz import messages, schemas, states, stored
 from tests.formats.fuzz.messages import MessageTarget, Tally
 
 
@@ -45,6 +45,8 @@ SHARES = [
     Share("avro", schemas.avro_target, 120),
     Share("protobuf", schemas.protobuf_target, 100),
     Share("json-schema", schemas.json_schema_target, 60),
+    Share("snapshots", states.SnapshotTarget, 20),
+    Share("notes", states.NoteTarget, 20),
     Share("manifest", stored.ManifestTarget, 15),
     Share("promotions", stored.PromotionsTarget, 5),
     Share("dead letters", stored.DeadLetterTarget, 20),

@@ -138,7 +138,9 @@ class DeadLetterTarget:
             assert (topic, len(producer.sent)) == (self._config.dlq_topic, row + 1)
             size = len(key or b"") + len(value or b"") + sum(len(n.encode()) + len(c) for n, c in headers)
             assert size <= MAX_MESSAGE_BYTES
-            said = {name: content for name, content in headers if name.startswith("streamer.dlq.")}
+            ours = [(name, content) for name, content in headers if name.startswith("streamer.dlq.")]
+            said = dict(ours)
+            assert len(said) == len(ours)  # none of the producer's
             assert said["streamer.dlq.reason"] == reject.reason.encode()
             assert said["streamer.dlq.offset"] == str(row + 7).encode()
         return Tally(n, n, 0)
