@@ -148,8 +148,13 @@ def clients(broker: brokers.KafkaNode, features: int) -> list[float]:
     producer.flush(60)
     found = []
     for client in CLIENTS:
-        config = KafkaConfig(
-            bootstrap_servers=broker.bootstrap_servers, topic=topic, group=f"{topic}-{client}", client=client
+        config = KafkaConfig.model_validate(
+            {
+                "bootstrap_servers": broker.bootstrap_servers,
+                "topic": topic,
+                "group": f"{topic}-{client}",
+                "client": client,
+            }
         )
         consumer = connect_consumer(config, on_assigned=lambda _: None, on_revoked=lambda _: None)
         read = 0

@@ -27,7 +27,8 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks import workloads
-from benchmarks.replicas import PARTITIONS, Replica, configuration, machine, wait_for
+from benchmarks.__main__ import machine
+from benchmarks.replicas import PARTITIONS, Replica, configuration, wait_for
 from models.store.registry import Registry
 from tests import brokers
 
@@ -68,14 +69,14 @@ class Group:
         self._broker, self._place = broker, place
         self._topic, self._static = brokers.unique("readings"), members == "static"
         names = {kind: f"{self._topic}-{kind}" for kind in ("alerts", "dlq", "scores")}
-        self._kafka = {
+        self._kafka: dict[str, str] = {
             "topic": self._topic,
             "group": self._topic,
             "alerts_topic": names["alerts"],
             "dead_letter_topic": names["dlq"],
             "scores_topic": names["scores"],
             "client": client,
-            "session_timeout_ms": session_ms,
+            "session_timeout_ms": str(session_ms),
         }
         broker.create_topic(self._topic, PARTITIONS)
         for name in names.values():
