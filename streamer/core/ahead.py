@@ -1,10 +1,10 @@
 """Readings from the future that nothing vouches for: refused, so that the time of their streams does not run away.
 
-A reading at most a minute ahead of its record's own time is what it says it is. Any other is measured against the newest
-time of its stream and of its partition (`newest`, which one wrong clock does not move): further ahead than the stream's
-longest usual pause, or where records have no time than `max_future`, it is refused. Eight such readings of a stream in a
-row, which agree, are a clock that is wrong steadily and are taken from the eighth on; without a record's time only the
-partition's own time can say so. A function of the order of arrival alone. Pure.
+A reading at most a minute ahead of its record's own time is what it says it is. Any other is measured against the
+newest time of its stream and of its partition (`newest`, which one wrong clock does not move): further ahead than the
+stream's longest usual pause, or where records have no time than `max_future`, it is refused. Eight such readings of a
+stream in a row, which agree, are a clock that is wrong steadily and are taken from the eighth on; without a record's
+time only the partition's own time can say so. A function of the order of arrival alone. Pure.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,7 @@ def refused(arrivals: Sequence[tuple[int, int, int]], cuts: Sequence[int] = ()) 
     """Numbers of the arrivals (stream, minute, kind) that are refused; limits are ten minutes."""
     ahead, newest, found = Ahead(KeyedState("abc"), 60 * MINUTE_NS), dict[int, int](), list[int]()
     edges = sorted({0, len(arrivals), *(cut for cut in cuts if cut < len(arrivals))})
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         codes, minutes, kinds = (np.array(column, np.int64) for column in zip(*arrivals[begin:end], strict=True))
         some = tiny.readings(codes.tolist(), (minutes * MINUTE_NS).tolist())
         some = dataclasses.replace(some, ahead=kinds.astype(np.int8))
