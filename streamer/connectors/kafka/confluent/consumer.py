@@ -40,7 +40,7 @@ class ConfluentConsumer:
         limits: LimitsConfig | None = None,
     ) -> None:
         self.offset_resets = self.broker_errors = 0
-        self._config = config
+        self._config, self._login = config, Login(config)
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._on_offset_reset = on_offset_reset
@@ -50,7 +50,6 @@ class ConfluentConsumer:
         self._callback_error: Exception | None = None
         self._poison: PoisonedBatch | None = None
         self._closed = False
-        self._login = Login(config)
         options = reading_options(config, limits or LimitsConfig()) | {
             "group.id": config.group,
             "enable.auto.commit": False,
