@@ -10,7 +10,7 @@ WORKERS ?= 2
 PARALLEL = $(if $(findstring no:xdist,$(ARGS)),,-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults lint format chart bench up down test-compose lock clean
+.PHONY: help setup demo test test-faults soak lint format chart bench up down test-compose lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup ## all tests except those of the compose stack, in two processes (WO
 
 test-faults: setup ## faults on a real broker, 1,000 kill -9, half an hour; needs KAFKA_HOME (ARGS="--quick": minutes)
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: setup ## an hour of load, a replica killed every two minutes; needs KAFKA_HOME (ARGS="--minutes 10 --rate 5000")
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 lint: setup ## ruff, mypy --strict and the import rules
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from streamer.connectors.kafka import RecordBatch
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
-from streamer.errors import BrokerError
+from streamer.errors import BrokerError, SchemasUnavailable
 from streamer.formats import Decoded, Decoder
 from streamer.formats.rejects import LATE, Reject
 from streamer.observability.metrics import Metrics
@@ -52,11 +52,24 @@ class Intake:
     ) -> None:
         self._positions, self._pipeline, self._decoder, self._publisher = positions, pipeline, decoder, publisher
         self._metrics, self._clock, self._options = metrics, clock, options
-        metrics.records_held.set_function(lambda: pipeline.event_time.holding)
         self._arrived_s: dict[int, float] = {}  # when each partition last brought records
 
     def take_in(self, polled: Sequence[RecordBatch]) -> None:
-        """Deal with one poll."""
+        """Deal with one poll.
+
+        Raises:
+            SchemasUnavailable: Nothing was dealt with.
+        """
+        try:
+            self._take_in(polled)
+        except SchemasUnavailable:
+            raise
+        except BaseException:
+            self._metrics.books.close()  # what became of some of the records will never be known
+            raise
+        self._metrics.post(self._pipeline.event_time.holding)
+
+    def _take_in(self, polled: Sequence[RecordBatch]) -> None:
         self._pipeline.sweep()
         held = [batch for batch in polled if batch.partition in self._positions]  # others were revoked meanwhile
         # All of the poll before any of it is processed: a schema that cannot be had now must leave no half behind.
@@ -70,7 +83,7 @@ class Intake:
                 self._metrics.records_replayed.inc(silent)
                 held_before = self._pipeline.event_time.holding
                 self._pipeline.process(replayed.readings)
-                moved_over(self._metrics, self._pipeline.event_time.holding - held_before)
+                _moved_over(self._metrics, self._pipeline.event_time.holding - held_before)
             if found is not None:
                 loud[batch.partition] = batch.rows(slice(silent, None)) if silent else batch
                 self._publisher.dead_letter(loud[batch.partition], found.rejects)
@@ -127,6 +140,7 @@ class Intake:
                 self._arrived_s[partition] = now_s
                 continue
             self._publisher.publish(self._pipeline.release(partition, position.next_offset))
+            self._metrics.post(self._pipeline.event_time.holding)
             position.saved_offset = -1  # no record moved it, and yet there is something to save
         for partition in self._arrived_s.keys() - self._positions.keys():
             del self._arrived_s[partition]
@@ -159,6 +173,16 @@ class Intake:
         return silent, replayed, found
 
 
-def moved_over(metrics: Metrics, count: int) -> None:
-    """Count readings held back that came with a partition's state, or, below 0, left with it."""
+@contextlib.contextmanager
+def moving_over(metrics: Metrics, pipeline: Pipeline) -> Iterator[None]:
+    """Count readings held back that come with a partition's state meanwhile, or leave with it."""
+    before = pipeline.event_time.holding
+    try:
+        yield
+    finally:
+        _moved_over(metrics, pipeline.event_time.holding - before)
+        metrics.post(pipeline.event_time.holding)
+
+
+def _moved_over(metrics: Metrics, count: int) -> None:
     (metrics.records_taken_over if count > 0 else metrics.records_handed_over).inc(abs(count))

@@ -30,7 +30,7 @@ SETUPS = (
     Setup("one, local, kafka-python"),
     Setup("one, local, confluent, stride 4, gaps and fill", client="confluent", stride=4, fill=True),
     Setup("two, topic, kafka-python, silence", 2, "topic", partitions=4, silence=True),
-    Setup("two, shared folder, both clients, gaps and fill", 2, "shared", "mixed", partitions=4, fill=True),
+    Setup("two, file:, both clients, gaps and fill", 2, "file", "mixed", partitions=4, fill=True),
     Setup("three, topic, confluent, stride 4", 3, "topic", "confluent", stride=4, partitions=6),
 )
 
@@ -121,6 +121,8 @@ def run(
         with lock:
             done[0] += 1
             print(f"{time.monotonic() - began_s:6.0f} s  {done[0]:3d} of {len(rounds)}  {result}", flush=True)
+            for problem in result.problems:
+                print(f"{'':26}{problem[:400]}", flush=True)
         return result
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -139,6 +139,10 @@ class Life:
         """Whether it has its bundle and takes signals."""
         return self.serving() and "scoring with bundle" in self.log()
 
+    def scores_with(self, version: str) -> bool:
+        """Whether a bundle is the one it took into use last."""
+        return self.log().rpartition("scoring with bundle ")[2].startswith(version)
+
     def rss_bytes(self) -> int:
         """Memory it has resident."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():

@@ -202,8 +202,12 @@ class Round:
             self._broker.up()
             yield True
         elif self._fault == SWAP:
-            self._until(self._lives[slot].works, "a replica to begin")
-            self._promote_other()
+            for life in self._lives.values():
+                self._until(life.works, "a replica to begin")
+            version = self._promote_other()
+            for life in self._lives.values():
+                # Each model has to score something, or nobody could say from outside that it was in use.
+                self._until(lambda: life.scores_with(version), f"bundle {version} to be used")  # noqa: B023
             yield True
 
     def _die(self, slot: int, waits: bool) -> Iterator[bool]:
@@ -218,6 +222,10 @@ class Round:
             before = dict(self.site.feed.committed)
             self._until(lambda: self.site.feed.beyond(before), "a life after these")
             return
+        if needs == "rebalance":
+            for other in sorted(self._lives)[self._setup.replicas :]:
+                self._leave(other)
+            slot = self._dice.choice(sorted(self._lives))
         life = self._lives[slot]
         if needs:
             self._until(life.works, "a replica to begin")
@@ -226,10 +234,10 @@ class Round:
             self._promote_other()
         elif needs == "rebalance" and self._setup.store == "local":
             life.signal(signal.SIGTERM)
-        elif needs == "rebalance" and len(self._lives) > self._setup.replicas:
-            self._leave(next(other for other in sorted(self._lives, reverse=True) if other != slot))
         elif needs == "rebalance":
             self._start(next(self._slots))
+            if life.ended(8) is None:  # it lost nothing to the newcomer; on leaving it does
+                life.signal(signal.SIGTERM)
         for each in self._wait_for_death(life, slot, waits):
             self._start(slot)
             yield each
@@ -262,10 +270,11 @@ class Round:
             self.result.problems.append(f"replica {slot} left with {code} after SIGTERM: ...{life.log()[-600:]}")
             life.signal(signal.SIGKILL)
 
-    def _promote_other(self) -> None:
+    def _promote_other(self) -> str:
         current = self._registry.current()
         other = next(version for version in self._registry.versions() if version != current)
         self._registry.promote(other)
+        return other
 
     # The end.
 
@@ -306,8 +315,6 @@ class Round:
             result.alerts += len(calm)
             result.lost += len(calm - silences)
             result.extra += len(silences - calm)
-            if not calm:
-                result.problems.append("no silence was expected: the load has none")
 
     def _compare_scores(
         self, published: Mapping[Key, set[tuple[float, str]]], told: Mapping[str, list[dict[str, Any]]], wanted: Told

@@ -52,7 +52,7 @@ class Setup:
 
     def load(self, seed: int) -> Load:
         gaps, missing = (0.004, 0.05) if self.fill else (0.0, 0.0)
-        return Load(self.streams, seed, gaps=gaps, missing=missing, silences=0.002 if self.silence else 0.0)
+        return Load(self.streams, seed, gaps=gaps, missing=missing, silences=0.005 if self.silence else 0.0)
 
 
 class Site:
