@@ -85,12 +85,11 @@ class Sight:
             self._status.set_ready([anew.why])
             self._gauges.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
             if anew.why.reason in (Reason.TOPIC_RECREATED, Reason.TOPIC_MISSING):
-                for partition, position in list(connection.positions.items()):
-                    # What is open there can be told of no more.
-                    connection.partitions.offset_reset(OffsetReset(partition, position.next_offset, 0, lost=0))
+                for partition in list(connection.positions):  # what is open there can be told of no more
+                    connection.partitions.offset_reset(OffsetReset(partition, 0, 0, lost=0))
             # What was read is told as far as it can be; nothing is committed for what is another group or topic now.
-            connection.checkpoints.flush(FLUSH_S)
             connection.partitions.drop_all()
+            connection.checkpoints.flush(FLUSH_S)
             raise anew
         reasons = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
         if waiting is not None:

@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kafka.admin import ACLOperation, KafkaAdminClient, ResourceType
@@ -18,7 +17,6 @@ from tests.brokers import Broker, SecureKafka, kafka_home
 from tests.e2e.conftest import NewSite, World
 from tests.e2e.harness import DaemonThread, Expected, Scrape, Site, wait_until
 from tests.e2e.test_broker_trouble import outage
-from tests.e2e.test_stops_and_crashes import halves
 
 SOON_S = 25.0  # told within, on any machine; some 10 s on a quiet one
 CLIENTS = pytest.mark.parametrize("client", ["kafka-python", "confluent"])
@@ -101,32 +99,6 @@ def test_an_input_topic_that_is_deleted_is_missed_and_read_when_it_is_there_agai
         site.wait_until_done()
 
     Expected.of(site, world.live).hold(site)
-
-
-def test_what_is_open_when_the_input_topic_is_deleted_is_resolved(
-    broker: Broker, world: World, new_site: NewSite
-) -> None:
-    site = new_site()
-    part, _ = halves(world.live, 0.78)  # within faults
-    with DaemonThread(site) as daemon:
-        site.send(part)
-        site.wait_until_done()
-        before = site.alerts()
-        with admin_of(broker) as admin:
-            admin.delete_topics([site.settings.kafka.topic])
-        daemon.wait_until_not_ready("does not exist", within_s=SOON_S)
-        wait_until(lambda: daemon.metrics()["streamer_alerts_pending"] == 0, "delivery")
-        after = site.alerts()
-
-    def still_open(alerts: list[dict[str, Any]]) -> set[str]:
-        ids = {
-            event: {each["incident_id"] for each in alerts if each["event"] == event} for event in ("open", "resolve")
-        }
-        return ids["open"] - ids["resolve"]
-
-    assert still_open(before)
-    assert not still_open(after)
-    assert {each["reason"] for each in after[len(before) :]} == {"records_lost"}
 
 
 @CLIENTS
