@@ -18,7 +18,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
 from streamer.errors import BrokerError, SchemasUnavailable
 from streamer.formats import Decoded, Decoder
-from streamer.formats.rejects import LATE, Reject
+from streamer.formats.rejects import FUTURE, LATE, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
@@ -93,6 +93,7 @@ class Intake:
             self._positions[batch.partition].next_offset = int(batch.offsets[-1]) + 1
         if live:
             outcome = self._pipeline.process(Readings.concatenate(live))
+            self._send_future_on(loud, outcome)
             sent_on = self._send_late_on(loud, outcome) if self._options.dead_letter_late else 0
             self._publisher.publish(outcome, late_sent_on=sent_on)
             newest_ms = max(int(batch.timestamps_ms[-1]) for batch in polled)
@@ -148,6 +149,17 @@ class Intake:
     def wait(self) -> None:
         """Nothing was polled on purpose: no partition was idle."""
         self._arrived_s = dict.fromkeys(self._positions, self._clock())
+
+    def _send_future_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> None:
+        """Dead letters of records with readings far ahead of their time; further ones of a record are dropped."""
+        detail = "far ahead of its stream and of its partition, and the record's own time does not vouch for it"
+        at, sent = np.unique(outcome.future_at, axis=0), 0
+        for partition in np.unique(at[:, 0]).tolist():
+            batch = loud[partition]
+            rows = np.searchsorted(batch.offsets, at[at[:, 0] == partition, 1]).tolist()
+            self._publisher.dead_letter(batch, [Reject(row, FUTURE, detail) for row in rows])
+            sent += len(rows)
+        self._metrics.records_dropped.labels(FUTURE).inc(len(outcome.future_at) - sent)
 
     def _send_late_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> int:
         """Dead letters of records with late readings; how many."""

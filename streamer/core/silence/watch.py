@@ -76,6 +76,7 @@ class SilenceWatch:
         self._soonest = Soonest()
         self._intervals = Intervals(state, factor, BARS * grid_ns)
         self.moves = Moves(state)
+        self.limit_ns = self._intervals.limit_ns
         self._measure = Measure(state, self._columns, self._clocks, self._intervals, self.moves, sessions)
         self._elsewhere = Elsewhere(self.moves, self._columns, self._intervals, self._onsets)
         self.left = NOTHING_EXPIRED  # streams that come elsewhere, as the newest step has shown
