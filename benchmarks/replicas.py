@@ -184,9 +184,9 @@ def measure(
 def configuration(
     place: Path, broker: brokers.KafkaNode, bundles: Path, kafka: dict[str, str], changes: list[str]
 ) -> Path:
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     sections: dict[str, dict[str, Any]] = {
-        "kafka": kafka | {"bootstrap_servers": broker.bootstrap_servers, "session_timeout_ms": 10_000},
+        "kafka": {"session_timeout_ms": 10_000} | kafka | {"bootstrap_servers": broker.bootstrap_servers},
         "records": {"features": list(workloads.NAMES), "timestamp_unit": "ms"},
         "window": {"length": workloads.WINDOW},
         "model": {"directory": str(bundles)},
@@ -236,7 +236,15 @@ class Replica:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """SIGTERM."""
         self._process.terminate()
+        self._process.wait(30)
+
+    def kill(self) -> None:
+        self._process.kill()
         self._process.wait(30)
 
     def scrape(self, *names: str) -> float:
@@ -306,11 +314,12 @@ def machine_s() -> tuple[float, float]:
     return busy / TICKS_A_SECOND, (busy + idle + waiting) / TICKS_A_SECOND
 
 
-def wait_for(condition: Callable[[], T], what: str) -> T:
-    deadline_s = time.monotonic() + 60
+def wait_for(condition: Callable[[], T], what: str, *, within_s: float = 60.0) -> T:
+    """The first true value of a condition."""
+    deadline_s = time.monotonic() + within_s
     while not (found := condition()):
         if time.monotonic() > deadline_s:
-            raise RuntimeError(f"waited 60 s for {what}")
+            raise RuntimeError(f"waited {within_s:g} s for {what}")
         time.sleep(0.2)
     return found
 

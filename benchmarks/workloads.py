@@ -11,6 +11,7 @@ from models.detector import Detector
 from models.network.architecture import Architecture
 from models.network.autoencoder import Autoencoder
 from models.scaling import RobustScaler
+from models.scoring.alert_line import AlertPolicy
 from models.scoring.baseline import Baseline
 from models.scoring.errors import Scales
 from streamer.config import KafkaConfig, RecordsConfig, Settings, WindowConfig
@@ -20,30 +21,34 @@ NAMES = tuple(f"f{i}" for i in range(FEATURES))
 START_MS = 1_700_000_000_000
 
 
-def settings() -> Settings:
+def settings(*, features: int = FEATURES, stride: int = 1) -> Settings:
     return Settings(
         kafka=KafkaConfig(),
-        records=RecordsConfig(features=NAMES, timestamp_unit="ms"),
-        window=WindowConfig(length=WINDOW, stride=1),
+        records=RecordsConfig(features=names(features), timestamp_unit="ms"),
+        window=WindowConfig(length=WINDOW, stride=stride),
     )
 
 
-def detector(patch: int = 8) -> Detector:
+def detector(patch: int = 8, *, streams: int = STREAMS, features: int = FEATURES, stride: int = 1) -> Detector:
     """The default architecture and a line so high that nothing alerts; untrained: the work is the same."""
     torch.manual_seed(0)
-    architecture = Architecture(features=FEATURES, window=WINDOW, patch=patch)
-    streams = tuple(stream_name(i) for i in range(STREAMS))
-    rows = STREAMS + 1
-    shapes = Baseline.shapes(rows, len(Scales.of(architecture)), FEATURES)
+    architecture = Architecture(features=features, window=WINDOW, patch=patch)
+    rows = streams + 1
+    shapes = Baseline.shapes(rows, len(Scales.of(architecture)), features)
     return Detector(
         Autoencoder(architecture).eval(),
-        NAMES,
-        streams,
-        RobustScaler(np.zeros((rows, FEATURES), np.float32), np.ones((rows, FEATURES), np.float32)),
+        names(features),
+        tuple(stream_name(i) for i in range(streams)),
+        RobustScaler(np.zeros((rows, features), np.float32), np.ones((rows, features), np.float32)),
         Baseline(**{name: np.ones(shape, np.float32) for name, shape in shapes.items()}),
         np.full(rows, 50.0, np.float32),
         60.0,
+        policy=AlertPolicy(stride=stride),
     )
+
+
+def names(features: int) -> tuple[str, ...]:
+    return tuple(f"f{i}" for i in range(features))
 
 
 def stream_name(i: int) -> str:

@@ -37,7 +37,9 @@ def demo(options: Namespace) -> int:
 def run(options: Namespace) -> int:
     settings = _settings(options)
     from streamer.runtime.daemon import Daemon
+    from streamer.runtime.garbage import collect_seldom
 
+    collect_seldom()
     Daemon(settings).run(stop_on_signals())
     return EXIT_OK
 

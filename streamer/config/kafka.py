@@ -26,7 +26,8 @@ class KafkaConfig(Section):
     alerts_topic: TopicName = "streamer.alerts"  # output topic of alerts
     dead_letter_topic: TopicName | None = None  # topic of rejected records; none: "<topic>.dlq"
     scores_topic: TopicName | None = None  # output topic of all scores; none: scores are not published
-    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: faster, needs streamer[confluent]
+    client: Literal["kafka-python", "confluent"] = "kafka-python"  # confluent: needs streamer[confluent]
+    group_instance_id: TopicName | None = None  # static membership: a name of this replica alone, kept over restarts
     client_id: str = "streamer"  # name shown in the broker's logs
     start: Literal["earliest", "latest"] = "earliest"  # for a group without offsets; earliest: after the training data
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"  # of producers' transactions

@@ -249,6 +249,7 @@ class Settings(Section):
                 update_factor=alerting.update_factor,
             ),
             silent_after=alerting.silent_after,
+            max_future_ns=int(self.records.max_future_s * 1e9),
             stream_ttl_ns=int(self.records.stream_ttl * 1e9) or None,
             dashboard_url=alerting.dashboard_url,
         )

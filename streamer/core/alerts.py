@@ -215,6 +215,11 @@ def _silence(event: Event, stream: str, lasted: str, since: str) -> str:
                 f"Most of the {details['streams']} streams of {stream} that had fallen silent are sending again"
                 f"{', with late readings' if late else f' after {lasted}'}; {details['missing']} are not."
             )
+        if "silent_before" in details:
+            return (
+                f"{details['silent_before']} streams of {stream} are silent already, each by itself; "
+                f"those that follow are this one incident, at {since} first: {details['names']}."
+            )
         return (
             f"{details['streams']} of {details['active']} streams of {stream} fell silent together at {since}: "
             f"{details['names']}."

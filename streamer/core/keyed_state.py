@@ -60,6 +60,7 @@ class KeyedState:
         self.codes: dict[str, int] = {}
         self._free: list[int] = []
         self._expired: list[int] = []
+        self._added: list[int] = []  # since the last sweep
         self._stations: dict[str, _Station] = {}
         self._sparse: dict[str, _Sparse] = {}
         self._tables: dict[str, Table] = {}
@@ -85,6 +86,7 @@ class KeyedState:
                 code = len(self.names)
                 self.names.append(name)
             self.codes[name] = code
+            self._added.append(code)
         return code
 
     @property
@@ -176,11 +178,16 @@ class KeyedState:
         self._expired += codes.tolist()
 
     def sweep(self) -> None:
-        """Free the codes of expired streams that have not come back. Call it before a batch is decoded."""
-        for code in self._expired:
-            if self.partition[code] < 0:
-                self._release(code)
+        """Free the codes of expired streams that have not come back, and of names of which no reading was taken.
+
+        Call it before a batch is decoded.
+        """
+        self.reach(np.empty(0, np.int64))
+        unused = [code for code in {*self._expired, *self._added} if self.names[code] and self.partition[code] < 0]
+        if unused:
+            self.forget(np.array(sorted(unused), np.int64))
         self._expired.clear()
+        self._added.clear()
 
     def _blank(self, codes: Ints) -> None:
         self.reach(codes)

@@ -32,6 +32,7 @@ class PipelineOptions:
     max_gap_ns: int | None = None  # a longer step resets a stream's window; None: never
     rule: Rule = field(default_factory=Rule)
     silent_after: float | None = 30.0  # typical intervals without a reading; None: silence is not watched
+    max_future_ns: int = 3_600_000_000_000  # how far ahead of its partition a reading may be whose record has no time
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
     rules: RulesOptions = field(default_factory=RulesOptions)

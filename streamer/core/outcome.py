@@ -59,6 +59,8 @@ class Outcome:
     forgotten: int = 0  # readings held back of streams that expired
     overflow: int = 0  # readings left out because too many of their stream were held back
     outside: int = 0  # readings outside of the sessions
+    # Partition and offset of each reading that was refused as it is far ahead of its time, `(k, 2)`.
+    future_at: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
     moved: int = 0  # streams forgotten as they come to another partition since partitions were added
     # Partition and offset of each late reading, `(late, 2)`.
     late_at: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector
+from streamer.core.ahead import PAUSE, Ahead
 from streamer.core.cold import WINDOWS, Cold
 from streamer.core.corrections import NOTHING_RESCORED, Corrections
 from streamer.core.detectors import fitted
@@ -61,6 +62,7 @@ class Pipeline(Portable):
         self.recomputed = options.policy.differences(detector.policy)  # why the line is not the bundle's; mostly empty
         detector = fitted(options, detector, version)
         self.keys = KeyedState()
+        self.ahead = Ahead(self.keys, options.max_future_ns)
         self.event_time = EventTime.of(self.keys, options)
         corrects = self.event_time.hindsight is not None
         self.scorer = Scorer(
@@ -86,6 +88,9 @@ class Pipeline(Portable):
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
+        whole, refused = readings, self._refused(readings)
+        if len(refused):
+            readings = readings.take(np.delete(np.arange(len(readings)), refused))
         parts: list[Outcome] = []
         closed: Told = []
         forgotten = 0
@@ -101,7 +106,16 @@ class Pipeline(Portable):
             self.keys.clear(np.array([code]))
             forgotten += held - self.event_time.holding
         outcome = Outcome.join(parts + self._pieces(readings, closed))
-        return dataclasses.replace(outcome, forgotten=outcome.forgotten + forgotten) if forgotten else outcome
+        if not forgotten and not len(refused):
+            return outcome
+        at = np.stack([whole.partition, whole.offset], axis=1)[refused]
+        return dataclasses.replace(outcome, forgotten=outcome.forgotten + forgotten, future_at=at)
+
+    def _refused(self, readings: Readings) -> Ints:
+        self.keys.reach(readings.stream)
+        newest_ns = self.event_time.ordering.columns["newest_ns"][readings.stream]
+        usual_ns = int(PAUSE * self.scorer.detector.interval_s * 1e9)
+        return self.ahead.refuse(readings, newest_ns, np.maximum(self.silence.limit_ns(readings.stream), usual_ns))
 
     def _pieces(self, readings: Readings, closed: Told) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEVER = np.iinfo(np.int64).min  # an event time before every other
+VOUCHED, AHEAD, NO_RECORD_TIME = 0, 1, 2  # what a record's time says of the event time
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Readings:
     partition: NDArray[np.int64]  # (n,)
     offset: NDArray[np.int64]  # (n,)
     sequence: NDArray[np.int64] | None = None  # (n,) the sender's sequence numbers
+    ahead: NDArray[np.int8] | None = None  # (n,) AHEAD of the record's time, NO_RECORD_TIME or VOUCHED; None: all are
 
     def __len__(self) -> int:
         return len(self.stream)
@@ -43,7 +45,11 @@ class Readings:
         columns = ("stream", "time_ns", "values", "partition", "offset")
         sequences = [part.sequence for part in parts if part.sequence is not None]
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
-        return cls(**joined, sequence=np.concatenate(sequences) if len(sequences) == len(parts) else None)
+        sequence = np.concatenate(sequences) if len(sequences) == len(parts) else None
+        if all(part.ahead is None for part in parts):
+            return cls(**joined, sequence=sequence)
+        ahead = [np.zeros(len(part), np.int8) if part.ahead is None else part.ahead for part in parts]
+        return cls(**joined, sequence=sequence, ahead=np.concatenate(ahead))
 
     def take(self, where: NDArray[Any] | slice) -> Readings:
         """The rows an index array or mask names."""
@@ -54,6 +60,7 @@ class Readings:
             self.partition[where],
             self.offset[where],
             None if self.sequence is None else self.sequence[where],
+            None if self.ahead is None else self.ahead[where],
         )
 
 

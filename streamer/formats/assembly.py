@@ -16,8 +16,9 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from streamer.core.ahead import LEAP_NS
 from streamer.core.keyed_state import NO_STREAM
-from streamer.core.readings import Readings, admissible
+from streamer.core.readings import AHEAD, NO_RECORD_TIME, VOUCHED, Readings, admissible
 from streamer.core.stream_names import refusal, valid_stream_name
 from streamer.formats.faults import Fault, joined
 from streamer.formats.interface import KEY, Batch, Decoded, Streams
@@ -28,6 +29,7 @@ from streamer.formats.wording import kind_of
 
 Why = tuple[str, str]
 """Reason and detail."""
+_FAR_NS = np.iinfo(np.int64).max // 2  # when a record was taken that does not say
 _NO_TEXT = (BAD_STREAM, "wanted the stream's name as message key; got a key that is not UTF-8")
 
 
@@ -124,6 +126,7 @@ class Assembler:
                     why = self._say_values(values[i], narrow[i], elements, i)
                 faults.append(Fault(int(rows[i]), None if elements.place is None else int(elements.place[i]), *why))
         kept_rows = rows[good]
+        ahead = _ahead(times[good], taken_ns[good])
         readings = Readings(
             codes[good],
             times[good],
@@ -131,6 +134,7 @@ class Assembler:
             np.full(len(kept_rows), batch.partition, np.int64),
             batch.offsets[kept_rows],
             None if sequence is None else sequence[good],
+            ahead,
         )
         rejects = joined(faults, sizes)
         extra = len(readings) + ignored + len(rejects) - len(batch.offsets)
@@ -280,6 +284,12 @@ class Assembler:
     def _say_future(self, ahead_ns: int) -> str:
         most_s = self.options.max_future_ns / 1e9
         return f"event time is {ahead_ns / 1e9:.0f} s ahead of the broker's; at most {most_s:.0f} s"
+
+
+def _ahead(times_ns: NDArray[np.int64], taken_ns: NDArray[np.int64]) -> NDArray[np.int8] | None:
+    """What the records' times say of event times; None: they vouch for all."""
+    ahead = np.where(taken_ns >= _FAR_NS, NO_RECORD_TIME, np.where(times_ns - taken_ns > LEAP_NS, AHEAD, VOUCHED))
+    return ahead.astype(np.int8) if ahead.any() else None
 
 
 def column(layout: Layout, name: str, items: list[Any], beside: list[Any] | None) -> list[Any]:

@@ -23,6 +23,7 @@ from streamer import __version__
 from streamer.core.alerts import Attribution
 from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, SILENCE, UPDATE
 from streamer.formats.rejects import REASONS, STREAM_LIMIT
+from streamer.observability.books import Account, Books, OneMoment
 
 # A second series beside every counter that says when it was made: twice the series for nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -61,22 +62,23 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, streams: Callable[[], Sequence[StreamSeries]] = list) -> None:
         self.registry = registry
         self.catalogue: dict[str, tuple[str, ...]] = {}
-        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        counter, account, gauge, histogram = self._counter, self._account, self._gauge, self._histogram
+        self.books = Books()
 
-        self.records_consumed = counter("records_consumed_total", "Records read from the input topic.")
-        self.records_windowed = counter(
+        self.records_consumed = account("records_consumed_total", "Records read from the input topic.")
+        self.records_windowed = account(
             "records_windowed_total", "Readings added to their stream's window, alone or in a bar."
         )
-        self.records_duplicate = counter(
+        self.records_duplicate = account(
             "records_duplicate_total", "Readings with the event time of the one before; dropped."
         )
-        self.records_late = counter(
+        self.records_late = account(
             "records_late_total", "Readings older than their stream's newest by more than time.lateness."
         )
-        self.readings_corrected = counter(
+        self.readings_corrected = account(
             "readings_corrected_total", "Late readings that corrected bars already scored, with time.correct."
         )
-        self.records_dropped = counter(
+        self.records_dropped = account(
             "records_dropped_total",
             "Readings dropped: too many of a stream waiting (overflow), outside of the sessions, of an expired stream.",
             ["reason"],
@@ -87,10 +89,10 @@ class Metrics:
         self.records_held = gauge(
             "records_held", "Readings held back until nothing can overtake them or their bar is complete."
         )
-        self.records_taken_over = counter(
+        self.records_taken_over = account(
             "records_taken_over_total", "Readings held back that came with the state of a partition."
         )
-        self.records_handed_over = counter(
+        self.records_handed_over = account(
             "records_handed_over_total", "Readings held back that left with the state of a partition."
         )
         self.readings_carried = counter(
@@ -100,20 +102,20 @@ class Metrics:
             "watermark_lag_seconds",
             "Event time from where the stream that waits longest stands to the newest reading.",
         )
-        self.records_dead_lettered = counter(
+        self.records_dead_lettered = account(
             "records_dead_lettered_total", "Records sent to the dead-letter topic.", ["reason"]
         )
-        self.records_rejected = counter(
+        self.records_rejected = account(
             "records_rejected_total", "Records rejected by a limit and not dead-lettered.", ["reason"]
         )
-        self.records_replayed = counter(
+        self.records_replayed = account(
             "records_replayed_total",
             "Records reprocessed to rebuild state; nothing is published for them, and no other counter includes them.",
         )
-        self.records_unpacked = counter(
+        self.records_unpacked = account(
             "records_unpacked_total", "Readings beyond the first one of records that hold several."
         )
-        self.records_ignored = counter(
+        self.records_ignored = account(
             "records_ignored_total", "Readings with nothing that is configured: other metrics, or no value at all."
         )
         self.headers_unreadable = counter(
@@ -246,11 +248,19 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        return make_wsgi_app(self.registry)
+        return make_wsgi_app(OneMoment(self.registry, self.books))
+
+    def post(self, held: int) -> None:
+        """What was counted of records becomes visible, together with how many readings are held back."""
+        self.books.post(self.records_held, held)
 
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         self.catalogue[f"streamer_{name}"] = tuple(labels)
         return Counter(f"streamer_{name}", text, labels, registry=self.registry)
+
+    def _account(self, name: str, text: str, labels: Sequence[str] = ()) -> Account:
+        """A counter of what became of a record: visible when it is posted, with all the others."""
+        return self.books.account(self._counter(name, text, labels))
 
     def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
         self.catalogue[f"streamer_{name}"] = tuple(labels)

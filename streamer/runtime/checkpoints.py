@@ -86,6 +86,7 @@ class Checkpoints:
         topic_id: str | None = None,
     ) -> None:
         self.freeze_s = 0.0  # how long the loop stood while state was copied, the last time
+        self.write_s = 0.0  # how long the copy took to be kept beside the loop, the last time it was
         self._positions, self._pipeline, self._sinks, self._keeper = positions, pipeline, sinks, keeper
         self._consumer, self._metrics, self._status, self._stop, self._clock = consumer, metrics, status, stop, clock
         self._topic_id = topic_id
@@ -185,7 +186,10 @@ class Checkpoints:
         """Runs beside the loop."""
         if self._keeper is None:
             return []
-        return [self._keeper.write(each.partition, each.snapshot) for each in frozen if each.snapshot is not None]
+        began_s = time.monotonic()
+        names = [self._keeper.write(each.partition, each.snapshot) for each in frozen if each.snapshot is not None]
+        self.write_s = time.monotonic() - began_s
+        return names
 
     def _wait(self, deadline_s: float) -> bool:
         """Wait for what is being written, and commit it."""

@@ -165,9 +165,11 @@ class Daemon:
         connection.checkpoints.advance()
         if now >= self._checkpoint_at and not connection.checkpoints.underway:
             connection.checkpoints.begin(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
-            # The loop stands while the state of a very large fleet is copied; that must not take most of the time.
+            # The loop stands while the state of a very large fleet is copied; that must not take most of the time, nor
+            # may a slow store be written to without end.
             # Waiting for a broker that is away does not count: once it is back, nothing is more urgent.
-            pause_s = max(self.settings.state.checkpoint_s, 10 * connection.checkpoints.freeze_s)
+            pauses = self.settings.state.checkpoint_s, 10 * connection.checkpoints.freeze_s
+            pause_s = max(*pauses, 2 * connection.checkpoints.write_s)
             self._checkpoint_at = self._clock() + pause_s
         if now >= self._model_check_at:
             self._status.beat()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from streamer.connectors.kafka import RecordBatch
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.core.readings import Readings
-from streamer.errors import BrokerError
+from streamer.errors import BrokerError, SchemasUnavailable
 from streamer.formats import Decoded, Decoder
-from streamer.formats.rejects import LATE, Reject
+from streamer.formats.rejects import FUTURE, LATE, Reject
 from streamer.observability.metrics import Metrics
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
@@ -52,11 +52,24 @@ class Intake:
     ) -> None:
         self._positions, self._pipeline, self._decoder, self._publisher = positions, pipeline, decoder, publisher
         self._metrics, self._clock, self._options = metrics, clock, options
-        metrics.records_held.set_function(lambda: pipeline.event_time.holding)
         self._arrived_s: dict[int, float] = {}  # when each partition last brought records
 
     def take_in(self, polled: Sequence[RecordBatch]) -> None:
-        """Deal with one poll."""
+        """Deal with one poll.
+
+        Raises:
+            SchemasUnavailable: Nothing was dealt with.
+        """
+        try:
+            self._take_in(polled)
+        except SchemasUnavailable:
+            raise
+        except BaseException:
+            self._metrics.books.close()  # what became of some of the records will never be known
+            raise
+        self._metrics.post(self._pipeline.event_time.holding)
+
+    def _take_in(self, polled: Sequence[RecordBatch]) -> None:
         self._pipeline.sweep()
         held = [batch for batch in polled if batch.partition in self._positions]  # others were revoked meanwhile
         # All of the poll before any of it is processed: a schema that cannot be had now must leave no half behind.
@@ -70,7 +83,7 @@ class Intake:
                 self._metrics.records_replayed.inc(silent)
                 held_before = self._pipeline.event_time.holding
                 self._pipeline.process(replayed.readings)
-                moved_over(self._metrics, self._pipeline.event_time.holding - held_before)
+                _moved_over(self._metrics, self._pipeline.event_time.holding - held_before)
             if found is not None:
                 loud[batch.partition] = batch.rows(slice(silent, None)) if silent else batch
                 self._publisher.dead_letter(loud[batch.partition], found.rejects)
@@ -80,6 +93,7 @@ class Intake:
             self._positions[batch.partition].next_offset = int(batch.offsets[-1]) + 1
         if live:
             outcome = self._pipeline.process(Readings.concatenate(live))
+            self._send_future_on(loud, outcome)
             sent_on = self._send_late_on(loud, outcome) if self._options.dead_letter_late else 0
             self._publisher.publish(outcome, late_sent_on=sent_on)
             newest_ms = max(int(batch.timestamps_ms[-1]) for batch in polled)
@@ -127,6 +141,7 @@ class Intake:
                 self._arrived_s[partition] = now_s
                 continue
             self._publisher.publish(self._pipeline.release(partition, position.next_offset))
+            self._metrics.post(self._pipeline.event_time.holding)
             position.saved_offset = -1  # no record moved it, and yet there is something to save
         for partition in self._arrived_s.keys() - self._positions.keys():
             del self._arrived_s[partition]
@@ -134,6 +149,17 @@ class Intake:
     def wait(self) -> None:
         """Nothing was polled on purpose: no partition was idle."""
         self._arrived_s = dict.fromkeys(self._positions, self._clock())
+
+    def _send_future_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> None:
+        """Dead letters of records with readings far ahead of their time; further ones of a record are dropped."""
+        detail = "far ahead of its stream and of its partition, and the record's own time does not vouch for it"
+        at, sent = np.unique(outcome.future_at, axis=0), 0
+        for partition in np.unique(at[:, 0]).tolist():
+            batch = loud[partition]
+            rows = np.searchsorted(batch.offsets, at[at[:, 0] == partition, 1]).tolist()
+            self._publisher.dead_letter(batch, [Reject(row, FUTURE, detail) for row in rows])
+            sent += len(rows)
+        self._metrics.records_dropped.labels(FUTURE).inc(len(outcome.future_at) - sent)
 
     def _send_late_on(self, loud: Mapping[int, RecordBatch], outcome: Outcome) -> int:
         """Dead letters of records with late readings; how many."""
@@ -159,6 +185,16 @@ class Intake:
         return silent, replayed, found
 
 
-def moved_over(metrics: Metrics, count: int) -> None:
-    """Count readings held back that came with a partition's state, or, below 0, left with it."""
+@contextlib.contextmanager
+def moving_over(metrics: Metrics, pipeline: Pipeline) -> Iterator[None]:
+    """Count readings held back that come with a partition's state meanwhile, or leave with it."""
+    before = pipeline.event_time.holding
+    try:
+        yield
+    finally:
+        _moved_over(metrics, pipeline.event_time.holding - before)
+        metrics.post(pipeline.event_time.holding)
+
+
+def _moved_over(metrics: Metrics, count: int) -> None:
     (metrics.records_taken_over if count > 0 else metrics.records_handed_over).inc(abs(count))

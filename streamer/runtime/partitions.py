@@ -20,7 +20,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
-from streamer.runtime.intake import moved_over
+from streamer.runtime.intake import moving_over
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
@@ -153,9 +153,8 @@ class Partitions:
 
     def _end_incidents(self, partition: int, position: Position) -> None:
         """Records were lost: resolve what is open and begin anew."""
-        held = self._pipeline.event_time.holding
-        self._publish(self._pipeline.lose_records(partition, position.publish_from))
-        moved_over(self._metrics, self._pipeline.event_time.holding - held)
+        with moving_over(self._metrics, self._pipeline):
+            self._publish(self._pipeline.lose_records(partition, position.publish_from))
 
     def drop_all(self) -> None:
         """Forget every partition without a checkpoint."""
@@ -164,9 +163,8 @@ class Partitions:
         self._parked.clear()
 
     def _forget(self, partition: int) -> None:
-        held = self._pipeline.event_time.holding
-        self._pipeline.forget(partition)
-        moved_over(self._metrics, self._pipeline.event_time.holding - held)
+        with moving_over(self._metrics, self._pipeline):
+            self._pipeline.forget(partition)
 
     def _drop(self, partition: int) -> None:
         self._forget(partition)
@@ -257,9 +255,8 @@ class Partitions:
                 raise StateError(f"its offset {snapshot.offset} is not between {where}")
             version = str(snapshot.state.values.get("model_version"))
             made_with = None if version == self._pipeline.scorer.version else earlier.detector(version)
-            held = self._pipeline.event_time.holding
-            self._pipeline.restore(snapshot.state, made_with)
-            moved_over(self._metrics, self._pipeline.event_time.holding - held)
+            with moving_over(self._metrics, self._pipeline):
+                self._pipeline.restore(snapshot.state, made_with)
         except (StateError, ArtifactError) as error:
             log.warning("state of partition %d skipped: %s", partition, error, extra=self._about(partition))
             return None

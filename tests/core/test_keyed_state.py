@@ -155,3 +155,14 @@ def test_a_station_registered_again_begins_blank() -> None:
 
     assert again["n"].tolist() == [9, 9]
     assert sorted(state.export(np.array([0])).columns) == ["keys.partition", "numbers.n"]
+
+
+def test_a_name_of_which_no_reading_was_taken_makes_room_with_the_next_sweep() -> None:
+    state = KeyedState()
+    used, unused = state.add("used"), state.add("unused")
+    state.assign(np.array([used]), 0)
+
+    state.sweep()
+
+    assert list(state.codes) == ["used"]
+    assert state.add("another") == unused

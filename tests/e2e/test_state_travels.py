@@ -89,6 +89,8 @@ def test_a_partition_goes_to_a_replica_with_another_directory_and_nothing_change
             one.wait_until_done()
             scrapes = [first.metrics(), second.metrics()]
 
+    assert min(each["streamer_state_restore_duration_seconds_count"] for each in scrapes) > 0
+    assert min(each["streamer_state_bytes_count"] for each in scrapes) > 0
     hold(one, world.live, [*scrapes])
 
 

@@ -273,6 +273,20 @@ def test_the_future_is_measured_from_the_brokers_time() -> None:
     assert "at most 10 s" in rejects[0].detail
 
 
+def test_readings_say_where_their_records_do_not_vouch_for_the_time() -> None:
+    values = [b'{"stream":"s","t":%d,"a":1}' % t for t in (100, 160, 161)]
+
+    vouched, _ = decode(decoder("s"), values[:2], now_ns=100 * 10**9)
+    further, _ = decode(decoder("s"), values, now_ns=100 * 10**9)
+    without, _ = decode(decoder("s"), values, now_ns=0)  # records have no time
+
+    assert vouched.ahead is None
+    assert further.ahead is not None
+    assert further.ahead.tolist() == [0, 0, 1]
+    assert without.ahead is not None
+    assert without.ahead.tolist() == [2, 2, 2]
+
+
 # -------------------------------------------------------------------------------------------------------- refusals
 
 

@@ -138,6 +138,7 @@ def test_two_instances_do_not_share_counters() -> None:
     one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
 
     one.records_consumed.inc(5)
+    one.post(held=0)
 
     assert of(series(scrape(one)), "records_consumed_total") == {(): 5}
     assert of(series(scrape(other)), "records_consumed_total") == {(): 0}

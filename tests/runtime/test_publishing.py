@@ -131,6 +131,7 @@ def test_late_readings_that_correct_are_counted_and_their_scores_sent_again(tiny
         refusals=RefusalLog("readings.dlq", lambda: 0.0),
         clock=lambda: 0.0,
     ).publish(outcome)
+    metrics.post(held=0)
 
     counted = metrics.registry.get_sample_value
     assert counted("streamer_readings_corrected_total") == 2

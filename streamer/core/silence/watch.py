@@ -21,10 +21,12 @@ from streamer.core.moves import Moves
 from streamer.core.readings import NEVER
 from streamer.core.sessions import Sessions
 from streamer.core.silence.arrivals import Arrivals, Measure
+from streamer.core.silence.elsewhere import Elsewhere
 from streamer.core.silence.intervals import Bools, Intervals
 from streamer.core.silence.onsets import Onsets
 from streamer.core.silence.soonest import Soonest
 
+CROWD = 100  # streams of a partition that are silent each by itself; further ones are one incident
 MANY = 10  # streams that fall silent together, and at least half of those active, are one incident
 NAMES_TOLD = 5
 Details = Mapping[str, Detail]
@@ -74,8 +76,10 @@ class SilenceWatch:
         self._soonest = Soonest()
         self._intervals = Intervals(state, factor, BARS * grid_ns)
         self.moves = Moves(state)
+        self.limit_ns = self._intervals.limit_ns
         self._measure = Measure(state, self._columns, self._clocks, self._intervals, self.moves, sessions)
-        self.left = NOTHING_EXPIRED  # streams that the newest step has shown to come elsewhere
+        self._elsewhere = Elsewhere(self.moves, self._columns, self._intervals, self._onsets)
+        self.left = NOTHING_EXPIRED  # streams that come elsewhere, as the newest step has shown
         self.after_ns = after_ns
 
     @property
@@ -100,12 +104,8 @@ class SilenceWatch:
         return self._columns["last_ns"]
 
     def cuts(self, codes: Ints, times_ns: Ints, partitions: Ints) -> list[int]:
-        """Rows before which a batch is to be cut, as what comes there may be found to have left earlier in it."""
-        if self.after_ns is None:
-            return []
-        rows = self.moves.returns(codes)
-        until_ns = self._onsets.heard_ns[codes[rows]] + self._intervals.limit_ns(codes[rows])
-        return self.moves.cuts(rows, until_ns, codes, times_ns, partitions)
+        """See `Elsewhere.cuts`."""
+        return [] if self.after_ns is None else self._elsewhere.cuts(codes, times_ns, partitions)
 
     def step(self, codes: Ints, times_ns: Ints, partitions: Ints) -> list[Event]:
         """Take in readings as they came; returns silences that began or ended, in the order of the readings."""
@@ -122,7 +122,8 @@ class SilenceWatch:
                     # Where something happens to many streams at once, what they all stand at must be known exactly.
                     batch = self._measure.look(partition, rows[:cut], codes[rows[:cut]], times_ns[rows[:cut]])
                 events += self._take(batch)
-                left.append(self._gone_elsewhere(batch))
+                if self.after_ns is not None:
+                    left.append(self._elsewhere.gone(batch))
                 rows = rows[cut:]
         self.left = Expired.join(left)
         return sorted(events, key=lambda event: _in_order(event, self._name(event.code)))
@@ -180,8 +181,9 @@ class SilenceWatch:
             return n
         slow = ~silent & (2 * elapsed > limit)
         slow[: len(batch.slow)] |= batch.slow
-        active = int((~silent).sum()) - len(gone) - len(batch.back)
-        if slow.sum() < MANY or 2 * slow.sum() < active:
+        passing = len(gone) + len(batch.back)
+        active = int((~silent).sum()) - passing
+        if (slow.sum() < MANY or 2 * slow.sum() < active) and self._silent_in(batch.partition) + passing <= CROWD:
             return n
         passed = [(int(power[i]), int(clock[i] + limit[i])) for i in gone.tolist()]
         passed += zip(batch.back_power.tolist(), batch.back_since.tolist(), strict=True)
@@ -264,21 +266,22 @@ class SilenceWatch:
         }
         together, active = ~silent & (2 * elapsed > limit), int((~silent).sum())
         if max(places.values()) == last and together.sum() >= MANY and 2 * together.sum() >= active:
-            missing = codes[together]
-            onset = self._onsets.begin_together(batch, missing, t["last_ns"][missing])
-            self._storms[partition] = [onset, len(missing), 0, 0]
-            self._fall_silent(missing, in_storm=True)
-            return [_together(batch, onset, [self._name(code) for code in missing.tolist()], active)]
+            return [self._begin_storm(batch, codes[together], active)]
+        if (told := self._silent_in(partition)) + len(places) > CROWD:
+            return [self._begin_storm(batch, codes[gone], active, before=told)]
         self._fall_silent(codes[gone], in_storm=False)
         return [batch.event(OPEN, code, int(t["since_ns"][code]), place) for code, place in places.items()]
 
-    def _gone_elsewhere(self, batch: Arrivals) -> Expired:
-        """Streams that would be silent at the end of a batch, but may have gone to another partition."""
-        unheard = batch.others[self.moves.in_doubt[batch.others]]
-        if self.after_ns is None or not len(unheard):
-            return NOTHING_EXPIRED
-        limit = self._columns["clock_ns"][unheard] + self._intervals.limit_ns(unheard)
-        return batch.past(unheard, self._columns["power"][unheard], limit)
+    def _begin_storm(self, batch: Arrivals, codes: Ints, active: int, *, before: int = 0) -> Event:
+        """Many fall silent with the last reading of a batch; `before` of the partition were so, each by itself."""
+        onset = self._onsets.begin_together(batch, codes, self._columns["last_ns"][codes])
+        self._storms[batch.partition] = [onset, len(codes), 0, 0]
+        self._fall_silent(codes, in_storm=True)
+        return _together(batch, onset, [self._name(code) for code in codes.tolist()], active, before=before)
+
+    def _silent_in(self, partition: int) -> int:
+        """Streams of a partition that are silent now."""
+        return int((self.is_silent & (self._state.partition == partition)).sum())
 
     def _fall_silent(self, codes: Ints, *, in_storm: bool) -> None:
         t = self._columns
@@ -306,13 +309,14 @@ def _storm_over(
     return Event(RESOLVE, SILENCE, NO_STREAM, onset, at, 0.0, 0.0, row, reason, scope=PARTITION, details=told)
 
 
-def _together(batch: Arrivals, onset_ns: int, names: list[str], active: int) -> Event:
-    """Many fall silent, shown by the last reading of a batch."""
+def _together(batch: Arrivals, onset_ns: int, names: list[str], active: int, *, before: int = 0) -> Event:
+    """What is told of it."""
     more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
     told: Details = {
         "partition": batch.partition,
         "streams": len(names),
         "active": active,
+        **({"silent_before": before} if before else {}),
         "names": ", ".join(sorted(names)[:NAMES_TOLD]) + more,
     }
     at, row = int(batch.times_ns[-1]), int(batch.rows[-1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamer.config import SessionsConfig
 from streamer.core.events import Event
-from streamer.core.keyed_state import ExportedState, KeyedState
+from streamer.core.keyed_state import NO_STREAM, ExportedState, KeyedState
 from streamer.core.sessions import Sessions
 from streamer.core.silence import SilenceWatch
 
@@ -419,3 +419,29 @@ def test_a_slow_stream_beside_fast_ones_has_its_own_interval() -> None:
     # Until it has sent two of its minutes, nobody can know.
     assert len([event for event in told if event.event == "open"]) <= 2
     assert max(event.at_ns for event in told) < 200 * SECOND
+
+
+def one_after_another(stopping: int, going: int) -> list[tuple[int, int]]:
+    """Streams that send in each step; one of them stops with every step, from the fortieth on."""
+    steps = range(40 + stopping + 60)
+    return [(code, at) for at in steps for code in range(stopping + going) if code >= stopping or at < 40 + code]
+
+
+def test_a_flood_of_silences_is_a_hundred_incidents_and_then_one() -> None:
+    told = hear(SilenceWatch(KeyedState(), 8), one_after_another(110, 130))
+
+    single = [code for event, code, _, _ in told if code != NO_STREAM]
+    assert single == list(range(100))
+    assert [event for event, code, _, _ in told if code == NO_STREAM] == ["open"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, 40_000), max_size=12))
+def test_a_flood_is_the_same_in_any_batches(cuts: list[int]) -> None:
+    arrivals = one_after_another(104, 120)
+    edges = sorted({0, len(arrivals), *(cut for cut in cuts if cut < len(arrivals))})
+    watch = SilenceWatch(KeyedState(), 8)
+
+    told = [event for a, b in itertools.pairwise(edges) for event in hear(watch, arrivals[a:b])]
+
+    assert told == hear(SilenceWatch(KeyedState(), 8), arrivals)

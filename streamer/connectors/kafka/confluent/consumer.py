@@ -62,6 +62,8 @@ class ConfluentConsumer:
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
             "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
         }
+        if config.group_instance_id is not None:
+            options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
             self.partition_count = PartitionCount(self._consumer, config)

@@ -97,6 +97,7 @@ class KafkaPythonConsumer:
                 **connection_options(config),
                 bootstrap_servers=bootstrap_list(config),
                 group_id=config.group,
+                group_instance_id=config.group_instance_id,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 allow_auto_create_topics=False,
