@@ -330,3 +330,51 @@ def test_settings_that_end_in_file_name_a_file_themselves(tmp_path: Path) -> Non
     )
 
     assert (kafka.oauth_token_file, registry.ca_file) == (path, path)
+
+
+def test_a_living_client_of_librdkafka_is_given_a_new_password(tmp_path: Path) -> None:
+    options = pytest.importorskip("streamer.connectors.kafka.confluent.options", reason="needs streamer[confluent]")
+    now_s, given = [0.0], list[tuple[str, str]]()
+    path = tmp_path / "password"
+    path.write_text("one")
+    security = {"security_protocol": "SASL_SSL", "sasl_username": "a", "bootstrap_servers": "127.0.0.1:1"}
+    login = options.Login(loaded(tmp_path, path, **security), clock=lambda: now_s[0])
+
+    class Client:
+        def set_sasl_credentials(self, user: str, password: str) -> None:
+            given.append((user, password))
+
+    for now_s[0], text in ((1, "one"), (1.5, "two"), (2, "two"), (3, "two"), (4, "three")):
+        path.write_text(text)
+        login.renew(Client())
+
+    assert given == [("a", "two"), ("a", "three")]
+
+
+def test_a_producer_of_librdkafka_that_lost_its_connection_logs_in_with_the_new_password(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    path, user = tmp_path / "password", "reader"
+    path.write_text(secure_kafka.passwords[user])
+    made = config_for(secure_kafka, client="confluent", **secure_kafka.security(user))
+    names = {key: getattr(made, key) for key in ("bootstrap_servers", "topic", "group", "client")}
+    security = {key: value for key, value in secure_kafka.security(user).items() if key != "sasl_password"}
+    config = loaded(tmp_path, path, **security, **names)
+    secure_kafka.create_topic(config.topic)
+    secure_kafka.grant(user, {(ResourceType.TOPIC, config.topic): [ACLOperation.WRITE]})
+    producer = connect_producer(config)
+    try:
+        producer.send(config.topic, key=None, value=b"before")
+        producer.flush(60)
+        new = secure_kafka.passwords[user] + "2"
+        rotate(secure_kafka, tmp_path, user, new)
+        secure_kafka.passwords[user] = new
+        secure_kafka.down()  # so that the connection made with the old one is gone
+        secure_kafka.up()
+        path.write_text(new)
+        producer.send(config.topic, key=None, value=b"after")
+        producer.flush(60)
+
+        assert producer.pending == 0
+    finally:
+        producer.close()

@@ -146,9 +146,12 @@ def test_files_that_a_killed_process_left_half_written_are_removed_those_of_livi
 
 
 def test_the_check_leaves_nothing_behind_and_says_what_it_may_not_do(tmp_path: Path) -> None:
+    assert "is not there yet; `run` makes it" in store(tmp_path / "state").prove()
+    (tmp_path / "state" / "readings").mkdir(parents=True)
     assert "can be written, read and removed from" in store(tmp_path / "state").prove()
     assert files(tmp_path) == []
 
-    (tmp_path / "file").write_text("no directory")
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "readings").write_text("no directory")
     with pytest.raises(StateError, match="snapshots cannot be written, read and removed there; Not a directory"):
-        store(tmp_path / "file" / "state").prove()
+        store(tmp_path / "file").prove()

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.commits import commit
-from streamer.connectors.kafka.confluent.options import reading_options
+from streamer.connectors.kafka.confluent.options import Login, reading_options
 from streamer.connectors.kafka.confluent.partition_count import PartitionCount
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
 from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
@@ -23,6 +23,7 @@ from streamer.errors import BrokerError, CommitFailed, ConfigError
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+HEARTBEAT_MS = 1_000  # who leaves or joins is heard of with the next one: nobody reads the partitions meanwhile
 METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 
 
@@ -40,7 +41,7 @@ class ConfluentConsumer:
         limits: LimitsConfig | None = None,
     ) -> None:
         self.offset_resets = self.broker_errors = 0
-        self._config = config
+        self._config, self._login = config, Login(config)
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._on_offset_reset = on_offset_reset
@@ -58,7 +59,7 @@ class ConfluentConsumer:
             "auto.offset.reset": "error",
             "partition.assignment.strategy": "range",  # eager, as kafka-python: both may share a group
             "session.timeout.ms": config.session_timeout_ms,
-            "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
+            "heartbeat.interval.ms": min(HEARTBEAT_MS, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
             "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
         }
@@ -77,6 +78,7 @@ class ConfluentConsumer:
         """See `Consumer.poll`; a batch that is damaged, or whose codec is not built in, is a `PoisonedBatch`."""
         if self._poison is not None:
             raise self._poison
+        self._login.renew(self._consumer)
         try:
             # consume() waits for the full count or the full time, so it only fetches what is there already.
             first = self._consumer.poll(timeout_s)

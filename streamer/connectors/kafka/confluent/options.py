@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamer.config import KafkaConfig, LimitsConfig
+from streamer.config.secrets import SecretFile
 from streamer.connectors.kafka.tokens import Tokens, tokens_of
 from streamer.errors import ConfigError
 
@@ -23,6 +24,7 @@ _client_log = logging.getLogger("confluent_kafka")
 
 FETCH_MAX_WAIT_MS = 50
 _LEAST_LIFE_S = 60.0
+_LOOK_S = 1.0
 
 
 def connection_options(config: KafkaConfig) -> dict[str, Any]:
@@ -54,6 +56,34 @@ def connection_options(config: KafkaConfig) -> dict[str, Any]:
         if config.ssl_key_password:
             options["ssl.key.password"] = config.ssl_key_password.get_secret_value()
     return options
+
+
+class Login:
+    """Gives a living client the password that its file has now; librdkafka would go on with the one of its start.
+
+    Args:
+        config: Whose password.
+        clock: Seconds.
+    """
+
+    def __init__(self, config: KafkaConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
+        secret = config.sasl_password
+        watched = config.security_protocol.startswith("SASL") and not config.by_token
+        self._secret = secret if watched and isinstance(secret, SecretFile) else None
+        self._user, self._clock = config.sasl_username, clock
+        self._known = "" if self._secret is None else self._secret.get_secret_value()
+        self._looked_s = clock()
+
+    def renew(self, client: Any) -> None:
+        """Look, at most once a second; connections made from now on log in with what is found."""
+        if self._secret is None or self._clock() - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = self._clock()
+        found = self._secret.get_secret_value()
+        if found != self._known:
+            self._known = found
+            client.set_sasl_credentials(self._user, found)
+            _client_log.info("the password of user %r has changed, new connections log in with it", self._user)
 
 
 def _callback(tokens: Tokens) -> Callable[[str], tuple[str, float]]:

@@ -9,7 +9,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
 from streamer.config import KafkaConfig, LimitsConfig
-from streamer.connectors.kafka.confluent.options import connection_options
+from streamer.connectors.kafka.confluent.options import Login, connection_options
 from streamer.connectors.kafka.confluent.records import explain
 from streamer.connectors.kafka.outbox import BATCH_BYTES, MAX_MESSAGE_BYTES, Message, NotYet, Outbox
 from streamer.errors import ConfigError
@@ -24,10 +24,11 @@ class ConfluentProducer(Outbox):
             stall_s=2 * config.request_timeout_ms / 1000,
             max_pending_bytes=(limits or LimitsConfig()).outbox_bytes,
         )
-        self._config = config
+        self._config, self._login = config, Login(config)
         self._producer: confluent_kafka.Producer | None = None
 
     def _connect(self, timeout_s: float) -> None:
+        self._login = Login(self._config)
         options = connection_options(self._config) | {
             "acks": "all",
             "enable.idempotence": True,
@@ -69,6 +70,7 @@ class ConfluentProducer(Outbox):
 
     def _wait(self, timeout_s: float) -> None:
         assert self._producer is not None
+        self._login.renew(self._producer)
         deadline_s = time.monotonic() + timeout_s
         # flush(0) once even when time is over, so that what has come is counted.
         while self._producer.flush(min(0.2, max(0.0, deadline_s - time.monotonic()))):
