@@ -232,7 +232,7 @@ class Replica:
             found = re.search(r"metrics at (http://\S+)/metrics", self._log.read_text())
             return found[1] if found else ""
 
-        self._address = wait_for(address, "a daemon")
+        self._address = wait_for(address, "a daemon", within_s=180)
         return self
 
     def __exit__(self, *_: object) -> None:

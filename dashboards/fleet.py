@@ -448,6 +448,7 @@ def build() -> dict[str, Any]:
                     (f"sum(increase(streamer_checkpoints_total{{{JOB}}}[$__rate_interval]))", "checkpoints"),
                     (f"sum(increase(streamer_commits_total{{{JOB}}}[$__rate_interval]))", "commits"),
                     (f"sum(increase(streamer_model_reloads_total{{{JOB}}}[$__rate_interval]))", "model reloads"),
+                    (f"sum(increase(streamer_streams_moved_total{{{JOB}}}[$__rate_interval]))", "streams moved"),
                 ],
                 bars=True,
                 legend_calcs=("sum",),

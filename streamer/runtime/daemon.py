@@ -186,7 +186,7 @@ class Daemon:
             lags = self._sight.lags()
             self._sight.count(cold=self._pipeline.cold.streams)
             connection.intake.release_idle(lags, connection.consumer.bounds)
-            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, sees=self._sight.sees)
+            self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, known=self._sight.knows)
             self._gauges_at = now + GAUGES_S
 
     def shutdown(self, connection: Connection) -> None:

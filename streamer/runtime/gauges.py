@@ -25,14 +25,14 @@ class Gauges:
         self._streams: Sequence[StreamSeries] = []
         self._lag_shown: set[int] = set()
 
-    def refresh(self, pipeline: Pipeline, *, lags: Mapping[int, float], pending: int, sees: bool = True) -> None:
+    def refresh(self, pipeline: Pipeline, *, lags: Mapping[int, float], pending: int, known: bool = True) -> None:
         """Show the present state.
 
         Args:
             pipeline: Streams and incidents.
             lags: Records not read yet, by partition; NaN where that is not known.
             pending: Messages not acknowledged yet.
-            sees: Whether records would be noticed if they came.
+            known: Whether partitions and what waits in them can be known.
         """
         metrics = self.metrics
         for state, count in pipeline.counts().items():
@@ -44,16 +44,16 @@ class Gauges:
         metrics.streams_cold.set(pipeline.cold.streams)
         metrics.alerts_pending.set(pending)
         metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
-        self._show_lags(lags, sees=sees)
+        self._show_lags(lags, known=known)
         self._streams, dropped = stream_series(pipeline, self._max_stream_series)
         metrics.stream_series_dropped.set(dropped)
 
     def lag_unknown(self) -> None:
         """The connection is gone."""
-        self._show_lags({}, sees=False)
+        self._show_lags({}, known=False)
 
-    def _show_lags(self, lags: Mapping[int, float], *, sees: bool) -> None:
-        if not sees:
+    def _show_lags(self, lags: Mapping[int, float], *, known: bool) -> None:
+        if not known:
             # Partitions lost to a fault have not gone to another replica: what waits in them is not known.
             lags = {**dict.fromkeys(self._lag_shown, math.nan), **lags}
         lag = self.metrics.consumer_lag
@@ -62,4 +62,4 @@ class Gauges:
         for partition, records in lags.items():
             lag.labels(str(partition)).set(records)
         self._lag_shown = set(lags)
-        self.metrics.consumer_lag_known.set(sees and not any(map(math.isnan, lags.values())))
+        self.metrics.consumer_lag_known.set(known and not any(map(math.isnan, lags.values())))

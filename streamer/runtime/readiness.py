@@ -34,14 +34,9 @@ COMMIT_S = 60.0  # records read so long ago are to be committed, four checkpoint
 LOOK_S = 0.25  # between two looks, so that they cost nothing under load
 
 _REASONS = {fault: Reason(fault.value) for fault in Fault}
-_BLIND = {
-    *_REASONS.values(),
-    Reason.NOT_A_MEMBER,
-    Reason.NOTHING_READ,
-    Reason.STARTING,
-    Reason.NO_PARTITIONS,
-    Reason.SCHEMA_REGISTRY,
-}
+# Nothing is known of the partitions then; and what else keeps records from being noticed.
+_LOST = {*_REASONS.values(), Reason.NOT_A_MEMBER, Reason.STARTING, Reason.NO_PARTITIONS}
+_BLIND = _LOST | {Reason.NOTHING_READ, Reason.SCHEMA_REGISTRY}
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +91,10 @@ class Readiness:
 
     def heard(self, partitions: Iterable[int]) -> None:
         """Records came."""
-        self._heard |= dict.fromkeys(partitions, self._clock())
+        now = self._clock()
+        for partition in partitions:
+            self._heard[partition] = now
+            self._unread.pop(partition, None)
 
     def hurry(self) -> None:
         """Something happened that another topic under the same name would explain: ask now."""
@@ -260,6 +258,11 @@ class Readiness:
             behind = position.committed is None or position.committed < position.next_offset
             if before is None or not behind or before[0] != position.committed:
                 self._committed[partition] = position.committed, now
+
+
+def knows(why: Iterable[NotReady]) -> bool:
+    """Whether partitions and what waits in them can be known."""
+    return not any(each.reason in _LOST for each in why)
 
 
 def sees(why: Iterable[NotReady]) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from streamer.config import Settings
-from streamer.connectors.kafka import RecordBatch
+from streamer.connectors.kafka import OffsetReset, RecordBatch
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.partitions import POISONED_AFTER, Poison
 from streamer.runtime.prover import Prover
-from streamer.runtime.readiness import Anew, Readiness, sees
+from streamer.runtime.readiness import Anew, Readiness, knows, sees
 from streamer.runtime.status import NotReady, Reason, Status
 
 FLUSH_S = 8.0  # what was read from a topic or for a group that is another now is told within
@@ -51,7 +51,7 @@ class Sight:
         self._connection, self._status, self._gauges, self._poison = connection, status, gauges, poison
         self._offset_resets = 0
         self._broker_errors = 0  # of this connection, counted so far
-        self.sees = False  # whether records would be noticed if they came
+        self.knows = False  # whether partitions and what waits in them can be known
         self._readiness = Readiness(
             settings.kafka,
             prover,
@@ -84,17 +84,20 @@ class Sight:
         if anew is not None:
             self._status.set_ready([anew.why])
             self._gauges.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
+            if anew.why.reason in (Reason.TOPIC_RECREATED, Reason.TOPIC_MISSING):
+                for partition in list(connection.positions):  # what is open there can be told of no more
+                    connection.partitions.offset_reset(OffsetReset(partition, 0, 0, lost=0))
             # What was read is told as far as it can be; nothing is committed for what is another group or topic now.
-            connection.checkpoints.flush(FLUSH_S)
             connection.partitions.drop_all()
+            connection.checkpoints.flush(FLUSH_S)
             raise anew
         reasons = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
         if waiting is not None:
             reasons.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
         self._status.set_ready(reasons)
         self._status.note("partitions", readiness.spare(connection.positions))
-        self.sees = sees(reasons)
-        return self.sees
+        self.knows = knows(reasons)
+        return sees(reasons)
 
     def lags(self) -> dict[int, float]:
         """Records not read yet of each partition held; NaN where that is not known now."""

@@ -79,7 +79,7 @@ def test_a_broker_that_goes_while_nothing_comes_is_missed(
         site.wait_until_done()
         idle(daemon)
 
-    Expected.of(site, world.live).hold(site, each_once=True)
+    Expected.of(site, world.live).hold(site)
 
 
 @CLIENTS
@@ -98,7 +98,7 @@ def test_an_input_topic_that_is_deleted_is_missed_and_read_when_it_is_there_agai
         site.send(world.live)
         site.wait_until_done()
 
-    Expected.of(site, world.live).hold(site, each_once=True)
+    Expected.of(site, world.live).hold(site)
 
 
 @CLIENTS
@@ -142,7 +142,7 @@ def test_a_member_the_group_has_forgotten_joins_again(broker: Broker, world: Wor
         site.wait_until_done()
 
     assert kafka.group
-    Expected.of(site, world.live).hold(site, each_once=True)
+    Expected.of(site, world.live).hold(site)
 
 
 @CLIENTS
@@ -162,7 +162,7 @@ def test_a_client_that_brings_no_records_though_some_wait_is_replaced(
         site.wait_until_done()
         daemon.wait_until_ready()
 
-    Expected.of(site, world.live).hold(site, each_once=True)
+    Expected.of(site, world.live).hold(site)
 
 
 def set_password(secure: SecureKafka, user: str, password: str) -> None:

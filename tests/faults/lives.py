@@ -139,6 +139,10 @@ class Life:
         """Whether it has its bundle and takes signals."""
         return self.serving() and "scoring with bundle" in self.log()
 
+    def reads(self) -> bool:
+        """Whether it has had partitions."""
+        return self.works() and "reading from offset" in self.log()
+
     def scores_with(self, version: str) -> bool:
         """Whether a bundle is the one it took into use last."""
         return self.log().rpartition("scoring with bundle ")[2].startswith(version)

@@ -166,7 +166,8 @@ class Round:
         feed, dice = self.site.feed, self._dice
         for recovered in self._once(dice.choice(sorted(self._lives))):
             self.result.times += 1
-            before, since_s = dict(feed.committed), time.monotonic()
+            # What the feed knows may be older than a swap.
+            before, since_s = self.site.committed() if self._swaps else dict(feed.committed), time.monotonic()
             if recovered and self._until(lambda: feed.beyond(before), "every partition to be committed further"):  # noqa: B023
                 self.result.recovery_s.append(time.monotonic() - since_s)
 
@@ -202,12 +203,9 @@ class Round:
             self._broker.up()
             yield True
         elif self._fault == SWAP:
-            for life in self._lives.values():
-                self._until(life.works, "a replica to begin")
-            version = self._promote_other()
-            for life in self._lives.values():
-                # Each model has to score something, or nobody could say from outside that it was in use.
-                self._until(lambda: life.scores_with(version), f"bundle {version} to be used")  # noqa: B023
+            self._use_everywhere()
+            self._promote_other()
+            self._use_everywhere()
             yield True
 
     def _die(self, slot: int, waits: bool) -> Iterator[bool]:
@@ -227,8 +225,10 @@ class Round:
                 self._leave(other)
             slot = self._dice.choice(sorted(self._lives))
         life = self._lives[slot]
-        if needs:
-            self._until(life.works, "a replica to begin")
+        if needs == "swap":
+            self._use_everywhere()
+        elif needs:
+            self._until(life.reads, "a replica to have partitions")
         self._arm(life)
         if needs == "swap":
             self._promote_other()
@@ -270,11 +270,18 @@ class Round:
             self.result.problems.append(f"replica {slot} left with {code} after SIGTERM: ...{life.log()[-600:]}")
             life.signal(signal.SIGKILL)
 
-    def _promote_other(self) -> str:
+    def _use_everywhere(self) -> None:
+        """Each model has to score something in every partition, or nobody could say from outside that it was in use."""
+        version = str(self._registry.current())
+        for life in self._lives.values():
+            self._until(lambda: life.scores_with(version), f"bundle {version} to be used")  # noqa: B023
+        before = self.site.committed()
+        self._until(lambda: self.site.feed.beyond(before), f"bundle {version} to score")
+
+    def _promote_other(self) -> None:
         current = self._registry.current()
         other = next(version for version in self._registry.versions() if version != current)
         self._registry.promote(other)
-        return other
 
     # The end.
 
@@ -309,6 +316,8 @@ class Round:
         result.lost = len(wanted.alerts.keys() - anomalies.keys())
         result.extra = len(anomalies.keys() - wanted.alerts.keys())
         self._compare_scores(published, anomalies, wanted)
+        if result.difference > result.tolerance:
+            result.problems.append(f"swaps {swaps}")
         if self._setup.silence:
             calm = self._undisturbed()
             silences = {id for id, some in told.items() if some[0]["kind"] == "silence" and some[0]["scope"] != "topic"}
@@ -322,11 +331,23 @@ class Round:
         result = self.result
         result.scores_lost = len(wanted.scores.keys() - published.keys())
         result.scores_extra = len(published.keys() - wanted.scores.keys())
-        pairs = [(score, wanted.scores[key]) for key in published.keys() & wanted.scores for score, _ in published[key]]
+        pairs = [
+            (score, wanted.scores[key], f"{key} by {version}")
+            for key in sorted(published.keys() & wanted.scores)
+            for score, version in published[key]
+        ]
         for id in told.keys() & wanted.alerts:
             for alert in told[id]:
-                pairs += [(alert[name], round(wanted.alerts[id][name], 6)) for name in ("score", "peak_score")]
-        result.difference = max((abs(a - b) / max(1.0, abs(b)) for a, b in pairs), default=0.0)
+                pairs += [
+                    (alert[name], round(wanted.alerts[id][name], 6), f"{name} of alert {id}")
+                    for name in ("score", "peak_score")
+                ]
+        apart = [(abs(score - own) / max(1.0, abs(own)), score, own, what) for score, own, what in pairs]
+        result.difference = max((each[0] for each in apart), default=0.0)
+        wrong = [each for each in apart if each[0] > result.tolerance]
+        if wrong:
+            some = "; ".join(f"{what}: {score!r}, not {own!r}" for _, score, own, what in wrong[:8])
+            result.problems.append(f"{len(wrong)} of {len(apart)} scores differ: {some}")
 
     def _undisturbed(self) -> set[str]:
         """Silences told by one replica that nobody disturbs, reading all of the topic for a group of its own."""

@@ -198,7 +198,8 @@ def test_it_adds_up_when_streams_expire_with_readings_held_back(source: Backlog)
         minutes = [(name, minute) for minute in range(30) for name in ("gone", "here")]
         minutes += [("here", minute) for minute in range(200, 220)]
         for offset, (name, minute) in enumerate(minutes):
-            yield [batch([encoded(reading(name, minute))], first=offset)]
+            taken_ns = tiny.START_NS + minute * tiny.MINUTE_NS
+            yield [batch([encoded(reading(name, minute))], first=offset, now_ns=taken_ns)]
         last.append(scrape(one.address))
 
     scraper = work_through(one, stop, source, polls())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
@@ -54,6 +56,33 @@ def test_series_vanish_when_the_partition_leaves(pipeline: Pipeline) -> None:
 
     assert set(of(found, "stream_last_event_timestamp_seconds")) == {("s6",)}
     assert of(found, "stream_series_dropped") == {(): 0}
+
+
+def test_a_lag_that_is_not_known_is_nan_and_a_partition_lost_to_a_fault_stays(pipeline: Pipeline) -> None:
+    gauges = Gauges(CollectorRegistry(), max_stream_series=3)
+    registry = gauges.metrics.registry
+
+    def lags() -> list[float | None]:
+        names = [("streamer_consumer_lag_records", {"partition": part}) for part in ("0", "1")]
+        return [registry.get_sample_value(*name) for name in [*names, ("streamer_consumer_lag_known", {})]]
+
+    gauges.refresh(pipeline, lags={0: 7, 1: 0}, pending=0)
+    known = lags()
+    gauges.refresh(pipeline, lags={0: 7, 1: math.nan}, pending=0)
+    one_is_not = lags()
+    gauges.refresh(pipeline, lags={}, pending=0, known=False)
+    lost = lags()
+    gauges.refresh(pipeline, lags={1: 3}, pending=0)
+    moved = lags()
+
+    assert known == [7, 0, 1]
+    assert one_is_not[0] == 7
+    assert math.isnan(one_is_not[1] or 0)
+    assert one_is_not[2] == 0
+    assert math.isnan(lost[0] or 0)
+    assert math.isnan(lost[1] or 0)
+    assert lost[2] == 0
+    assert moved == [None, 3, 1]
 
 
 def test_lag_of_a_partition_goes_with_it(pipeline: Pipeline) -> None:

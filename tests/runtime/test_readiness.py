@@ -291,6 +291,16 @@ def test_records_that_wait_and_do_not_come_are_worth_one_new_connection() -> Non
     assert second == (None, [Reason.NOTHING_READ])
 
 
+def test_a_backlog_that_is_being_read_is_no_fault(replica: Replica) -> None:
+    replica.broker.answer = Proof(topic_id=TOPIC_ID, partitions=1, member=True, members=1, ends={0: 1_000_000})
+    replica.turn(10)
+    for _ in range(200):
+        replica.positions[0].next_offset += 5
+        replica.positions[0].committed = replica.positions[0].next_offset
+        assert replica.turn(1, records=(0,)) is None
+        assert replica.why() == []
+
+
 def test_records_that_wait_in_a_paused_partition_are_no_fault_of_the_connection(replica: Replica) -> None:
     replica.broker.answer = Proof(topic_id=TOPIC_ID, partitions=1, member=True, members=1, ends={0: 25})
     replica.paused = (0,)

@@ -23,6 +23,7 @@ from streamer.errors import BrokerError, CommitFailed, ConfigError
 log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS = 120_000
+HEARTBEAT_MS = 1_000  # who leaves or joins is heard of with the next one: nobody reads the partitions meanwhile
 METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 
 
@@ -58,7 +59,7 @@ class ConfluentConsumer:
             "auto.offset.reset": "error",
             "partition.assignment.strategy": "range",  # eager, as kafka-python: both may share a group
             "session.timeout.ms": config.session_timeout_ms,
-            "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
+            "heartbeat.interval.ms": min(HEARTBEAT_MS, config.session_timeout_ms // 3),
             "max.poll.interval.ms": max(max_poll_interval_ms, config.session_timeout_ms),
             "topic.metadata.refresh.interval.ms": METADATA_MAX_AGE_MS,
         }

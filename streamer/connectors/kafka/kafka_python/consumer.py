@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 NOTE_END = "\0"  # confluent-kafka ends a note so, and reads on in memory until it finds one
 MAX_POLL_INTERVAL_MS = 120_000
+HEARTBEAT_MS = 1_000  # who leaves or joins is heard of with the next one: nobody reads the partitions meanwhile
 METADATA_MAX_AGE_MS = 30_000  # so long at most until partitions added are read
 CLOSE_TIMEOUT_MS = 3_000
 COMMIT_TIMEOUT_MS = 5_000  # a failed commit costs a second reading, a late one the 20 s a container has to stop
@@ -104,7 +105,7 @@ class KafkaPythonConsumer:
                 max_poll_records=config.max_poll_records,
                 max_poll_interval_ms=max(max_poll_interval_ms, config.session_timeout_ms),
                 session_timeout_ms=config.session_timeout_ms,
-                heartbeat_interval_ms=min(3_000, config.session_timeout_ms // 3),
+                heartbeat_interval_ms=min(HEARTBEAT_MS, config.session_timeout_ms // 3),
                 request_timeout_ms=request_timeout_ms,
                 connections_max_idle_ms=max(540_000, request_timeout_ms + 60_000),
                 metadata_max_age_ms=METADATA_MAX_AGE_MS,
