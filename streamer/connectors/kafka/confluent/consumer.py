@@ -67,7 +67,7 @@ class ConfluentConsumer:
             options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
-            self.partition_count = PartitionCount(self._consumer, config)
+            self.partition_count = PartitionCount(config)
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
