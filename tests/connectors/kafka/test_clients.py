@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -205,6 +206,73 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     successor = join(config)
     successor.poll_until(lambda: len(successor.read) == 3)
     assert successor.read == [(0, 7), (0, 8), (0, 9)]
+
+
+def test_whether_a_group_has_committed_is_one_question_and_none_once_it_has(
+    broker: Broker, client: str, join: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(broker, client=client)
+    topic_with(broker, config, 3, partitions=12)
+    member = join(config)
+    member.poll_until(lambda: len(member.owned) == 12)
+    asked = counted_questions(member.consumer, monkeypatch)
+
+    assert not member.consumer.has_committed()
+    assert asked == [12]
+
+    member.consumer.commit({11: Commit(0)})
+    assert member.consumer.has_committed()
+    assert member.consumer.has_committed()
+    assert asked == [12, 12]
+
+
+def counted_questions(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many partitions each question for what is committed is, as they are asked."""
+    asked: list[int] = []
+
+    class Counting:
+        def __init__(self, client: Any) -> None:
+            self.client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.client, name)
+
+        def committed(self, partitions: Any, **options: Any) -> Any:
+            asked.append(len(partitions))
+            return self.client.committed(partitions, **options)
+
+        def fetch_committed_offsets(self, partitions: Any, **options: Any) -> Any:
+            asked.append(len(partitions))
+            return self.client.fetch_committed_offsets(partitions, **options)
+
+    inner, name = (
+        (consumer._consumer, "_coordinator") if hasattr(consumer._consumer, "_coordinator") else (consumer, "_consumer")
+    )
+    monkeypatch.setattr(inner, name, Counting(getattr(inner, name)))
+    return asked
+
+
+def test_a_callback_may_ask_how_many_partitions_there_are(
+    broker: Broker, client: str, join: Callable[..., Member]
+) -> None:
+    config = config_for(broker, client=client)
+    topic_with(broker, config, 0, partitions=2)
+    first, counted, done = join(config), list[int](), threading.Event()
+    first.on_assigned = lambda partitions: counted.append(first.consumer.partition_count())
+
+    def come_and_go() -> None:
+        second = Member(config)
+        until(lambda: bool(second.owned) or done.is_set(), second.poll)
+        second.consumer.close()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    # Several callbacks in one poll.
+    until(lambda: len(counted) >= 2, lambda: first.poll(10.0))
+    done.set()
+    other.join()
+
+    assert set(counted) == {2}
 
 
 def test_a_note_is_read_by_the_other_client_as_it_was_written(
