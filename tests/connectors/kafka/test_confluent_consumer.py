@@ -126,6 +126,12 @@ def side_client_of(monkeypatch: pytest.MonkeyPatch, admin: Admin, clock: list[fl
     return SideClient(KafkaConfig(topic="readings", client="confluent"))
 
 
+def answered(side: SideClient) -> None:
+    """Wait until the question asked last has its answer."""
+    assert side._asking is not None
+    side._asking.join(PATIENCE_S)
+
+
 def test_counting_partitions_waits_for_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     admin, clock = Admin(4), [0.0]
     side = side_client_of(monkeypatch, admin, clock)
@@ -136,8 +142,7 @@ def test_counting_partitions_waits_for_no_broker(monkeypatch: pytest.MonkeyPatch
     assert admin.asked == 1, "one question at a time"
 
     admin.may_answer.set()
-    assert side._asking is not None
-    side._asking.join(PATIENCE_S)
+    answered(side)
     assert side.partition_count() == 4
 
 
@@ -151,13 +156,12 @@ def test_a_broker_that_does_not_say_how_many_partitions_there_are_is_asked_again
 
     for clock[0] in (0.0, 1.0, 9.0):
         assert side.partition_count() == 0
-        assert side._asking is not None
-        side._asking.join(PATIENCE_S)
+        answered(side)
     assert admin.asked == 1
 
     admin.refuses, clock[0] = False, 11.0
     side.partition_count()
-    side._asking.join(PATIENCE_S)
+    answered(side)
     assert side.partition_count() == 4
 
 
