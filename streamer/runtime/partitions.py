@@ -196,8 +196,18 @@ class Partitions:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
                 return Position(offset, committed, saved, committed, pointer.states[number:])
-        self._without_state(partition, committed, named=bool(pointer.states))
         begin = max(first, committed - self._replay_records)
+        if any(self._restore(partition, name, range(first), earlier) is not None for name in pointer.states):
+            # Retention took what came between the snapshot and the commit.
+            log.error(
+                "partition %d: records before offset %d that its state lacks are gone: what was open resolves",
+                partition, first, extra=self._about(partition, committed),
+            )  # fmt: skip
+            self._metrics.cold_starts.inc()
+            position = self._positions[partition] = Position(begin, committed, -1, committed)
+            self._end_incidents(partition, position)
+            return position
+        self._without_state(partition, committed, named=bool(pointer.states))
         saved = committed if begin == committed else -1
         return Position(begin, committed, saved, committed)
 

@@ -326,6 +326,25 @@ def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str,
     return keeper.write(0, Snapshot(40, pipeline.export_partition(0))), pipeline
 
 
+def test_open_incidents_resolve_when_retention_took_records_between_snapshot_and_commit(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    keeper, told, positions = keeper_in(tmp_path), list[Outcome](), Positions()
+    name, _ = with_an_open_incident(keeper, tiny_detector)
+    pipeline = new_pipeline(tiny_detector)
+    offsets = Offsets({0: 80}, end=200, states={0: (name,)}, first=60)
+
+    partitions_of(pipeline, keeper, offsets, positions, publish=told.append).assigned([0])
+
+    assert [(a.event, a.stream, a.reason) for outcome in told for a in outcome.alerts] == [
+        ("resolve", "a", "records_lost")
+    ]
+    assert told[0].triggers == [(0, 80)]
+    assert offsets.sought[0] >= 60
+    assert positions[0].publish_from == 80
+    assert len(pipeline.keys.held()) == 0
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_open_incidents_resolve_when_records_are_lost(tiny_detector: Detector, tmp_path: Path, running: bool) -> None:
     keeper, told, positions = keeper_in(tmp_path), list[Outcome](), Positions()
