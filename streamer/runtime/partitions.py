@@ -119,12 +119,13 @@ class Partitions:
             )
         self._metrics.partitions_poisoned.set(len(poisoned))
         self._metrics.partitions_assigned.set(len(self._positions))
-        self.look()
+        self._status.beat(self._ask_s)
+        self.look(wait=bool(self._positions))
 
-    def look(self) -> None:
-        """Find out whether partitions have been added to the topic."""
+    def look(self, *, wait: bool = False) -> None:
+        """Find out whether partitions have been added to the topic; waits for the broker only if it shall."""
         try:
-            count = self._consumer.partition_count()
+            count = self._consumer.partition_count(wait=wait)
         except BrokerError as error:
             log.info("it is not known how many partitions %s has: %s", self._topic, error)
             return

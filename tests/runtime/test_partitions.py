@@ -46,7 +46,7 @@ class Offsets:
     def committed(self, partition: int) -> Commit | None:
         return self.commits.get(partition)
 
-    def partition_count(self) -> int:
+    def partition_count(self, *, wait: bool = False) -> int:
         return self.partitions
 
     def has_committed(self) -> bool:

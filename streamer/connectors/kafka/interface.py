@@ -136,8 +136,16 @@ class Consumer(Protocol):
         """Where the group stands, or None if it has committed nothing."""
         ...
 
-    def partition_count(self) -> int:
-        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones."""
+    def partition_count(self, *, wait: bool = False) -> int:
+        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones.
+
+        Args:
+            wait: For an answer of the broker, if the client has not been told by the rebalance; else the newest answer
+                is given at once, 0 before the first one.
+
+        Raises:
+            BrokerError: It was waited for in vain.
+        """
         ...
 
     def has_committed(self) -> bool:

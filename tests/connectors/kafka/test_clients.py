@@ -258,7 +258,7 @@ def test_a_callback_may_ask_how_many_partitions_there_are(
     config = config_for(broker, client=client)
     topic_with(broker, config, 0, partitions=2)
     first, counted, done = join(config), list[int](), threading.Event()
-    first.on_assigned = lambda partitions: counted.append(first.consumer.partition_count())
+    first.on_assigned = lambda partitions: counted.append(first.consumer.partition_count(wait=True))
 
     def come_and_go() -> None:
         second = Member(config)

@@ -163,8 +163,9 @@ class KafkaPythonConsumer:
     def committed(self, partition: int) -> Commit | None:
         return self._committed([partition]).get(partition)
 
-    def partition_count(self) -> int:
-        return len(self._consumer.partitions_for_topic(self._config.topic) or ())
+    def partition_count(self, *, wait: bool = False) -> int:
+        # Without a bound partitions_for_topic() would ask for a topic that has left the metadata.
+        return len(self._consumer._client.cluster.partitions_for_topic(self._config.topic) or ())
 
     def has_committed(self) -> bool:
         if not self._has_committed:  # it stays so
