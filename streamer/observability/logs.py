@@ -14,10 +14,12 @@ import json
 import logging
 import re
 import sys
+from collections import deque
 from datetime import UTC, datetime
 
 from streamer.config import LogConfig
 
+KAFKA_LINES, KAFKA_WITHIN_S = 5, 60.0  # lines of kafka-python's own
 FIELDS = (
     "event",
     "stream",
@@ -78,10 +80,32 @@ class JsonFormatter(logging.Formatter):
         return escape(json.dumps(line, ensure_ascii=False, default=_plain))
 
 
+class AtMost(logging.Filter):
+    """Lets few lines of a chatty library through: kafka-python logs hundreds of errors while a broker is away.
+
+    What they mean is told by lines of our own, in metrics and at `/readyz`.
+    """
+
+    def __init__(self, logger: str, lines: int, within_s: float) -> None:
+        super().__init__(logger)
+        self._within_s = within_s
+        self._shown_at: deque[float] = deque([-within_s] * lines, maxlen=lines)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True  # of another logger
+        if record.created - self._shown_at[0] < self._within_s:
+            return False
+        self._shown_at.append(record.created)
+        return True
+
+
 def configure(config: LogConfig) -> None:
     """Set up logging for the process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
+    if config.level != "DEBUG":
+        handler.addFilter(AtMost("kafka", KAFKA_LINES, KAFKA_WITHIN_S))
     logging.basicConfig(level=config.level, handlers=[handler], force=True)
     # The clients say at WARNING what is ours to say, and at DEBUG what is secret.
     for noisy in ("kafka", "matplotlib", "PIL"):

@@ -213,7 +213,7 @@ class Checkpoints:
         try:
             names = underway.names.result()
         except StateError as error:
-            log.error("checkpoint failed, records since the last one would be reprocessed: %s", error)
+            log.error("checkpoint failed; after a restart, records since the last one would be reprocessed: %s", error)
             done = False
         else:
             done = self._commit(underway.frozen, names)
@@ -241,7 +241,7 @@ class Checkpoints:
             )
         except CommitFailed as error:
             self._metrics.commit_failures.inc()
-            log.warning("commit refused, records since the last one would be reprocessed: %s", error)
+            log.warning("commit refused; after a restart, records since the last one would be reprocessed: %s", error)
             return False
         for each, states in held:
             each.position.saved_offset, each.position.committed = each.offset, each.commit

@@ -104,8 +104,9 @@ class Partitions:
             self._consumer.seek(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
-                "partition %d: reading from offset %d, publishing from %d",
-                partition, position.next_offset, position.publish_from,
+                "partition %d: reading from offset %d, publishing from %d, %s",
+                partition, position.next_offset, max(position.next_offset, position.publish_from),
+                f"with the state of snapshot {position.states[0]}" if position.states else "without a snapshot",
                 extra=self._about(partition, position.next_offset),
             )  # fmt: skip
         poisoned = [p for (p, _), times in self._poison.items() if times >= POISONED_AFTER and p in self._positions]
@@ -149,6 +150,8 @@ class Partitions:
             else:
                 self._forget(partition)
         self._metrics.partitions_assigned.set(len(self._positions))
+        if mine:
+            log.info("partitions %s are given back to the group", mine)
 
     def offset_reset(self, reset: OffsetReset) -> None:
         """The log was truncated or the topic recreated: the state belongs to other records."""
@@ -268,7 +271,7 @@ class Partitions:
         self._metrics.cold_starts.inc()
         log.error(
             "partition %d begins without its state: %s. Its streams warm up from the %d records before offset %d; "
-            "scores and alerts differ from those of an undisturbed run until then, and incidents open before do not "
+            "scores and alerts differ from those of an undisturbed run until then, and incidents open before may not "
             "resolve. Alerts of this time say cold_start; see StreamerWithoutState in docs/runbook.md",
             partition,
             "no snapshot that the group's commit names can be used"

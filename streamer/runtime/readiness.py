@@ -218,7 +218,7 @@ class Readiness:
                 self._begin_anew(Reason.TOPIC_MISSING, proof.failed.detail)
             return
         if self._failed:
-            log.info("the broker grants everything again")
+            log.info("the broker answers and grants everything again")
         self._failed, self._proof, self._proved_s = [], proof, self._clock()
         if standing.member is not None and proof.member is not False:
             self._was_member, self._strangers = True, 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.observability.logs import FIELDS, JsonFormatter, TextFormatter
+from streamer.observability.logs import FIELDS, AtMost, JsonFormatter, TextFormatter
 
 FORGED = 'press\n12:00:00 INFO    all is well\r\x1b[2J\u2028\x85\u202e{"level": "INFO"}'
 
@@ -89,3 +89,17 @@ def test_lines_of_a_traceback_do_not_look_like_log_lines() -> None:
     assert all(row.isprintable() for row in text.split("\n"))
     assert len(line.splitlines()) == 1
     assert FORGED in json.loads(line)["exception"]
+
+
+def test_a_chatty_library_does_not_drown_what_is_said_of_the_fault() -> None:
+    def line(name: str, created: float) -> logging.LogRecord:
+        made = logging.LogRecord(name, logging.ERROR, "x.py", 1, "connection lost", None, None)
+        made.created = created
+        return made
+
+    few = AtMost("kafka", 2, 60.0)
+
+    assert [few.filter(line("kafka.conn", at)) for at in (100.0, 101.0, 102.0, 159.0, 161.0, 162.0)] == [
+        True, True, False, False, True, True,
+    ]  # fmt: skip
+    assert all(few.filter(line("streamer.runtime.readiness", 163.0)) for _ in range(5))
