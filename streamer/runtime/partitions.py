@@ -79,8 +79,8 @@ class Partitions:
         self._parked: Positions = {}  # revoked with a checkpoint; their state stays until it is known who gets them
         self._replay_records = settings.state.replay_records
         self._status, self._topic_id = status, topic_id
-        # The broker may take as long for each of two questions about a partition, the store for each of two snapshots.
-        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
+        # The broker may take as long for each of three questions of a partition, the store for each of two snapshots.
+        self._ask_s = 3 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
 
     # What the consumer calls.
@@ -232,6 +232,8 @@ class Partitions:
 
     def _belongs_elsewhere(self, partition: int, commit: Commit, pointer: Pointer, first: int, end: int) -> bool:
         """Whether the group's offset is not one of this log: it was cut, or made anew under the same name."""
+        if commit.offset > end:  # where records can be read; behind it a transaction may be open
+            end = self._consumer.log_end(partition)
         if None not in (pointer.topic_id, self._topic_id) and pointer.topic_id != self._topic_id:
             why = "belongs to an earlier topic of the same name"
         elif not first <= commit.offset <= end:

@@ -35,13 +35,13 @@ class Offsets:
 
     def __init__(
         self, committed: dict[int, int], end: int = 100, states: Mapping[int, tuple[str, ...]] | None = None,
-        topic_id: str | None = None, first: int = 0,
+        topic_id: str | None = None, first: int = 0, in_transactions: int = 0,
     ) -> None:  # fmt: skip
         states = states or {}
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
-        self.partitions, self.first = 4, first
+        self.partitions, self.first, self.in_transactions = 4, first, in_transactions
 
     def committed(self, partition: int) -> Commit | None:
         return self.commits.get(partition)
@@ -54,6 +54,9 @@ class Offsets:
 
     def bounds(self, partition: int) -> tuple[int, int]:
         return self.first, self.end
+
+    def log_end(self, partition: int) -> int:
+        return self.end + self.in_transactions
 
     def seek(self, partition: int, offset: int) -> None:
         self.sought[partition] = offset
@@ -219,6 +222,22 @@ def test_an_offset_of_an_earlier_topic_of_the_same_name_is_not_gone_on_from(
     assert (positions[0].next_offset, positions[0].publish_from) == (0, 0)
     assert len(pipeline.keys.held()) == 0
     assert metrics.registry.get_sample_value("streamer_offset_resets_total") == 1
+
+
+def test_an_offset_behind_the_begin_of_an_open_transaction_is_gone_on_from(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    # Committed while kafka.isolation_level was read_uncommitted; now only what is before 35 can be read.
+    keeper, metrics, positions = keeper_in(tmp_path), Metrics(CollectorRegistry()), Positions()
+    states = {0: (saved(keeper, tiny_detector, [0])[0],)}
+    offsets = Offsets({0: 40}, end=35, states=states, in_transactions=6)
+    pipeline = new_pipeline(tiny_detector)
+
+    partitions_of(pipeline, keeper, offsets, positions, metrics=metrics).assigned([0])
+
+    assert (positions[0].next_offset, positions[0].publish_from) == (40, 40)
+    assert len(pipeline.keys.held()) == 1
+    assert metrics.registry.get_sample_value("streamer_offset_resets_total") == 0
 
 
 @pytest.mark.parametrize(("others", "begin"), [({}, 100), ({1: 50}, 0)])

@@ -153,7 +153,14 @@ class Consumer(Protocol):
         ...
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset still held and the offset after the newest record."""
+        """First offset still held and the offset after the newest record that can be read.
+
+        With `isolation_level: read_committed` the end is where the oldest open transaction begins.
+        """
+        ...
+
+    def log_end(self, partition: int) -> int:
+        """The offset after the newest record, whether it can be read yet or is in a transaction that is still open."""
         ...
 
     def commit(self, commits: Mapping[int, Commit]) -> None:

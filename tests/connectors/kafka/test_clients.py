@@ -187,6 +187,7 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     member.poll_until(lambda: len(member.read) == 10)
 
     assert member.consumer.bounds(0) == (0, 10)
+    assert member.consumer.log_end(0) == 10
     assert member.consumer.position(0) == 10
     assert member.consumer.lag() == {0: 0}
     assert member.consumer.committed(0) is None

@@ -67,7 +67,7 @@ class ConfluentConsumer:
             options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
-            self.partition_count = SideClient(config).partition_count
+            self.partition_count, self.log_end = (side := SideClient(config)).partition_count, side.log_end
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )

@@ -1,14 +1,15 @@
-"""What is asked of the topic beside the consumer: how many partitions it has."""
+"""What is asked of the topic beside the consumer: how many partitions it has, and where their logs end."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.confluent.options import connection_options
@@ -45,6 +46,20 @@ class SideClient:
             self._asking = threading.Thread(target=self._try_count, name="partitions", daemon=True)
             self._asking.start()
         return self._count
+
+    def log_end(self, partition: int) -> int:
+        """See `Consumer.log_end`; consumers with `read_committed` are told of the last stable offset only."""
+        where, timeout_s = TopicPartition(self._config.topic, partition), self._config.request_timeout_ms / 1000
+        try:
+            asked = self._ready().list_offsets(
+                {where: OffsetSpec.latest()},  # type: ignore[no-untyped-call]
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=timeout_s,
+            )
+            return int(asked[where].result(timeout_s + 1).offset)
+        except (KafkaException, RuntimeError, NoAnswer) as error:
+            self._client = None
+            raise BrokerError(f"end of {where.topic}[{partition}]: {explain(error, self._config)}") from error
 
     def _try_count(self) -> None:
         try:
