@@ -201,7 +201,7 @@ class Site:
         kafka = self.settings.kafka
         with contextlib.closing(self._consumer(group_id=kafka.group)) as consumer:
             found = consumer.committed(TopicPartition(kafka.topic, partition), metadata=True)
-        return () if found is None else read_note(found.metadata).states
+        return () if found is None else read_note(found.metadata.rstrip("\0")).states  # as the clients do
 
     @contextlib.contextmanager
     def watching_commits(self) -> Iterator[Callable[[], int]]:
