@@ -266,6 +266,7 @@ def test_a_callback_may_ask_how_many_partitions_there_are(
         until(lambda: bool(second.owned) or done.is_set(), second.poll)
         second.consumer.close()
 
+    first.poll_until(lambda: bool(counted))
     other = threading.Thread(target=come_and_go)
     other.start()
     # Several callbacks in one poll.
