@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from models.detector import Detector
@@ -21,17 +20,15 @@ from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moving_over
+from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
-from streamer.runtime.trained_on import trained_up_to
+from streamer.runtime.trained_on import behind_training
 
-POISONED_AFTER = 3  # times a batch cannot be read until its partition is paused
 REVOKE_FLUSH_S = 10.0  # the group waits for us meanwhile
-
-Poison = Counter[tuple[int, int]]  # times the batch at (partition, offset) could not be read
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +94,14 @@ class Partitions:
                 self._drop(partition)  # still here if the group put us out without a word
                 position = self._begin(partition, commit, earlier)
             self._consumer.seek(partition, position.next_offset)
+            self._poison.begin(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
                 "partition %d: reading from offset %d, publishing from %d",
                 partition, position.next_offset, position.publish_from,
                 extra=self._about(partition, position.next_offset),
             )  # fmt: skip
-        poisoned = [p for (p, _), times in self._poison.items() if times >= POISONED_AFTER and p in self._positions]
-        if poisoned:
+        if poisoned := self._count_poisoned():
             # The others go on; this one waits for a person: skipping would lose its records.
             self._consumer.pause(poisoned)
             log.error(
@@ -112,7 +109,6 @@ class Partitions:
                 "see StreamerPartitionPoisoned in docs/runbook.md",
                 poisoned,
             )
-        self._metrics.partitions_poisoned.set(len(poisoned))
         self._metrics.partitions_assigned.set(len(self._positions))
         self.look()
 
@@ -138,15 +134,18 @@ class Partitions:
         for partition in mine:
             # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
             position = self._positions.pop(partition)
-            if position.saved_offset == position.next_offset:
+            if position.saved_offset == position.next_offset and partition not in self._poison.paused():
                 self._parked[partition] = position
             else:
                 self._forget(partition)
+        self._count_poisoned()
         self._metrics.partitions_assigned.set(len(self._positions))
 
     def offset_reset(self, reset: OffsetReset) -> None:
         """The log was truncated or the topic recreated: the state belongs to other records."""
         self._metrics.offset_resets.inc()
+        self._poison.forget(reset.partition)
+        self._count_poisoned()
         position = Position(reset.restarted_at, publish_from=reset.restarted_at, saved_offset=-1)
         self._positions[reset.partition] = position
         self._end_incidents(reset.partition, position)
@@ -161,6 +160,11 @@ class Partitions:
         for partition in [*self._positions, *self._parked]:
             self._drop(partition)
         self._parked.clear()
+
+    def _count_poisoned(self) -> list[int]:
+        poisoned = sorted(self._poison.paused() & self._positions.keys())
+        self._metrics.partitions_poisoned.set(len(poisoned))
+        return poisoned
 
     def _forget(self, partition: int) -> None:
         with moving_over(self._metrics, self._pipeline):
@@ -182,6 +186,7 @@ class Partitions:
                 self._end_incidents(partition, position)
             return position
         committed = commit.offset
+        first = self._poison.first_readable(partition, first, committed)
         for number, name in enumerate(pointer.states):
             offset = self._restore(partition, name, range(first, committed + 1), earlier)
             if offset is not None:
@@ -201,7 +206,10 @@ class Partitions:
         if commit is None and self._start == "latest" and not late:
             # Without a committed offset a restarted group would skip what arrived meanwhile.
             return Position(end, end, saved_offset=-1)
-        publish_from = self._after_training(partition, first, end) if commit is None and not late else first
+        publish_from = first
+        if commit is None and not late:
+            version = self._pipeline.scorer.version
+            publish_from = behind_training(self._models, version, self._topic, partition, first, end)
         begin = max(first, publish_from - self._replay_records)
         return Position(begin, publish_from, saved_offset=-1, committed=None if commit is None else commit.offset)
 
@@ -219,30 +227,6 @@ class Partitions:
             partition, commit.offset, why, first, extra=self._about(partition, commit.offset),
         )  # fmt: skip
         return True
-
-    def _after_training(self, partition: int, first: int, end: int) -> int:
-        """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first."""
-        version = self._pipeline.scorer.version
-        try:
-            trained = trained_up_to(self._models.manifest(version), self._topic).get(partition)
-        except ArtifactError as error:
-            log.warning("bundle %s does not say what it was trained on: %s", version, error)
-            trained = None
-        if trained is None:
-            return first
-        if not first <= trained <= end:
-            log.warning(
-                "partition %d: bundle %s was trained on records before %d, outside %d..%d: the topic was recreated "
-                "or its records have expired; publishing from the first record held",
-                partition, version, trained, first, end,
-            )  # fmt: skip
-            return first
-        log.info(
-            "partition %d: the group has no offset, and bundle %s was trained on the records before %d: they raise no "
-            "alerts, publishing begins there",
-            partition, version, trained,
-        )  # fmt: skip
-        return trained
 
     def _restore(self, partition: int, name: str, offsets: range, earlier: _EarlierBundles) -> int | None:
         """Offset of the snapshot taken over, or None; it must be one of `offsets`."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from models.errors import ArtifactError
+from models.store.registry import Registry
+
+log = logging.getLogger(__name__)
 
 
 def trained_up_to(manifest: Mapping[str, Any], topic: str) -> dict[int, int]:
@@ -31,3 +35,27 @@ def trained_up_to(manifest: Mapping[str, Any], topic: str) -> dict[int, int]:
     if not all(type(offset) is int and offset >= 0 for offset in offsets.values()):
         raise ArtifactError(f"trained_on: wanted offsets; got {str(about)[:200]}")
     return offsets
+
+
+def behind_training(models: Registry, version: str, topic: str, partition: int, first: int, end: int) -> int:
+    """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first."""
+    try:
+        trained = trained_up_to(models.manifest(version), topic).get(partition)
+    except ArtifactError as error:
+        log.warning("bundle %s does not say what it was trained on: %s", version, error)
+        trained = None
+    if trained is None:
+        return first
+    if not first <= trained <= end:
+        log.warning(
+            "partition %d: bundle %s was trained on records before %d, outside %d..%d: the topic was recreated "
+            "or its records have expired; publishing from the first record held",
+            partition, version, trained, first, end,
+        )  # fmt: skip
+        return first
+    log.info(
+        "partition %d: the group has no offset, and bundle %s was trained on the records before %d: they raise no "
+        "alerts, publishing begins there",
+        partition, version, trained,
+    )  # fmt: skip
+    return trained
