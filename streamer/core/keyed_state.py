@@ -13,6 +13,7 @@ stored (`runtime`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -135,7 +136,7 @@ class KeyedState:
     def register_sparse(
         self, station: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
     ) -> dict[int, Any]:
-        """Values by code for the few streams that have one; `encode` makes JSON values of them."""
+        """Values by code for the few streams that have one; `encode` makes JSON values that share nothing with them."""
         return self._sparse.setdefault(station, _Sparse({}, encode, decode)).values
 
     def register_rows(self, station: str, table: T) -> T:
@@ -208,7 +209,10 @@ class KeyedState:
     # -- export and restore -----------------------------------------------------------
 
     def export(self, codes: Ints, partitions: Sequence[int] = ()) -> ExportedState:
-        """Everything remembered of some streams, of the partitions that own them, and of `partitions`."""
+        """Everything remembered of some streams, of the partitions that own them, and of `partitions`; all copied.
+
+        Another thread may store it while the stations go on.
+        """
         self.reach(codes)
         owners = sorted({*self.partition[codes].tolist(), *partitions})
         columns = {
@@ -225,7 +229,7 @@ class KeyedState:
             for name, some in self._sparse.items()
         }
         of_partitions = {
-            name: {str(owner): values[owner] for owner in owners if owner in values}
+            name: {str(owner): copy.deepcopy(values[owner]) for owner in owners if owner in values}
             for name, values in self._partitions.items()
         }
         values = {"streams": [self.names[code] for code in known], "sparse": sparse, "partitions": of_partitions}

@@ -47,6 +47,7 @@ class Connection:
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
         topic_id: Of the input topic, where the broker tells.
+        look_for_bundle: Called before partitions are restored, when all that is held is committed.
 
     Raises:
         BrokerError: The broker cannot be reached, or state cannot be kept.
@@ -65,6 +66,7 @@ class Connection:
         stop: threading.Event,
         clock: Callable[[], float],
         topic_id: str | None = None,
+        look_for_bundle: Callable[[], object] = lambda: None,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
         if keeper is not None:
@@ -125,6 +127,7 @@ class Connection:
             metrics=metrics,
             status=status,
             topic_id=topic_id,
+            look_for_bundle=look_for_bundle,
             publish=publisher.publish,
         )
         self.intake = Intake(

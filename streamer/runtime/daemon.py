@@ -40,6 +40,8 @@ from streamer.runtime.topic_silence import TopicSilence
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
 SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
+SETTLE_S = 5.0  # how long the loop stands for the checkpoint before a new bundle is taken into use
+SETTLE_AGAIN_S = 30.0  # until the next attempt at one that was not done in time
 GAUGES_S = 1.0  # how often series of streams and partitions are refreshed
 
 log = logging.getLogger(__name__)
@@ -173,8 +175,9 @@ class Daemon:
             self._checkpoint_at = self._clock() + pause_s
         if now >= self._model_check_at:
             self._status.beat()
-            self._model_watch.look(ready=lambda: self._settled(connection))
-            self._model_check_at = now + self.settings.model.poll_s
+            swapped = self._model_watch.look(ready=lambda: self._settled(connection))
+            # A bundle that waits for a checkpoint is loaded and tried again with every look.
+            self._model_check_at = now + max(self.settings.model.poll_s, 0.0 if swapped else SETTLE_AGAIN_S)
         if now >= self._gauges_at:
             if connection.sinks.pending:
                 # A message that came before the topic's metadata did would else wait for the checkpoint.
@@ -198,7 +201,7 @@ class Daemon:
 
     def _settled(self, connection: Connection) -> bool:
         """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
-        return connection.checkpoints.take(list(connection.positions), timeout_s=self.settings.kafka.delivery_timeout_s)
+        return connection.checkpoints.take(list(connection.positions), timeout_s=SETTLE_S)
 
     def _bounds(self, connection: Connection, partition: int) -> tuple[int, int]:
         self._status.beat(2 * self.settings.kafka.request_timeout_ms / 1000)  # first offset and end
@@ -281,4 +284,5 @@ class Daemon:
             stop=stop,
             clock=self._clock,
             topic_id=self._topic_id,
+            look_for_bundle=self._model_watch.look,
         )

@@ -1,7 +1,8 @@
 """How often the process looks for garbage.
 
 What a poll allocates is in no cycle and goes with the poll, but there is so much of it that Python would look for
-cycles a hundred times a poll, among everything that was ever imported now and then: 1 to 2 us of each reading.
+cycles a hundred times a poll, among everything that was ever imported now and then. Polling with confluent-kafka takes
+3.7 us a reading with that, 1.4 us without any.
 """
 
 from __future__ import annotations

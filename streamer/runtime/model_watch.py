@@ -46,11 +46,14 @@ class ModelWatch:
         self._pipeline, self._models, self._metrics = pipeline, models, metrics
         self._refused: str | None = None  # version, or what is wrong with the pointer; logged once
 
-    def look(self, *, ready: Callable[[], bool] = lambda: True) -> None:
+    def look(self, *, ready: Callable[[], bool] = lambda: True) -> bool:
         """Take a newly promoted bundle into use; a bad one is refused once and the old one stays.
 
         Args:
             ready: Asked right before the swap; not now, then at the next look.
+
+        Returns:
+            False when a bundle waits for `ready`.
         """
         in_use = self._pipeline.scorer.version
         try:
@@ -60,11 +63,11 @@ class ModelWatch:
                 self._refused = str(error)
                 self._metrics.model_reload_failures.labels("artifact").inc()
                 log.error("current bundle not readable, %s stays in use: %s", in_use, error)
-            return
+            return True
         if version == in_use:
             self._refused = None  # promoted again, a refused bundle may have been mended
         if version in (None, in_use, self._refused):
-            return
+            return True
         reason = "artifact"
         try:
             detector, _ = self._models.load(version)
@@ -73,7 +76,7 @@ class ModelWatch:
             reason = "config"
             if not ready():
                 log.warning("bundle %s waits for a checkpoint", version, extra={"model_version": version})
-                return
+                return False
             self._pipeline.swap(detector, str(version))
         except (ArtifactError, ModelError, ConfigError) as error:
             self._refused = version
@@ -81,9 +84,10 @@ class ModelWatch:
             log.error(
                 "bundle %s refused, %s stays in use: %s", version, in_use, error, extra={"model_version": version}
             )
-            return
+            return True
         self._metrics.model_reloads.inc()
         self.announce()
+        return True
 
     def announce(self) -> None:
         """Say in log and metrics which bundle is in use."""

@@ -26,7 +26,7 @@ from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
-from streamer.runtime.trained_on import behind_training
+from streamer.runtime.trained_on import after_training
 
 REVOKE_FLUSH_S = 10.0  # the group waits for us meanwhile
 
@@ -66,7 +66,9 @@ class Partitions:
         status: Status,
         topic_id: str | None = None,
         publish: Callable[[Outcome], None],
+        look_for_bundle: Callable[[], object] = lambda: None,
     ) -> None:
+        self._look_for_bundle = look_for_bundle
         self._publish = publish
         self._positions, self._pipeline, self._keeper, self._models = positions, pipeline, keeper, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
@@ -82,6 +84,9 @@ class Partitions:
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """Partitions just gained, maybe none: restore each, and read from where its state stands."""
+        if not self._positions:
+            # Whoever had them may have scored with a newer bundle already; all that is held here is committed.
+            self._look_for_bundle()
         earlier = _EarlierBundles(self._models)
         parked, self._parked = self._parked, {}
         for partition in parked.keys() - set(partitions):
@@ -181,8 +186,10 @@ class Partitions:
         first, end = self._consumer.bounds(partition)
         pointer = Pointer() if commit is None else read_note(commit.note)
         if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
-            position = self._positions[partition] = self._begin_anew(partition, commit, first, end)
+            position = self._begin_anew(partition, commit, first, end)
             if any(self._restore(partition, name, range(sys.maxsize), earlier) is not None for name in pointer.states):
+                # Not before: should the store not answer, leaving the group must not commit where this one begins.
+                self._positions[partition] = position
                 self._end_incidents(partition, position)
             return position
         committed = commit.offset
@@ -206,10 +213,11 @@ class Partitions:
         if commit is None and self._start == "latest" and not late:
             # Without a committed offset a restarted group would skip what arrived meanwhile.
             return Position(end, end, saved_offset=-1)
-        publish_from = first
-        if commit is None and not late:
-            version = self._pipeline.scorer.version
-            publish_from = behind_training(self._models, version, self._topic, partition, first, end)
+        publish_from = (
+            after_training(self._models, self._pipeline.scorer.version, self._topic, partition, first, end)
+            if commit is None and not late
+            else first
+        )
         begin = max(first, publish_from - self._replay_records)
         return Position(begin, publish_from, saved_offset=-1, committed=None if commit is None else commit.offset)
 

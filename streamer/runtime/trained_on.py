@@ -1,4 +1,4 @@
-"""What a bundle's manifest says of the topic it was trained on."""
+"""What a bundle was trained on of the topic, and where a group without offsets begins to publish therefore."""
 
 from __future__ import annotations
 
@@ -37,8 +37,17 @@ def trained_up_to(manifest: Mapping[str, Any], topic: str) -> dict[int, int]:
     return offsets
 
 
-def behind_training(models: Registry, version: str, topic: str, partition: int, first: int, end: int) -> int:
-    """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first."""
+def after_training(models: Registry, version: str, topic: str, partition: int, first: int, end: int) -> int:
+    """Where a group without offsets begins to publish: behind what its bundle was trained on, else at the first.
+
+    Args:
+        models: Where the bundle is.
+        version: Of the bundle in use.
+        topic: Input topic.
+        partition: Of it.
+        first: First offset still held.
+        end: Offset after the newest record.
+    """
     try:
         trained = trained_up_to(models.manifest(version), topic).get(partition)
     except ArtifactError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -105,6 +106,23 @@ def test_exported_streams_go_on_in_another_process_under_other_codes() -> None:
     assert (notes, clock) == ({1: "of c"}, {4: [1, 2]})
     assert unexported["n"].tolist() == [0, 0, 0]
     assert numbers["n"].tolist() == [0, 1, 2], "an export is a copy"
+
+
+def test_what_was_exported_stays_as_it_was_while_the_stations_go_on() -> None:
+    state, columns = keyed("ab")
+    state.assign(np.array([0, 1]), 4)
+    storms, notes = state.register_partitions("storms"), state.register_sparse("notes", msgspec.to_builtins, list)
+    storms[4], notes[1] = [10, {"names": ["a"]}], [{"share": 1}]
+    exported = state.export(np.array([0, 1]))
+    before = json.dumps(exported.values)
+
+    storms[4][0] += 1
+    storms[4][1]["names"].append("b")
+    notes[1][0]["share"] = 2
+    columns["n"][:] = 7
+
+    assert json.dumps(exported.values) == before
+    assert exported.columns["numbers.n"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

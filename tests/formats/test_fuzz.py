@@ -64,7 +64,7 @@ def test_avro_bytes_cut_short_are_refused_in_the_same_words_each_time() -> None:
             read(b"\x00")
         said.append(refused.value.detail)
 
-    assert said == ["the bytes end before what Avro schema 7 says does"] * 2
+    assert said == ["the message ends before the last field of Avro schema 7"] * 2
 
 
 def test_a_manifest_that_claims_a_network_beyond_all_bounds_is_refused(tmp_path: Path) -> None:

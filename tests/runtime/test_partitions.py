@@ -405,3 +405,48 @@ def test_a_partition_moved_past_the_batch_that_cannot_be_read_is_read_on(
 
     assert (before, waited_for, away) == ([0], 1, 0)
     assert (offsets.paused, poisoned()) == ([], 0)
+
+
+class Away(LocalStore):
+    """Does not answer."""
+
+    def read(self, partition: int, name: str) -> bytes:
+        raise StateUnavailable("no answer")
+
+
+def test_a_store_that_does_not_answer_leaves_nothing_that_leaving_the_group_could_commit(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """The group's offset is outside the log, so there is a place to begin; what was open has yet to be resolved."""
+    keeper = StateKeeper(Away(tmp_path, "readings", "g"), Codec("readings", "s1"))
+    positions, offsets = Positions(), Offsets({0: 200}, end=100, states={0: ("s200",)})
+    partitions = partitions_of(new_pipeline(tiny_detector), keeper, offsets, positions)
+
+    with pytest.raises(StateUnavailable):
+        partitions.assigned([0])
+
+    assert positions == {}
+
+
+def test_a_newer_bundle_is_taken_into_use_before_partitions_that_another_may_have_scored_with_it(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    keeper, swaps = keeper_in(tmp_path), list[list[int]]()
+    offsets = Offsets({0: 40, 1: 40}, states={p: (name,) for p, name in saved(keeper, tiny_detector, [0, 1]).items()})
+    pipeline, positions = new_pipeline(tiny_detector), Positions()
+
+    def look() -> None:
+        swaps.append(sorted(positions))
+        if pipeline.scorer.version != NEWER:
+            pipeline.swap(tiny_detector, NEWER)
+
+    partitions = partitions_of(
+        pipeline, keeper, offsets, positions, bundles=Bundles({VERSION: tiny_detector}), look_for_bundle=look
+    )
+    partitions.assigned([0])
+    partitions.revoked([0])
+    partitions.assigned([0, 1])
+
+    assert swaps == [[], []]  # whenever nothing is held that is not committed
+    assert pipeline.scorer.version == NEWER
+    assert {p: each.next_offset for p, each in positions.items()} == {0: 40, 1: 40}

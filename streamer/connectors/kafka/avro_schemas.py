@@ -41,7 +41,7 @@ def avro_reader(schema_id: int, text: str, references: Sequence[str]) -> Callabl
         except RecursionError:
             raise
         except EOFError:
-            raise Refused(MALFORMED, f"the bytes end before what Avro schema {schema_id} says does") from None
+            raise Refused(MALFORMED, f"the message ends before the last field of Avro schema {schema_id}") from None
         except Exception as error:  # fastavro raises what Python raises underneath: IndexError, ValueError, ...
             said = f": {error}" if str(error) else ""
             raise Refused(
