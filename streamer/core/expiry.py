@@ -64,6 +64,7 @@ class Expiry:
         self._clocks = state.register_partitions("expiry")
         self._columns = state.register("expiry", {"last_clock_ns": (np.int64, (), -1)})
         self._oldest = state.register_partitions("expiry.oldest")  # no stream of it was last seen before this
+        self.clocks = np.empty(0, np.int64)  # of its partition after each reading of the newest step, `(n,)`
 
     def first_return(self, codes: Ints, times_ns: Ints, partitions: Ints, moves: Bools) -> tuple[int, int] | None:
         """The first reading, if any, whose stream had expired when it came: its row and stream.
@@ -101,14 +102,6 @@ class Expiry:
         row = min(found, default=None)
         return None if row is None else (row, int(codes[row]))
 
-    def clocks(self, times_ns: Ints, partitions: Ints, moves: Bools) -> Ints:
-        """The clock of its partition after each reading of a batch, `(n,)`; nothing is remembered."""
-        found = np.zeros(len(times_ns), np.int64)
-        for partition in np.unique(partitions).tolist():
-            rows = np.flatnonzero(partitions == partition)
-            found[rows] = self._advance(partition, times_ns[rows], moves[rows])[1]
-        return found
-
     def clock(self, partition: int) -> int:
         """The clock of a partition now."""
         return int(self._clocks.get(partition, (0, 0))[1])
@@ -116,6 +109,7 @@ class Expiry:
     def step(self, codes: Ints, times_ns: Ints, partitions: Ints, moves: Bools) -> Expired:
         """Take in readings, late ones too, since they are signs of life; find the streams that have expired."""
         expired, at = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        self.clocks = np.zeros(len(codes), np.int64)
         if not len(codes):
             return NOTHING_EXPIRED
         self._state.reach(codes)
@@ -123,6 +117,7 @@ class Expiry:
         for partition in np.unique(partitions).tolist():
             rows = np.flatnonzero(partitions == partition)
             _, clocks, self._clocks[partition] = self._advance(partition, times_ns[rows], moves[rows])
+            self.clocks[rows] = clocks
             own, clocks_here = self._own(partition, codes, rows, clocks)
             last[codes[own]] = clocks_here  # of several readings of a stream the last stays
             if self.ttl_ns is None or clocks[-1] - self._oldest.get(partition, 0) <= self.ttl_ns:

@@ -38,9 +38,9 @@ class Gone:
         return cls(expired.but(moved), moved)
 
     @property
-    def codes(self) -> Ints:
-        """All of them."""
-        return np.concatenate([self.expired.codes, self.moved.codes])
+    def all(self) -> Expired:
+        """All of them; each once."""
+        return Expired.join([self.expired, self.moved])
 
 
 class Leaving:

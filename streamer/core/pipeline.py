@@ -24,7 +24,7 @@ from streamer.core.detectors import fitted
 from streamer.core.event_time.hindsight import BARS
 from streamer.core.event_time.station import EventTime, InOrder
 from streamer.core.events import MOVED, RECORDS_LOST, Event
-from streamer.core.expiry import Expiry
+from streamer.core.expiry import Bools, Expiry
 from streamer.core.grouping import Ints
 from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import KeyedState
@@ -174,26 +174,24 @@ class Pipeline(Portable):
     def _process(self, readings: Readings, closed: Told) -> Outcome:
         """Take in readings none of which come after their stream's time to live; `closed` goes with the first."""
         moves = self.event_time.is_newer(readings)
-        admitted, in_order = self.event_time.take(readings)
-        counted = self.cold.step(admitted, lambda: self.expiry.clocks(readings.time_ns, readings.partition, moves))
+        if self.options.time.holds:
+            # Nothing is released of a stream once it has left, though the same batch might.
+            silences, gone = self._gone(readings, readings, moves)
+            admitted, in_order = self.event_time.take(readings, gone.all)
+        else:
+            # What is not taken (a repeated message, an old one) is no sign of life where nothing is waited for.
+            admitted, in_order = self.event_time.take(readings)
+            silences, gone = self._gone(readings, admitted.readings, moves, admitted.rows)
+        counted = self.cold.step(admitted, lambda: self.expiry.clocks)
         scores, told = self._score(admitted)
         told = closed + [(dataclasses.replace(e, row=int(admitted.rows[e.row])), alert) for e, alert in told]
         rescored, withdrawn = self.corrections.apply(admitted.corrected) if self.corrections else (NOTHING_RESCORED, [])
         told += self.telling.all(withdrawn)
-        # Where nothing is waited for, what is not taken (a repeated message, an old one) changes nothing here either.
-        waits = self.options.time.holds
-        arrived = readings if waits else admitted.readings
-        silences = self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
-        if not waits:
-            silences = [dataclasses.replace(event, row=int(admitted.rows[event.row])) for event in silences]
-        left = self.silence.left
-        expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
-        gone = Gone.of(expired, left.among(admitted.rows, not waits))
         told += self.leaving.resolve(
             gone, readings, silences, _broken(self.rules, admitted, in_order, readings.partition)
         )
         told = self.cold.mark(told, counted)
-        forgotten = self._forget(gone.codes)
+        forgotten = self._forget(gone.all.codes)
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
         outcome = Outcome.of(admitted, scores, [alert for _, alert in told], events, triggers, len(readings))
@@ -202,10 +200,22 @@ class Pipeline(Portable):
             outcome,
             rescored=rescored,
             late_at=late_at,
-            expired=len(expired.codes),
-            moved=len(left.codes),
+            expired=len(gone.expired.codes),
+            moved=len(gone.moved.codes),
             forgotten=forgotten,
         )
+
+    def _gone(
+        self, readings: Readings, arrived: Readings, moves: Bools, rows: Ints | None = None
+    ) -> tuple[list[Event], Gone]:
+        """Silences that a batch leads to, and who has left; `arrived` are its signs of life, some `rows` or all."""
+        silences = self.silence.step(arrived.stream, arrived.time_ns, arrived.partition)
+        left = self.silence.left
+        if rows is not None:
+            silences = [dataclasses.replace(event, row=int(rows[event.row])) for event in silences]
+            left = left.among(rows, True)
+        expired = self.expiry.step(readings.stream, readings.time_ns, readings.partition, moves)
+        return silences, Gone.of(expired, left)
 
     def _forget(self, codes: Ints) -> int:
         """Drop streams that have left; returns how many readings held back go with them."""

@@ -24,6 +24,7 @@ from streamer.core.event_time.held import NO_SEQUENCE, Held, Rows
 from streamer.core.event_time.hindsight import Hindsight
 from streamer.core.event_time.lateness import Lateness
 from streamer.core.event_time.options import TimeOptions
+from streamer.core.expiry import NOTHING_EXPIRED, Expired
 from streamer.core.grouping import group
 from streamer.core.keyed_state import KeyedState
 from streamer.core.options import PipelineOptions
@@ -123,8 +124,12 @@ class EventTime:
         """Readings newer than all that their streams had sent before this batch, `(n,)`."""
         return self.ordering.is_newer(readings)
 
-    def take(self, readings: Readings) -> tuple[Admitted, InOrder | None]:
+    def take(self, readings: Readings, gone: Expired = NOTHING_EXPIRED) -> tuple[Admitted, InOrder | None]:
         """Take in one batch, in the order it came.
+
+        Args:
+            readings: The batch.
+            gone: Streams that leave in it: of what is held back of them only what goes by then is released.
 
         Returns:
             Readings of the model with what became of the others, and the readings as sent that were
@@ -132,9 +137,10 @@ class EventTime:
         """
         inside = self._inside(readings)
         if (outside := len(readings) - len(inside)) == 0:
-            admitted, in_order = self._take(readings)
+            admitted, in_order = self._take(readings, gone)
             return self._beside(admitted), in_order
-        admitted, in_order = self._take(readings.take(inside))
+        inside_by_then = Expired(gone.codes, np.searchsorted(inside, gone.rows, side="right") - 1)
+        admitted, in_order = self._take(readings.take(inside), inside_by_then)
         return self._beside(admitted.among(inside, outside)), in_order_among(in_order, inside)
 
     def pieces(self, readings: Readings) -> list[Readings]:
@@ -176,7 +182,7 @@ class EventTime:
         names = self.options.context
         return admitted.with_columns(lambda at: calendar.columns(names, at, self._sessions)) if names else admitted
 
-    def _take(self, readings: Readings) -> tuple[Admitted, InOrder | None]:
+    def _take(self, readings: Readings, gone: Expired) -> tuple[Admitted, InOrder | None]:
         if self.options.zero_is_missing and len(readings):
             readings = _without_zeros(readings, self.options.zero_is_missing)
         if self.held is None:
@@ -190,6 +196,13 @@ class EventTime:
         place = np.full(len(self._state.names), -1, np.int64)
         place[verdicts.codes] = np.arange(len(verdicts.codes))
         trigger = verdicts.triggers(place[rows.code], rows.time_ns)
+        if len(gone.codes):
+            # What goes by after its stream has left is held on, to be forgotten with it.
+            until = np.full(len(self._state.names), np.iinfo(np.int64).max)
+            until[gone.codes] = gone.rows
+            in_time = trigger <= until[rows.code]
+            self.held.add(rows.take(~in_time))
+            rows, trigger = rows.take(in_time), trigger[in_time]
         admitted, in_order = self._released(rows, trigger, readings.partition)
         late = np.flatnonzero(verdicts.late)
         too_many = len(readings) - len(taken) - len(late)

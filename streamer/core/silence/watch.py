@@ -109,6 +109,7 @@ class SilenceWatch:
 
     def step(self, codes: Ints, times_ns: Ints, partitions: Ints) -> list[Event]:
         """Take in readings as they came; returns silences that began or ended, in the order of the readings."""
+        self.left = NOTHING_EXPIRED
         if not len(codes):
             return []
         self._state.reach(codes)

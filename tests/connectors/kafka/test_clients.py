@@ -208,6 +208,50 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     assert successor.read == [(0, 7), (0, 8), (0, 9)]
 
 
+def test_whether_a_group_has_committed_is_one_question_and_none_once_it_has(
+    broker: Broker, client: str, join: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(broker, client=client)
+    topic_with(broker, config, 3, partitions=12)
+    member = join(config)
+    member.poll_until(lambda: len(member.owned) == 12)
+    asked = counted_questions(member.consumer, monkeypatch)
+
+    assert not member.consumer.has_committed()
+    assert asked == [12]
+
+    member.consumer.commit({11: Commit(0)})
+    assert member.consumer.has_committed()
+    assert member.consumer.has_committed()
+    assert asked == [12, 12]
+
+
+def counted_questions(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Of how many partitions each question for what is committed is, as they are asked."""
+    asked: list[int] = []
+
+    class Counting:
+        def __init__(self, client: Any) -> None:
+            self.client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.client, name)
+
+        def committed(self, partitions: Any, **options: Any) -> Any:
+            asked.append(len(partitions))
+            return self.client.committed(partitions, **options)
+
+        def fetch_committed_offsets(self, partitions: Any, **options: Any) -> Any:
+            asked.append(len(partitions))
+            return self.client.fetch_committed_offsets(partitions, **options)
+
+    inner, name = (
+        (consumer._consumer, "_coordinator") if hasattr(consumer._consumer, "_coordinator") else (consumer, "_consumer")
+    )
+    monkeypatch.setattr(inner, name, Counting(getattr(inner, name)))
+    return asked
+
+
 def test_a_callback_may_ask_how_many_partitions_there_are(
     broker: Broker, client: str, join: Callable[..., Member]
 ) -> None:

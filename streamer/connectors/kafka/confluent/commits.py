@@ -1,15 +1,18 @@
-"""Committing with confluent-kafka, and what its refusals mean. Not inside: which partitions a member may commit."""
+"""What a group has committed, committing with confluent-kafka, and what its refusals mean.
+
+Not inside: which partitions a member may commit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.confluent.records import explain
 from streamer.connectors.kafka.interface import Commit
-from streamer.errors import CommitFailed
+from streamer.errors import BrokerError, CommitFailed
 
 
 def commit(consumer: Consumer, config: KafkaConfig, commits: Mapping[int, Commit]) -> None:
@@ -27,3 +30,27 @@ def commit(consumer: Consumer, config: KafkaConfig, commits: Mapping[int, Commit
     refused = [f"{tp.partition}: {tp.error}" for tp in done or () if tp.error is not None]
     if refused:
         raise CommitFailed(f"{what}: {'; '.join(refused)}")
+
+
+def committed(consumer: Consumer, config: KafkaConfig, partitions: Iterable[int]) -> dict[int, Commit]:
+    """Where the group stands in those of some partitions in which it has committed; one question for all.
+
+    Raises:
+        BrokerError: There is no answer.
+    """
+    what, commits = f"committed offsets of {config.topic}", dict[int, Commit]()
+    wanted = [TopicPartition(config.topic, partition) for partition in partitions]
+    try:
+        found = consumer.committed(wanted, timeout=config.request_timeout_ms / 1000) if wanted else []
+    except (KafkaException, RuntimeError) as error:
+        raise BrokerError(f"{what}: {explain(error, config)}") from error
+    for tp in found:
+        if tp.error is not None:
+            raise BrokerError(f"{what}[{tp.partition}]: {tp.error}")
+        try:
+            note = tp.metadata or ""
+        except UnicodeDecodeError:  # written by another program; not ours
+            note = ""
+        if tp.offset >= 0:
+            commits[tp.partition] = Commit(int(tp.offset), note)
+    return commits

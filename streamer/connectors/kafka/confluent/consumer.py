@@ -12,7 +12,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig, LimitsConfig
-from streamer.connectors.kafka.confluent.commits import commit
+from streamer.connectors.kafka.confluent.commits import commit, committed
 from streamer.connectors.kafka.confluent.options import Login, reading_options
 from streamer.connectors.kafka.confluent.partition_count import PartitionCount
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
@@ -50,7 +50,7 @@ class ConfluentConsumer:
         self._paused_early: set[int] | None = None  # not None: on_assigned is running, nothing can be paused yet
         self._callback_error: Exception | None = None
         self._poison: PoisonedBatch | None = None
-        self._closed = False
+        self._closed = self._has_committed = False
         options = reading_options(config, limits or LimitsConfig()) | {
             "group.id": config.group,
             "enable.auto.commit": False,
@@ -89,10 +89,9 @@ class ConfluentConsumer:
         if raised is not None:
             self._rewind(messages)
             raise raised
+        ends: dict[int, int] = {}
         if any(map(_error, messages)):
-            messages = self._without_errors(messages)
-        if not messages:
-            return []
+            messages, ends = self._without_errors(messages)
         partitions = np.fromiter(map(_partition, messages), np.int64, len(messages))
         batches = []
         for partition in np.unique(partitions).tolist():
@@ -104,6 +103,9 @@ class ConfluentConsumer:
             batch = columns(self._config.topic, partition, mine)
             self._next[partition] = int(batch.offsets[-1]) + 1
             batches.append(batch)
+        for partition in ends.keys() & self._next.keys():
+            # Told once. All before it was returned, or is no record: behind the last one may be marks of transactions.
+            self._next[partition] = max(self._next[partition], ends[partition])
         return batches
 
     def seek(self, partition: int, offset: int) -> None:
@@ -120,19 +122,12 @@ class ConfluentConsumer:
         return self._next[partition]
 
     def committed(self, partition: int) -> Commit | None:
-        (found,) = self._ask(
-            "committed offset", partition, self._consumer.committed, [self._tp(partition)], timeout=self._timeout_s
-        )
-        if found.error is not None:
-            raise BrokerError(f"committed offset of {self._config.topic}[{partition}]: {found.error}")
-        try:
-            note = found.metadata or ""
-        except UnicodeDecodeError:  # written by another program; not ours
-            note = ""
-        return Commit(int(found.offset), note) if found.offset >= 0 else None
+        return committed(self._consumer, self._config, [partition]).get(partition)
 
     def has_committed(self) -> bool:
-        return any(self.committed(number) is not None for number in range(self.partition_count()))
+        if not self._has_committed:  # it stays so
+            self._has_committed = bool(committed(self._consumer, self._config, range(self.partition_count())))
+        return self._has_committed
 
     def bounds(self, partition: int) -> tuple[int, int]:
         bounds = self._ask(
@@ -215,9 +210,9 @@ class ConfluentConsumer:
             self._next.pop(partition, None)
 
     def _starting_offset(self, partition: int) -> int:
-        committed = self.committed(partition)
-        if committed is not None:
-            return committed.offset
+        stands = self.committed(partition)
+        if stands is not None:
+            return stands.offset
         log.info(
             "%s[%d]: group %s has no offset; starting at the %s record",
             self._config.topic, partition, self._config.group, self._config.start,
@@ -231,16 +226,21 @@ class ConfluentConsumer:
             if partition in self._next:
                 self.seek(partition, self._next[partition])
 
-    def _without_errors(self, messages: list[Any]) -> list[Any]:
-        """Act on the error events among `messages`; what came before a refusal is read again later."""
+    def _without_errors(self, messages: list[Any]) -> tuple[list[Any], dict[int, int]]:
+        """Act on the error events among `messages`; what came before a refusal is read again later.
+
+        Returns:
+            The records, and the ends of partitions that were reached.
+        """
         refusal: BrokerError | None = None
+        ends: dict[int, int] = {}
         for event in (message for message in messages if message.error() is not None):
             error = event.error()
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                ends.pop(event.partition(), None)
                 self._reset(event.partition())
             elif error.code() == KafkaError._PARTITION_EOF:
-                if event.partition() in self._next:  # all before it was returned, or is no record
-                    self._next[event.partition()] = max(self._next[event.partition()], event.offset())
+                ends[event.partition()] = event.offset()
             elif error.code() in POISON:
                 refusal = self._poison = poisoned(event, self._config.topic)
             elif error.code() in (KafkaError._MAX_POLL_EXCEEDED, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
@@ -258,7 +258,7 @@ class ConfluentConsumer:
         elif refusal is not None:
             self._rewind(good)
             raise refusal
-        return good
+        return good, ends
 
     def _reset(self, partition: int) -> None:
         reset = report_offset_reset(self._config.topic, partition, self._next[partition], self.bounds(partition))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -89,7 +89,7 @@ class KafkaPythonConsumer:
         self._on_offset_reset = on_offset_reset
         self._listener = _Listener(on_assigned, on_revoked)
         self._poison: PoisonedBatch | None = None
-        self._closed = False
+        self._closed = self._has_committed = False
         # A JoinGroup is answered when the slowest member came or its session ended.
         request_timeout_ms = max(config.request_timeout_ms, config.session_timeout_ms + 5_000)
         self._timeout_ms = config.request_timeout_ms
@@ -161,17 +161,15 @@ class KafkaPythonConsumer:
             return int(position)
 
     def committed(self, partition: int) -> Commit | None:
-        try:
-            found = self._consumer.committed(self._tp(partition), metadata=True, timeout_ms=self._timeout_ms)
-        except kafka_errors.KafkaError as error:
-            raise BrokerError(f"committed offset of partition {partition}: {explain(error, self._config)}") from error
-        return None if found is None else Commit(int(found.offset), (found.metadata or "").partition(NOTE_END)[0])
+        return self._committed([partition]).get(partition)
 
     def partition_count(self) -> int:
         return len(self._consumer.partitions_for_topic(self._config.topic) or ())
 
     def has_committed(self) -> bool:
-        return any(self.committed(number) is not None for number in range(self.partition_count()))
+        if not self._has_committed:  # it stays so
+            self._has_committed = bool(self._committed(range(self.partition_count())))
+        return self._has_committed
 
     def bounds(self, partition: int) -> tuple[int, int]:
         tp = self._tp(partition)
@@ -233,6 +231,17 @@ class KafkaPythonConsumer:
 
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self._config.topic, partition)
+
+    def _committed(self, partitions: Iterable[int]) -> dict[int, Commit]:
+        """Of those partitions in which the group has committed; one question for all."""
+        wanted = list(map(self._tp, partitions))
+        try:  # committed() of the public interface takes one
+            found = self._consumer._coordinator.fetch_committed_offsets(wanted, timeout_ms=self._timeout_ms)
+        except kafka_errors.KafkaError as error:
+            what = f"committed offsets of {self._config.topic}"
+            raise BrokerError(f"{what}: {explain(error, self._config)}") from error
+        notes = {tp: (each.metadata or "").partition(NOTE_END)[0] for tp, each in found.items()}
+        return {tp.partition: Commit(int(each.offset), notes[tp]) for tp, each in found.items()}
 
     def _owned(self) -> list[int]:
         return sorted(tp.partition for tp in self._consumer.assignment())

@@ -1,0 +1,99 @@
+"""What only the consumer on librdkafka has to get right: several things told by one poll."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamer.config import KafkaConfig
+from streamer.connectors.kafka import OffsetReset
+
+confluent_kafka = pytest.importorskip("confluent_kafka")
+
+from confluent_kafka import KafkaError, TopicPartition  # noqa: E402
+
+from streamer.connectors.kafka.confluent.consumer import ConfluentConsumer  # noqa: E402
+
+
+class Librdkafka:
+    """Stands where the client is: one partition, and events that are handed out by one poll."""
+
+    def __init__(self, end: int, events: list[Any]) -> None:
+        self.end, self.events = end, events
+
+    def poll(self, timeout_s: float) -> Any:
+        return self.events.pop(0) if self.events else None
+
+    def consume(self, count: int, timeout_s: float) -> list[Any]:
+        taken, self.events = self.events[:count], self.events[count:]
+        return taken
+
+    def assign(self, partitions: list[TopicPartition]) -> None: ...
+
+    def seek(self, partition: TopicPartition) -> None: ...
+
+    def get_watermark_offsets(self, partition: TopicPartition, **how: Any) -> tuple[int, int]:
+        return 0, self.end
+
+    def close(self) -> None: ...
+
+
+def record(offset: int) -> Any:
+    return confluent_kafka.Message(topic="readings", partition=0, offset=offset, value=b"v", timestamp=(1, 5))
+
+
+def told(code: int, offset: int = -1001) -> Any:
+    return confluent_kafka.Message(topic="readings", partition=0, offset=offset, error=KafkaError(code))
+
+
+def consumer_of(monkeypatch: pytest.MonkeyPatch, end: int, events: list[Any]) -> ConfluentConsumer:
+    resets: list[OffsetReset] = []
+    config = KafkaConfig(bootstrap_servers="127.0.0.1:1", topic="readings", group="g", client="confluent")
+    consumer = ConfluentConsumer(
+        config, on_assigned=lambda _: None, on_revoked=lambda _: None, on_offset_reset=resets.append
+    )
+    consumer._consumer.close()
+    monkeypatch.setattr(consumer, "_consumer", Librdkafka(end, events))
+    consumer._next = {0: 0}
+    return consumer
+
+
+def test_an_end_behind_a_mark_is_heard_also_with_the_last_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The mark of the transaction is at 2; librdkafka tells of an end once.
+    consumer = consumer_of(monkeypatch, 3, [record(0), record(1), told(KafkaError._PARTITION_EOF, 3)])
+
+    (batch,) = consumer.poll(0.1)
+
+    assert batch.offsets.tolist() == [0, 1]
+    assert consumer.position(0) == 3
+    assert consumer.lag() == {0: 0}
+
+
+def test_records_behind_an_end_move_on_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = consumer_of(monkeypatch, 5, [told(KafkaError._PARTITION_EOF, 3), record(3), record(4)])
+
+    consumer.poll(0.1)
+
+    assert consumer.position(0) == 5
+
+
+def test_an_end_before_the_log_was_made_anew_is_no_end_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [told(KafkaError._PARTITION_EOF, 7), told(KafkaError._AUTO_OFFSET_RESET), record(0)]
+    consumer = consumer_of(monkeypatch, 1, events)
+
+    consumer.poll(0.1)
+
+    assert consumer.position(0) == 1
+
+
+def test_records_that_a_refusal_hides_are_read_again_though_the_end_came_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = [record(0), told(KafkaError._PARTITION_EOF, 1), told(KafkaError.TOPIC_AUTHORIZATION_FAILED)]
+    consumer = consumer_of(monkeypatch, 1, events)
+
+    with pytest.raises(Exception, match="grant READ"):
+        consumer.poll(0.1)
+
+    assert consumer.position(0) == 0
