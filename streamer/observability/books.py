@@ -39,6 +39,10 @@ class Books:
             held.set(count)
         self._counted.clear()
 
+    def discard(self) -> None:
+        """A turn failed half-way, and its records will be read again: it is as if it had not been."""
+        self._counted.clear()
+
     def close(self) -> None:
         """A turn failed half-way: the books stay as they were before it. The process is about to end."""
         self._closed = True

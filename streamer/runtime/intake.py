@@ -60,9 +60,17 @@ class Intake:
         Raises:
             SchemasUnavailable: Nothing was dealt with.
         """
+        held_before = self._pipeline.event_time.holding
         try:
             self._take_in(polled)
         except SchemasUnavailable:
+            raise
+        except BrokerError:
+            # The next connection reads these records again; what is held of them now leaves with the partitions.
+            self._metrics.books.discard()
+            holding = self._pipeline.event_time.holding
+            _moved_over(self._metrics, holding - held_before)
+            self._metrics.post(holding)
             raise
         except BaseException:
             self._metrics.books.close()  # what became of some of the records will never be known

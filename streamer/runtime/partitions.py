@@ -76,8 +76,8 @@ class Partitions:
         self._parked: Positions = {}  # revoked with a checkpoint; their state stays until it is known who gets them
         self._replay_records = settings.state.replay_records
         self._status, self._topic_id = status, topic_id
-        # The broker may take as long for each of two questions about a partition, the store for each of two snapshots.
-        self._ask_s = 2 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
+        # The broker may take as long for each of three questions of a partition, the store for each of two snapshots.
+        self._ask_s = 3 * settings.kafka.request_timeout_ms / 1000 + (0 if keeper is None else 2 * READ_S)
         self._revoke_timeout_s = min(REVOKE_FLUSH_S, settings.kafka.delivery_timeout_s)
 
     # What the consumer calls.
@@ -115,12 +115,13 @@ class Partitions:
                 poisoned,
             )
         self._metrics.partitions_assigned.set(len(self._positions))
-        self.look()
+        self._status.beat(self._ask_s)
+        self.look(wait=bool(self._positions))
 
-    def look(self) -> None:
-        """Find out whether partitions have been added to the topic."""
+    def look(self, *, wait: bool = False) -> None:
+        """Find out whether partitions have been added to the topic; waits for the broker only if it shall."""
         try:
-            count = self._consumer.partition_count()
+            count = self._consumer.partition_count(wait=wait)
         except BrokerError as error:
             log.info("it is not known how many partitions %s has: %s", self._topic, error)
             return
@@ -200,8 +201,18 @@ class Partitions:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
                 return Position(offset, committed, saved, committed, pointer.states[number:])
-        self._without_state(partition, committed, named=bool(pointer.states))
         begin = max(first, committed - self._replay_records)
+        if any(self._restore(partition, name, range(first), earlier) is not None for name in pointer.states):
+            # Retention took what came between the snapshot and the commit.
+            log.error(
+                "partition %d: records before offset %d that its state lacks are gone: what was open resolves",
+                partition, first, extra=self._about(partition, committed),
+            )  # fmt: skip
+            self._metrics.cold_starts.inc()
+            position = self._positions[partition] = Position(begin, committed, -1, committed)
+            self._end_incidents(partition, position)
+            return position
+        self._without_state(partition, committed, named=bool(pointer.states))
         saved = committed if begin == committed else -1
         return Position(begin, committed, saved, committed)
 
@@ -223,6 +234,8 @@ class Partitions:
 
     def _belongs_elsewhere(self, partition: int, commit: Commit, pointer: Pointer, first: int, end: int) -> bool:
         """Whether the group's offset is not one of this log: it was cut, or made anew under the same name."""
+        if commit.offset > end:  # where records can be read; behind it a transaction may be open
+            end = self._consumer.log_end(partition)
         if None not in (pointer.topic_id, self._topic_id) and pointer.topic_id != self._topic_id:
             why = "belongs to an earlier topic of the same name"
         elif not first <= commit.offset <= end:

@@ -16,8 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.detector import Detector
 from streamer.connectors.kafka import OffsetReset, RecordBatch
 from streamer.core.outcome import Outcome
+from streamer.errors import DeliveryFailed
 from streamer.runtime import connection
 from streamer.runtime.daemon import Daemon
+from streamer.runtime.publishing import Publisher
 from tests import tiny
 from tests.messages import batch
 from tests.runtime.test_daemon import Broker, broker
@@ -237,3 +239,31 @@ def test_it_adds_up_after_a_turn_that_failed_half_way(
     assert before["gained"] == before["spent"] > 0
     assert after
     assert all(found["gained"] == found["spent"] for found in after)
+
+
+def test_it_adds_up_and_goes_on_after_the_broker_gave_up_half_way(
+    source: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, stop = daemon_of(source)
+    seen: list[dict[str, float]] = []
+    real = Publisher.publish
+
+    def fails(self: Any, outcome: Outcome, **_: Any) -> None:
+        Publisher.publish = real  # type: ignore[method-assign]
+        raise DeliveryFailed("half way")
+
+    def polls() -> Iterator[Any]:
+        source.callbacks["on_assigned"]([0])
+        for number, polled in enumerate(backlog(8)):
+            if number == 4:
+                monkeypatch.setattr(Publisher, "publish", fails)
+            if number == 5:
+                source.callbacks["on_assigned"]([0])  # of the new connection
+            yield polled
+            seen.append(scrape(one.address))
+
+    source.polls = polls()
+    one.run(stop)
+
+    assert all(found["gained"] == found["spent"] for found in seen)
+    assert seen[-1]["consumed"] > seen[4]["consumed"] > 0, "the counters go on"

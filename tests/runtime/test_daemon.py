@@ -84,7 +84,7 @@ class Broker:
     def member_id(self) -> str | None:
         return "member"
 
-    def partition_count(self) -> int:
+    def partition_count(self, *, wait: bool = False) -> int:
         return 3
 
     def close(self) -> None: ...

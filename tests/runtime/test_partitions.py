@@ -36,19 +36,19 @@ class Offsets:
 
     def __init__(
         self, committed: dict[int, int], end: int = 100, states: Mapping[int, tuple[str, ...]] | None = None,
-        topic_id: str | None = None, first: int = 0,
+        topic_id: str | None = None, first: int = 0, in_transactions: int = 0,
     ) -> None:  # fmt: skip
         states = states or {}
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
         self.paused: list[int] = []
-        self.partitions, self.first = 4, first
+        self.partitions, self.first, self.in_transactions = 4, first, in_transactions
 
     def committed(self, partition: int) -> Commit | None:
         return self.commits.get(partition)
 
-    def partition_count(self) -> int:
+    def partition_count(self, *, wait: bool = False) -> int:
         return self.partitions
 
     def has_committed(self) -> bool:
@@ -56,6 +56,9 @@ class Offsets:
 
     def bounds(self, partition: int) -> tuple[int, int]:
         return self.first, self.end
+
+    def log_end(self, partition: int) -> int:
+        return self.end + self.in_transactions
 
     def seek(self, partition: int, offset: int) -> None:
         self.sought[partition] = offset
@@ -227,6 +230,22 @@ def test_an_offset_of_an_earlier_topic_of_the_same_name_is_not_gone_on_from(
     assert metrics.registry.get_sample_value("streamer_offset_resets_total") == 1
 
 
+def test_an_offset_behind_the_begin_of_an_open_transaction_is_gone_on_from(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    # Committed while kafka.isolation_level was read_uncommitted; now only what is before 35 can be read.
+    keeper, metrics, positions = keeper_in(tmp_path), Metrics(CollectorRegistry()), Positions()
+    states = {0: (saved(keeper, tiny_detector, [0])[0],)}
+    offsets = Offsets({0: 40}, end=35, states=states, in_transactions=6)
+    pipeline = new_pipeline(tiny_detector)
+
+    partitions_of(pipeline, keeper, offsets, positions, metrics=metrics).assigned([0])
+
+    assert (positions[0].next_offset, positions[0].publish_from) == (40, 40)
+    assert len(pipeline.keys.held()) == 1
+    assert metrics.registry.get_sample_value("streamer_offset_resets_total") == 0
+
+
 @pytest.mark.parametrize(("others", "begin"), [({}, 100), ({1: 50}, 0)])
 def test_a_partition_added_to_a_group_that_started_at_the_latest_record_is_read_from_its_first(
     tiny_detector: Detector, tmp_path: Path, others: dict[int, int], begin: int
@@ -330,6 +349,25 @@ def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str,
     pipeline.process(tiny.readings([pipeline.keys.add("a")] * 40, times, values))
     assert pipeline.incidents.open_count == 1
     return keeper.write(0, Snapshot(40, pipeline.export_partition(0))), pipeline
+
+
+def test_open_incidents_resolve_when_retention_took_records_between_snapshot_and_commit(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    keeper, told, positions = keeper_in(tmp_path), list[Outcome](), Positions()
+    name, _ = with_an_open_incident(keeper, tiny_detector)
+    pipeline = new_pipeline(tiny_detector)
+    offsets = Offsets({0: 80}, end=200, states={0: (name,)}, first=60)
+
+    partitions_of(pipeline, keeper, offsets, positions, publish=told.append).assigned([0])
+
+    assert [(a.event, a.stream, a.reason) for outcome in told for a in outcome.alerts] == [
+        ("resolve", "a", "records_lost")
+    ]
+    assert told[0].triggers == [(0, 80)]
+    assert offsets.sought[0] >= 60
+    assert positions[0].publish_from == 80
+    assert len(pipeline.keys.held()) == 0
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -136,8 +136,16 @@ class Consumer(Protocol):
         """Where the group stands, or None if it has committed nothing."""
         ...
 
-    def partition_count(self) -> int:
-        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones."""
+    def partition_count(self, *, wait: bool = False) -> int:
+        """Partitions the topic has, as far as the client knows: it may take a while until it knows of new ones.
+
+        Args:
+            wait: For an answer of the broker, if the client has not been told by the rebalance; else the newest answer
+                is given at once, 0 before the first one.
+
+        Raises:
+            BrokerError: It was waited for in vain.
+        """
         ...
 
     def has_committed(self) -> bool:
@@ -145,7 +153,14 @@ class Consumer(Protocol):
         ...
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset still held and the offset after the newest record."""
+        """First offset still held and the offset after the newest record that can be read.
+
+        With `isolation_level: read_committed` the end is where the oldest open transaction begins.
+        """
+        ...
+
+    def log_end(self, partition: int) -> int:
+        """The offset after the newest record, whether it can be read yet or is in a transaction that is still open."""
         ...
 
     def commit(self, commits: Mapping[int, Commit]) -> None:

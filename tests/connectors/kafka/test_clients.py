@@ -187,6 +187,7 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     member.poll_until(lambda: len(member.read) == 10)
 
     assert member.consumer.bounds(0) == (0, 10)
+    assert member.consumer.log_end(0) == 10
     assert member.consumer.position(0) == 10
     assert member.consumer.lag() == {0: 0}
     assert member.consumer.committed(0) is None
@@ -258,7 +259,7 @@ def test_a_callback_may_ask_how_many_partitions_there_are(
     config = config_for(broker, client=client)
     topic_with(broker, config, 0, partitions=2)
     first, counted, done = join(config), list[int](), threading.Event()
-    first.on_assigned = lambda partitions: counted.append(first.consumer.partition_count())
+    first.on_assigned = lambda partitions: counted.append(first.consumer.partition_count(wait=True))
 
     def come_and_go() -> None:
         second = Member(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,11 @@ confluent_kafka = pytest.importorskip("confluent_kafka")
 
 from confluent_kafka import KafkaError, TopicPartition  # noqa: E402
 
+from streamer.connectors.kafka.confluent import side_client  # noqa: E402
 from streamer.connectors.kafka.confluent.consumer import ConfluentConsumer  # noqa: E402
+from streamer.connectors.kafka.confluent.side_client import SideClient  # noqa: E402
+
+PATIENCE_S = 20.0
 
 
 class Librdkafka:
@@ -97,3 +103,74 @@ def test_records_that_a_refusal_hides_are_read_again_though_the_end_came_with_th
         consumer.poll(0.1)
 
     assert consumer.position(0) == 0
+
+
+class Admin:
+    """Stands where the client beside the consumer is: answers when it may."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions, self.asked = partitions, 0
+        self.refuses, self.may_answer = False, threading.Event()
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        self.asked += 1
+        assert self.may_answer.wait(PATIENCE_S)
+        if self.refuses:
+            raise confluent_kafka.KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=dict.fromkeys(range(self.partitions)))})
+
+
+def side_client_of(monkeypatch: pytest.MonkeyPatch, admin: Admin, clock: list[float]) -> SideClient:
+    monkeypatch.setattr(side_client, "AdminClient", lambda options: admin)
+    monkeypatch.setattr(side_client, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return SideClient(KafkaConfig(topic="readings", client="confluent"))
+
+
+def answered(side: SideClient) -> None:
+    """Wait until the question asked last has its answer."""
+    assert side._asking is not None
+    side._asking.join(PATIENCE_S)
+
+
+def test_counting_partitions_waits_for_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, clock = Admin(4), [0.0]
+    side = side_client_of(monkeypatch, admin, clock)
+
+    assert side.partition_count() == 0
+    clock[0] = 60.0
+    assert side.partition_count() == 0
+    assert admin.asked == 1, "one question at a time"
+
+    admin.may_answer.set()
+    answered(side)
+    assert side.partition_count() == 4
+
+
+def test_a_broker_that_does_not_say_how_many_partitions_there_are_is_asked_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    admin, clock = Admin(4), [0.0]
+    admin.refuses = True
+    admin.may_answer.set()
+    side = side_client_of(monkeypatch, admin, clock)
+
+    for clock[0] in (0.0, 1.0, 9.0):
+        assert side.partition_count() == 0
+        answered(side)
+    assert admin.asked == 1
+
+    admin.refuses, clock[0] = False, 11.0
+    side.partition_count()
+    answered(side)
+    assert side.partition_count() == 4
+
+
+def test_the_partitions_of_a_rebalance_are_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = Admin(4)
+    admin.may_answer.set()
+    side = side_client_of(monkeypatch, admin, [0.0])
+
+    assert side.partition_count(wait=True) == 4
+    admin.partitions = 8
+    assert side.partition_count() == 4
+    assert side.partition_count(wait=True) == 8

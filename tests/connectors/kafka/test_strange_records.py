@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -140,6 +140,30 @@ def test_what_transactions_aborted_is_read_where_the_configuration_asks_for_it(
     batches = read(transactional.model_copy(update={"isolation_level": "read_uncommitted"}), 10)
 
     assert values_of(batches) == [b"%d" % number for number in range(10)]
+
+
+def test_the_end_of_the_log_is_told_from_the_begin_of_a_transaction_that_is_open(
+    broker: Broker, transactional: KafkaConfig
+) -> None:
+    transactions(broker, transactional.topic, ending="open")
+    told: list[Any] = []
+
+    def assigned(partitions: Sequence[int]) -> None:
+        told.extend([consumer.bounds(0), consumer.log_end(0), consumer.bounds(0)])
+        consumer.seek(0, 9)  # where a group may have come that reads what is not committed
+
+    consumer = connect_consumer(transactional, on_assigned=assigned, on_revoked=lambda _: None)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not told:
+        assert time.monotonic() < deadline_s
+        consumer.poll(0.2)
+    batches = [batch for _ in range(5) for batch in consumer.poll(0.2)]
+    position, resets = consumer.position(0), consumer.offset_resets
+    consumer.close()
+
+    assert told == [(0, 6), 11, (0, 6)]  # 5 records and a mark, then 5 records of the open transaction
+    assert not batches
+    assert (position, resets) == (9, 0)
 
 
 @pytest.mark.parametrize("ending", ["abort", "open"])

@@ -14,8 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.commits import commit, committed
 from streamer.connectors.kafka.confluent.options import Login, reading_options
-from streamer.connectors.kafka.confluent.partition_count import PartitionCount
 from streamer.connectors.kafka.confluent.records import POISON, columns, explain, not_behind, poisoned
+from streamer.connectors.kafka.confluent.side_client import SideClient
 from streamer.connectors.kafka.interface import Commit, OnOffsetReset, OnPartitions, PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.offset_reset import report_offset_reset
 from streamer.errors import BrokerError, CommitFailed, ConfigError
@@ -67,7 +67,7 @@ class ConfluentConsumer:
             options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
-            self.partition_count = PartitionCount(config)
+            self.partition_count, self.log_end = (side := SideClient(config)).partition_count, side.log_end
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
@@ -126,7 +126,7 @@ class ConfluentConsumer:
 
     def has_committed(self) -> bool:
         if not self._has_committed:  # it stays so
-            self._has_committed = bool(committed(self._consumer, self._config, range(self.partition_count())))
+            self._has_committed = bool(committed(self._consumer, self._config, range(self.partition_count(wait=True))))
         return self._has_committed
 
     def bounds(self, partition: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.consumer.fetcher import READ_UNCOMMITTED
 from kafka.structs import OffsetAndMetadata
 
 from streamer.config import KafkaConfig, LimitsConfig
@@ -163,8 +164,9 @@ class KafkaPythonConsumer:
     def committed(self, partition: int) -> Commit | None:
         return self._committed([partition]).get(partition)
 
-    def partition_count(self) -> int:
-        return len(self._consumer.partitions_for_topic(self._config.topic) or ())
+    def partition_count(self, *, wait: bool = False) -> int:
+        # Without a bound partitions_for_topic() would ask for a topic that has left the metadata.
+        return len(self._consumer._client.cluster.partitions_for_topic(self._config.topic) or ())
 
     def has_committed(self) -> bool:
         if not self._has_committed:  # it stays so
@@ -179,6 +181,14 @@ class KafkaPythonConsumer:
         except kafka_errors.KafkaError as error:
             raise BrokerError(f"bounds of {tp.topic}[{partition}]: {explain(error, self._config)}") from error
         return int(first), int(end)
+
+    def log_end(self, partition: int) -> int:
+        fetcher = self._consumer._fetcher
+        usual, fetcher._isolation_level = fetcher._isolation_level, READ_UNCOMMITTED
+        try:  # end_offsets() asks for the last stable offset else
+            return self.bounds(partition)[1]
+        finally:
+            fetcher._isolation_level = usual
 
     def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
