@@ -107,13 +107,7 @@ class Partitions:
                 extra=self._about(partition, position.next_offset),
             )  # fmt: skip
         if poisoned := self._count_poisoned():
-            # The others go on; this one waits for a person: skipping would lose its records.
-            self._consumer.pause(poisoned)
-            log.error(
-                "partitions %s are paused: each holds a batch that cannot be read; "
-                "see StreamerPartitionPoisoned in docs/runbook.md",
-                poisoned,
-            )
+            _wait_for_a_person(self._consumer, poisoned)
         self._metrics.partitions_assigned.set(len(self._positions))
         self._status.beat(self._ask_s)
         self.look(wait=bool(self._positions))
@@ -287,6 +281,16 @@ class Partitions:
     def _about(self, partition: int, offset: int | None = None) -> dict[str, object]:
         """Fields of a log line."""
         return {"topic": self._topic, "partition": partition, "offset": offset}
+
+
+def _wait_for_a_person(consumer: Consumer, poisoned: Sequence[int]) -> None:
+    """Pause partitions and let the others go on: skipping would lose records."""
+    consumer.pause(poisoned)
+    log.error(
+        "partitions %s are paused: each holds a batch that cannot be read; "
+        "see StreamerPartitionPoisoned in docs/runbook.md",
+        poisoned,
+    )
 
 
 class _EarlierBundles:

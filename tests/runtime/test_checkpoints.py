@@ -182,7 +182,7 @@ def test_what_was_frozen_of_a_partition_that_left_and_came_back_is_not_committed
 
 
 def test_a_store_that_never_answers_does_not_hold_up_a_stop(tiny_detector: Detector, tmp_path: Path) -> None:
-    slow, stop = Slow(tmp_path), threading.Event()
+    slow, stop, others = Slow(tmp_path), threading.Event(), set(threading.enumerate())
     broker, positions = Broker(StateKeeper(slow, Codec("readings", "s1"))), {0: Position(7, 0, 0, 0)}
     checkpoints, _ = made(tiny_detector, broker, positions, stop=stop)
 
@@ -190,7 +190,7 @@ def test_a_store_that_never_answers_does_not_hold_up_a_stop(tiny_detector: Detec
     stop.set()
     done = checkpoints.take_last(timeout_s=0.1)
     checkpoints.close()
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("state")]
+    left = set(threading.enumerate()) - others
     daemons = [thread.daemon for thread in left]
     answered = slow.may_write.is_set()
     slow.may_write.set()
