@@ -16,15 +16,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
+from functools import partial
 
 from streamer.connectors.kafka import Commit, Consumer
 from streamer.connectors.sinks import KafkaSinks
 from streamer.core.pipeline import Pipeline
-from streamer.errors import CommitFailed, DeliveryFailed, StateError
+from streamer.errors import CommitFailed, DeliveryFailed, StreamerError
 from streamer.observability.metrics import Metrics
+from streamer.runtime.beside import Beside
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer
@@ -32,6 +34,7 @@ from streamer.runtime.state.snapshots import Snapshot
 from streamer.runtime.status import Status
 
 FLUSH_PART_S = 2.0  # how long a flush before the last one may overlook the signal to stop
+LEAVE_S = 2.0  # how long a store is waited for once the process has been told to stop
 WAIT_PART_S = 1.0  # how long a wait for the state store lasts between two signs of life
 
 log = logging.getLogger(__name__)
@@ -90,7 +93,7 @@ class Checkpoints:
         self._positions, self._pipeline, self._sinks, self._keeper = positions, pipeline, sinks, keeper
         self._consumer, self._metrics, self._status, self._stop, self._clock = consumer, metrics, status, stop, clock
         self._topic_id = topic_id
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._writer = Beside("state")
         self._underway: _Underway | None = None
         self._last = False
 
@@ -112,7 +115,7 @@ class Checkpoints:
             freeze_began_s = time.monotonic()
             frozen = self._freeze(due)
             self.freeze_s = time.monotonic() - freeze_began_s
-            self._underway = _Underway(frozen, self._writer.submit(self._write, frozen), began_s)
+            self._underway = _Underway(frozen, self._writer.submit(partial(self._write, frozen)), began_s)
         return True
 
     def advance(self) -> None:
@@ -164,8 +167,15 @@ class Checkpoints:
         return Commit(position.committed, Pointer(position.states, self._topic_id).note())
 
     def close(self) -> None:
-        """No checkpoint after this one; what is being written is waited for, since its thread cannot be stopped."""
-        self._writer.shutdown(wait=True, cancel_futures=True)
+        """No checkpoint after this one.
+
+        What is being written is waited for, since its thread cannot be stopped and a store is written to from one;
+        not for long when the process ends, which ends the thread too.
+        """
+        while not self._writer.close(LEAVE_S, beat=self._status.beat):
+            if self._stop.is_set():
+                log.warning("the state store has not answered; it is left alone, the last commit names what counts")
+                return
 
     def _due(self, partitions: Sequence[int]) -> list[int]:
         return [p for p in partitions if self._positions[p].next_offset != self._positions[p].saved_offset]
@@ -212,7 +222,7 @@ class Checkpoints:
         underway, self._underway = self._underway, None
         try:
             names = underway.names.result()
-        except StateError as error:
+        except StreamerError as error:  # a certificate and a key that do not match yet, too
             log.error("checkpoint failed; after a restart, records since the last one would be reprocessed: %s", error)
             done = False
         else:
@@ -247,7 +257,13 @@ class Checkpoints:
             each.position.saved_offset, each.position.committed = each.offset, each.commit
             each.position.states = states
             if self._keeper is not None:
-                self._writer.submit(self._keeper.store.forget, each.partition, states)
+                forgotten = self._writer.submit(partial(self._keeper.store.forget, each.partition, states))
+                forgotten.add_done_callback(partial(_look_at, each.partition))
         self._metrics.commits.inc(len(held))
         self._metrics.last_commit.set(self._clock())
         return True
+
+
+def _look_at(partition: int, forgotten: Future[None]) -> None:
+    if not forgotten.cancelled() and (error := forgotten.exception()) is not None:
+        log.warning("superseded state of partition %d stays for now", partition, exc_info=error)

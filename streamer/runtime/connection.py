@@ -20,7 +20,8 @@ from streamer.errors import BrokerError, SchemasUnavailable
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.intake import Intake
-from streamer.runtime.partitions import Partitions, Poison
+from streamer.runtime.partitions import Partitions
+from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Positions
 from streamer.runtime.publishing import Publisher
 from streamer.runtime.refusals import RefusalLog

@@ -31,7 +31,7 @@ from streamer.observability.web import WebServer
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.model_watch import ModelWatch, load_current
-from streamer.runtime.partitions import Poison
+from streamer.runtime.poison import Poison
 from streamer.runtime.prover import Prover
 from streamer.runtime.sight import Sight, why
 from streamer.runtime.state.keeper import open_keeper
@@ -188,7 +188,7 @@ class Daemon:
             connection.intake.pass_marks(connection.consumer.position)
             lags = self._sight.lags()
             self._sight.count(cold=self._pipeline.cold.streams)
-            connection.intake.release_idle(lags, connection.consumer.bounds)
+            connection.intake.release_idle(lags, lambda partition: self._bounds(connection, partition))
             self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, known=self._sight.knows)
             self._gauges_at = now + GAUGES_S
 
@@ -202,6 +202,10 @@ class Daemon:
     def _settled(self, connection: Connection) -> bool:
         """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
         return connection.checkpoints.take(list(connection.positions), timeout_s=SETTLE_S)
+
+    def _bounds(self, connection: Connection, partition: int) -> tuple[int, int]:
+        self._status.beat(2 * self.settings.kafka.request_timeout_ms / 1000)  # first offset and end
+        return connection.consumer.bounds(partition)
 
     def _tell(self, connection: Connection, alert: Alert | None) -> None:
         if alert is not None:

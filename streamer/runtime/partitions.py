@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from models.detector import Detector
@@ -21,6 +20,7 @@ from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moving_over
+from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.interface import READ_S
 from streamer.runtime.state.keeper import StateKeeper
@@ -28,10 +28,7 @@ from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.status import Status
 from streamer.runtime.trained_on import after_training
 
-POISONED_AFTER = 3  # times a batch cannot be read until its partition is paused
 REVOKE_FLUSH_S = 10.0  # the group waits for us meanwhile
-
-Poison = Counter[tuple[int, int]]  # times the batch at (partition, offset) could not be read
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +99,7 @@ class Partitions:
                 self._drop(partition)  # still here if the group put us out without a word
                 position = self._begin(partition, commit, earlier)
             self._consumer.seek(partition, position.next_offset)
+            self._poison.begin(partition, position.next_offset)
             self._positions[partition] = position
             log.info(
                 "partition %d: reading from offset %d, publishing from %d, %s",
@@ -109,16 +107,8 @@ class Partitions:
                 f"with the state of snapshot {position.states[0]}" if position.states else "without a snapshot",
                 extra=self._about(partition, position.next_offset),
             )  # fmt: skip
-        poisoned = [p for (p, _), times in self._poison.items() if times >= POISONED_AFTER and p in self._positions]
-        if poisoned:
-            # The others go on; this one waits for a person: skipping would lose its records.
-            self._consumer.pause(poisoned)
-            log.error(
-                "partitions %s are paused: each holds a batch that cannot be read; "
-                "see StreamerPartitionPoisoned in docs/runbook.md",
-                poisoned,
-            )
-        self._metrics.partitions_poisoned.set(len(poisoned))
+        if poisoned := self._count_poisoned():
+            _wait_for_a_person(self._consumer, poisoned)
         self._metrics.partitions_assigned.set(len(self._positions))
         self._status.beat(self._ask_s)
         self.look(wait=bool(self._positions))
@@ -145,10 +135,11 @@ class Partitions:
         for partition in mine:
             # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
             position = self._positions.pop(partition)
-            if position.saved_offset == position.next_offset:
+            if position.saved_offset == position.next_offset and partition not in self._poison.paused():
                 self._parked[partition] = position
             else:
                 self._forget(partition)
+        self._count_poisoned()
         self._metrics.partitions_assigned.set(len(self._positions))
         if mine:
             log.info("partitions %s are given back to the group", mine)
@@ -156,6 +147,8 @@ class Partitions:
     def offset_reset(self, reset: OffsetReset) -> None:
         """The log was truncated or the topic recreated: the state belongs to other records."""
         self._metrics.offset_resets.inc()
+        self._poison.forget(reset.partition)
+        self._count_poisoned()
         position = Position(reset.restarted_at, publish_from=reset.restarted_at, saved_offset=-1)
         self._positions[reset.partition] = position
         self._end_incidents(reset.partition, position)
@@ -170,6 +163,11 @@ class Partitions:
         for partition in [*self._positions, *self._parked]:
             self._drop(partition)
         self._parked.clear()
+
+    def _count_poisoned(self) -> list[int]:
+        poisoned = sorted(self._poison.paused() & self._positions.keys())
+        self._metrics.partitions_poisoned.set(len(poisoned))
+        return poisoned
 
     def _forget(self, partition: int) -> None:
         with moving_over(self._metrics, self._pipeline):
@@ -193,6 +191,7 @@ class Partitions:
                 self._end_incidents(partition, position)
             return position
         committed = commit.offset
+        first = self._poison.first_readable(partition, first, committed)
         for number, name in enumerate(pointer.states):
             offset = self._restore(partition, name, range(first, committed + 1), earlier)
             if offset is not None:
@@ -285,6 +284,16 @@ class Partitions:
     def _about(self, partition: int, offset: int | None = None) -> dict[str, object]:
         """Fields of a log line."""
         return {"topic": self._topic, "partition": partition, "offset": offset}
+
+
+def _wait_for_a_person(consumer: Consumer, poisoned: Sequence[int]) -> None:
+    """Pause partitions and let the others go on: skipping would lose records."""
+    consumer.pause(poisoned)
+    log.error(
+        "partitions %s are paused: each holds a batch that cannot be read; "
+        "see StreamerPartitionPoisoned in docs/runbook.md",
+        poisoned,
+    )
 
 
 class _EarlierBundles:

@@ -12,7 +12,7 @@ from streamer.connectors.kafka import OffsetReset, RecordBatch
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
-from streamer.runtime.partitions import POISONED_AFTER, Poison
+from streamer.runtime.poison import Poison
 from streamer.runtime.prover import Prover
 from streamer.runtime.readiness import Anew, Readiness, knows, sees
 from streamer.runtime.status import NotReady, Reason, Status
@@ -77,7 +77,7 @@ class Sight:
         if connection.consumer.offset_resets != self._offset_resets:
             self._offset_resets = connection.consumer.offset_resets
             readiness.hurry()
-        paused = {partition for (partition, _), times in self._poison.items() if times >= POISONED_AFTER}
+        paused = self._poison.paused()
         waiting, stuck = connection.waiting(), connection.sinks.stuck
         reading = () if stuck or waiting else connection.positions.keys() - paused
         anew = readiness.look(connection.positions, connection.consumer.member_id, reading=reading)

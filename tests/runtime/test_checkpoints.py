@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from models.detector import Detector
 from streamer.connectors.kafka import Commit
 from streamer.core.pipeline import Pipeline
-from streamer.errors import CommitFailed, DeliveryFailed
+from streamer.errors import CommitFailed, ConfigError, DeliveryFailed
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.positions import Position, Positions
@@ -179,3 +179,60 @@ def test_what_was_frozen_of_a_partition_that_left_and_came_back_is_not_committed
 
     assert [call for call, _ in broker.calls if "commit" in call] == []
     assert positions == {0: Position(30, 30, 30, 30)}
+
+
+def test_a_store_that_never_answers_does_not_hold_up_a_stop(tiny_detector: Detector, tmp_path: Path) -> None:
+    slow, stop, others = Slow(tmp_path), threading.Event(), set(threading.enumerate())
+    broker, positions = Broker(StateKeeper(slow, Codec("readings", "s1"))), {0: Position(7, 0, 0, 0)}
+    checkpoints, _ = made(tiny_detector, broker, positions, stop=stop)
+
+    checkpoints.begin([0], timeout_s=1.0)
+    stop.set()
+    done = checkpoints.take_last(timeout_s=0.1)
+    checkpoints.close()
+    left = set(threading.enumerate()) - others
+    daemons = [thread.daemon for thread in left]
+    answered = slow.may_write.is_set()
+    slow.may_write.set()
+    for thread in left:
+        thread.join(30)
+
+    assert not done
+    assert not answered
+    assert daemons == [True]  # so that the interpreter does not wait for it either
+
+
+class Refusing(LocalStore):
+    """Cannot be connected to now, nor removed from."""
+
+    def __init__(self, directory: Path, error: Exception) -> None:
+        super().__init__(directory, "readings", "g")
+        self.error: Exception | None = error
+
+    def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
+        if self.error is not None:
+            raise self.error
+        return super().write(partition, offset, body)
+
+    def forget(self, partition: int, kept: Sequence[str]) -> None:
+        raise ConfigError("certificate and key do not match")
+
+
+def test_a_certificate_that_is_being_renewed_is_a_checkpoint_not_taken_now_and_a_bug_is_a_bug(
+    tiny_detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Refusing(tmp_path, ConfigError("certificate and key do not match"))
+    broker, positions = Broker(StateKeeper(store, Codec("readings", "s1"))), {0: Position(7, 0, 0, 0)}
+    checkpoints, metrics = made(tiny_detector, broker, positions)
+
+    before = checkpoints.take([0], timeout_s=30.0)
+    store.error = ValueError("a bug")
+    with pytest.raises(ValueError, match="a bug"):
+        checkpoints.take([0], timeout_s=30.0)
+    store.error = None
+    after = checkpoints.take([0], timeout_s=30.0)
+    checkpoints.close()
+
+    assert (before, after) == (False, True)
+    assert counted(metrics, "checkpoint_failures") == 1
+    assert "checkpoint failed, records since the last one would be reprocessed: certificate and key" in caplog.text

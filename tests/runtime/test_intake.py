@@ -127,6 +127,20 @@ def test_a_broker_that_does_not_answer_leaves_the_partition_waiting(world: World
     assert world.look(601.0) == 3
 
 
+def test_a_broker_that_does_not_answer_is_asked_about_one_partition_in_a_turn(world: World) -> None:
+    world.positions[1] = Position(0, 0, -1)
+    world.arrive()
+    world.intake.take_in([batch([reading(n).replace(b'"a"', b'"b"') for n in range(3)], partition=1)])
+    world.end = BrokerError("away")  # after half a minute each time
+
+    asked = []
+    for later_s in (700.0, 1.0, 1.0, 1.0):
+        world.look(later_s)
+        asked.append(world.asked)
+
+    assert asked == [1, 2, 2, 2]  # each once, and then not before it has been quiet as long again
+
+
 def test_polling_that_pauses_on_purpose_makes_no_partition_idle(world: World) -> None:
     world.arrive()
     world.now_s += 650.0

@@ -17,7 +17,8 @@ from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.observability.metrics import Metrics
-from streamer.runtime.partitions import Partitions, Poison
+from streamer.runtime.partitions import Partitions
+from streamer.runtime.poison import POISONED_AFTER, Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.local import LocalStore
@@ -41,6 +42,7 @@ class Offsets:
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
+        self.paused: list[int] = []
         self.partitions, self.first, self.in_transactions = 4, first, in_transactions
 
     def committed(self, partition: int) -> Commit | None:
@@ -60,6 +62,9 @@ class Offsets:
 
     def seek(self, partition: int, offset: int) -> None:
         self.sought[partition] = offset
+
+    def pause(self, partitions: Sequence[int]) -> None:
+        self.paused = list(partitions)
 
 
 class Saves:
@@ -115,7 +120,9 @@ def partitions_of(
     metrics = metrics or Metrics(CollectorRegistry())
     checkpoints = Saves(offsets)
     checkpoints.positions = positions
-    options: dict[str, Any] = {"settings": tiny.settings(), "publish": lambda outcome: None, **others}
+    options: dict[str, Any] = {
+        "settings": tiny.settings(), "publish": lambda outcome: None, "poison": Poison(), **others,
+    }  # fmt: skip
     return made(  # type: ignore[no-any-return]
         positions,
         pipeline=pipeline,
@@ -123,7 +130,6 @@ def partitions_of(
         models=bundles or Bundles({}),
         consumer=offsets,
         checkpoints=checkpoints,
-        poison=Poison(),
         metrics=metrics,
         status=Status(metrics, lambda: 0.0),
         **options,
@@ -405,6 +411,38 @@ def test_a_store_that_does_not_answer_is_asked_again_and_not_taken_for_state_tha
 
     assert positions == {}
     assert metrics.registry.get_sample_value("streamer_cold_starts_total") == 0
+
+
+@pytest.mark.parametrize("moved", ["by a person", "by retention", "as the topic was remade"])
+def test_a_partition_moved_past_the_batch_that_cannot_be_read_is_read_on(
+    tmp_path: Path, tiny_detector: Detector, moved: str
+) -> None:
+    metrics, offsets, poison = Metrics(CollectorRegistry()), Offsets({0: 10, 1: 10}), Poison({(0, 10): POISONED_AFTER})
+    partitions = partitions_of(
+        new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, Positions(), metrics=metrics, poison=poison
+    )  # fmt: skip
+
+    def poisoned() -> float | None:
+        return metrics.registry.get_sample_value("streamer_partitions_poisoned")
+
+    partitions.assigned([0, 1])
+    before, waited_for = offsets.paused, poisoned()
+    partitions.revoked([0, 1])
+    away = poisoned()
+    offsets.paused = []
+    if moved == "by a person":
+        offsets.commits[0] = Commit(2000, "")
+        offsets.end = 3000
+    elif moved == "by retention":
+        offsets.first, offsets.end = 50, 60
+    else:
+        partitions.assigned([0, 1])
+        partitions.offset_reset(OffsetReset(0, 10, 0, lost=0))
+        offsets.paused, offsets.commits[0] = [], Commit(0, "")
+    partitions.assigned([0, 1])
+
+    assert (before, waited_for, away) == ([0], 1, 0)
+    assert (offsets.paused, poisoned()) == ([], 0)
 
 
 class Away(LocalStore):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from streamer.connectors.kafka.interface import Headers
-from streamer.errors import BrokerError, DeliveryFailed
+from streamer.errors import BrokerError, ConfigError, DeliveryFailed
 
 MAX_REQUEST_BYTES = 1_048_576  # one entry and its headers; a broker's default max.message.bytes is a little more
 
@@ -45,7 +45,7 @@ class LogWriter(ABC):
         except DeliveryFailed:
             self.close()  # whatever is the matter with this client, the next one begins afresh
             raise
-        except BrokerError as error:
+        except (BrokerError, ConfigError) as error:  # files of certificates may be about to change
             self.close()
             raise DeliveryFailed(str(error)) from error
 
