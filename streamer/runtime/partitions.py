@@ -101,12 +101,7 @@ class Partitions:
             self._consumer.seek(partition, position.next_offset)
             self._poison.begin(partition, position.next_offset)
             self._positions[partition] = position
-            log.info(
-                "partition %d: reading from offset %d, publishing from %d, %s",
-                partition, position.next_offset, max(position.next_offset, position.publish_from),
-                f"with the state of snapshot {position.states[0]}" if position.states else "without a snapshot",
-                extra=self._about(partition, position.next_offset),
-            )  # fmt: skip
+            _say_where(partition, position, self._about(partition, position.next_offset))
         if poisoned := self._count_poisoned():
             _wait_for_a_person(self._consumer, poisoned)
         self._metrics.partitions_assigned.set(len(self._positions))
@@ -314,3 +309,12 @@ class _EarlierBundles:
         if isinstance(found, ArtifactError):
             raise found
         return found
+
+
+def _say_where(partition: int, position: Position, about: dict[str, object]) -> None:
+    state = f"with the state of snapshot {position.states[0]}" if position.states else "without a snapshot"
+    publish_from = max(position.next_offset, position.publish_from)
+    log.info(
+        "partition %d: reading from offset %d, publishing from %d, %s",
+        partition, position.next_offset, publish_from, state, extra=about,
+    )  # fmt: skip

@@ -235,4 +235,4 @@ def test_a_certificate_that_is_being_renewed_is_a_checkpoint_not_taken_now_and_a
 
     assert (before, after) == (False, True)
     assert counted(metrics, "checkpoint_failures") == 1
-    assert "checkpoint failed, records since the last one would be reprocessed: certificate and key" in caplog.text
+    assert "would be reprocessed: certificate and key do not match" in caplog.text
