@@ -78,7 +78,16 @@ class _Admin:
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
         with self._admin() as admin:
-            admin.create_topics([NewTopic(name, partitions, 1)], timeout_ms=10_000)
+            for attempts_left in reversed(range(5)):
+                try:
+                    admin.create_topics([NewTopic(name, partitions, 1)], timeout_ms=10_000)
+                    break
+                except kafka_errors.TopicAlreadyExistsError:
+                    break  # by the attempt whose connection was lost
+                except kafka_errors.KafkaConnectionError:
+                    # Over TLS kafka-python now and then takes what ends a handshake for an answer to nothing.
+                    if not attempts_left:
+                        raise
             # The controller has it; the broker that clients ask learns of it a moment later.
             deadline_s = time.monotonic() + 10
             while not _has_leaders(admin.describe_topics([name])[0]):
