@@ -193,6 +193,8 @@ class Partitions:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
                 return Position(offset, committed, saved, committed, pointer.states[number:])
+        if self._consumer.committed(partition) != commit:
+            raise BrokerError(f"partition {partition}: another member has gone on with it while this one slept")
         begin = max(first, committed - self._replay_records)
         if any(self._restore(partition, name, range(first), earlier) is not None for name in pointer.states):
             # Retention took what came between the snapshot and the commit.

@@ -488,3 +488,27 @@ def test_a_newer_bundle_is_taken_into_use_before_partitions_that_another_may_hav
     assert swaps == [[], []]  # whenever nothing is held that is not committed
     assert pipeline.scorer.version == NEWER
     assert {p: each.next_offset for p, each in positions.items()} == {0: 40, 1: 40}
+
+
+def test_a_member_that_slept_while_its_successor_went_on_does_not_begin_without_state(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """The snapshots that the commit named when it was asked have been superseded, and removed."""
+    offsets, positions, metrics = (
+        Offsets({0: 40}, states={0: ("s40", "s30")}),
+        Positions(),
+        Metrics(CollectorRegistry()),
+    )
+
+    class Asleep(LocalStore):
+        def read(self, partition: int, name: str) -> bytes:
+            offsets.commits[0] = Commit(90, Pointer(("s90", "s80")).note())
+            return super().read(partition, name)
+
+    keeper = StateKeeper(Asleep(tmp_path, "readings", "g"), Codec("readings", "s1"))
+
+    with pytest.raises(BrokerError, match="another member has gone on with it"):
+        partitions_of(new_pipeline(tiny_detector), keeper, offsets, positions, metrics=metrics).assigned([0])
+
+    assert positions == {}
+    assert metrics.registry.get_sample_value("streamer_cold_starts_total") == 0
