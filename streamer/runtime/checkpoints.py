@@ -136,7 +136,17 @@ class Checkpoints:
     def take_last(self, *, timeout_s: float) -> bool:
         """The checkpoint before leaving: of all partitions, and with all the time given."""
         self._last = True
-        return self.take(list(self._positions), timeout_s=timeout_s)
+        began_s = time.monotonic()
+        done = self.take(list(self._positions), timeout_s=timeout_s)
+        took_s = time.monotonic() - began_s
+        if done:
+            log.info("final checkpoint written and committed in %.1f s: %d partitions", took_s, len(self._positions))
+        else:
+            log.warning(
+                "final checkpoint not written, given up after %.1f s: records since the one before will be read again",
+                took_s,
+            )
+        return done
 
     def flush(self, timeout_s: float) -> bool:
         """Wait for acknowledgements; told to stop meanwhile, leave the rest to the last checkpoint."""

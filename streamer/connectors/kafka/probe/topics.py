@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
+from functools import partial
 
 from kafka import errors as kafka_errors
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -12,6 +13,7 @@ from kafka.protocol.admin import CreateTopicsRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from streamer.config import KafkaConfig
+from streamer.connectors.kafka.kafka_python.asking import persistently
 from streamer.connectors.kafka.kafka_python.options import bootstrap_list, connection_options
 from streamer.connectors.kafka.probe.connection import Connection, Connections
 from streamer.connectors.kafka.probe.metadata import NOT_AUTHORISED, NOT_REPORTED, UNKNOWN, Brokers, Topic
@@ -118,7 +120,7 @@ class TopicChecks:
         try:
             with contextlib.closing(self._admin()) as admin:
                 for name in names:
-                    self._create_one(admin, name)
+                    persistently(partial(self._create_one, admin, name))
         except kafka_errors.KafkaError as error:
             self._created.difference_update(names)
             self._notes.add("create topics", False, f"topics cannot be created: {type(error).__name__}: {error}")
