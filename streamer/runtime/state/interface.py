@@ -1,7 +1,7 @@
 """What a state store must do, whichever is chosen: keep the snapshots of partitions and give them back.
 
-Types only. Not inside: which snapshot is the one to go on from (`pointer`: the group's commit names it), what is in a
-snapshot (`snapshots`), when one is written (`runtime.checkpoints`).
+Types, and what says that a store is the right one. Not inside: which snapshot is the one to go on from (`pointer`: the
+group's commit names it), what is in a snapshot (`snapshots`), when one is written (`runtime.checkpoints`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from streamer.errors import StateUnavailable
+
 MAX_NAME = 512  # characters; two of them fit into the note of a commit
+MARKER = "streamer-state"  # a file or object at the root of a store that replicas share: this is where state is kept
 READ_S = 60.0  # within about this time a store that does not answer is given up
 
 
@@ -59,7 +62,8 @@ class StateStore(Protocol):
 
         Raises:
             StateError: It is gone or damaged.
-            StateUnavailable: The store does not answer; nobody knows whether it is gone.
+            StateUnavailable: The store does not answer, or does not look as if state was ever kept there: nobody
+                knows whether it is gone.
         """
         ...
 
@@ -80,3 +84,11 @@ class StateStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def unmarked(root: str, question: str) -> StateUnavailable:
+    """What a store says that has neither a snapshot the group's commit names nor the marker."""
+    return StateUnavailable(
+        f"{root}/{MARKER} is not there: {question} Where the state is lost for good, make an empty {MARKER} there, and "
+        "partitions begin without it; see docs/state.md"
+    )
