@@ -67,10 +67,19 @@ class StateStore(Protocol):
         """
         ...
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def names(self, partition: int) -> list[str]:
+        """All snapshots of a partition that are there, whoever wrote them; the newest first.
+
+        Raises:
+            StateUnavailable: The store does not answer.
+        """
+        ...
+
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         """A commit that names `kept`, newest first, was acknowledged: what is older is not asked for again.
 
-        Never raises: what could not be removed is removed another time.
+        Nor is what `gone` names: snapshots of an earlier topic of the same name, whatever their offset. Never raises:
+        what could not be removed is removed another time.
         """
         ...
 

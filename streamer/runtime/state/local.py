@@ -105,7 +105,15 @@ class LocalStore:
             raise self._unmarked()
         raise StateError(f"{path}: it is not there")
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def names(self, partition: int) -> list[str]:
+        """See `StateStore.names`."""
+        try:
+            found = [(path.stat().st_mtime_ns, path.stem) for path in self._folder(partition).glob(f"*{_SUFFIX}")]
+        except OSError as error:  # one was removed just now, by another owner
+            raise StateUnavailable(f"{self._folder(partition)}: {error.strerror or error}") from None
+        return [name for _, name in sorted(found, reverse=True) if _NAME.fullmatch(name)]
+
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         """See `StateStore.forget`."""
         folder = self._folder(partition)
         if partition not in self._tidied:
@@ -117,7 +125,8 @@ class LocalStore:
         with contextlib.suppress(OSError):
             for path in folder.iterdir():
                 name = path.name.removesuffix(_SUFFIX)
-                if _NAME.fullmatch(name) and name not in kept and name[:20] <= oldest and name[:20] < max(kept)[:20]:
+                older = name[:20] <= oldest and name[:20] < max(kept)[:20]
+                if _NAME.fullmatch(name) and name not in kept and (older or name in gone):
                     path.unlink()
 
     def close(self) -> None:

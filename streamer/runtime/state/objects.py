@@ -102,18 +102,25 @@ class ObjectStore:
             raise StateError(f"{self._url}/{path}: damaged: its content is not what was written")
         return content
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def names(self, partition: int) -> list[str]:
+        """See `StateStore.names`."""
+        try:
+            return list(reversed(self._list(partition)))
+        except StateError as error:
+            raise StateUnavailable(str(error)) from None
+
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         """See `StateStore.forget`."""
         try:
             known = self._known.get(partition)
             if known is None or not known.issuperset(kept):
                 # The first time, or another replica had the partition meanwhile and may have left something.
-                known = self._known[partition] = self._list(partition)
+                known = self._known[partition] = set(self._list(partition))
             # By offset, not by what was written here: a member that was put out may be asleep at this very line, and
             # what its successor has written since is newer.
             oldest = min(kept)[:20]
             old = [name for name in known - set(kept) if name[:20] <= oldest and name[:20] < max(kept)[:20]]
-            for name in old:
+            for name in {*old, *gone}:
                 self._remove(self._path(partition, name))
                 known.discard(name)
             self._silent = False
@@ -149,11 +156,12 @@ class ObjectStore:
 
         return self._ask(verb, MARKER, look)
 
-    def _list(self, partition: int) -> set[str]:
+    def _list(self, partition: int) -> list[str]:
+        """Names as they were written, the oldest first; a second apart at least, else by offset."""
         prefix = f"{self._folder}-{partition}/"
         batches = self._ask("list", prefix, lambda: list(self._obstore.list(self._store, prefix=prefix)))
-        names = (entry["path"].rpartition("/")[2] for batch in batches for entry in batch)
-        return {name for name in names if _NAME.fullmatch(name)}
+        found = sorted((each["last_modified"], each["path"].rpartition("/")[2]) for batch in batches for each in batch)
+        return [name for _, name in found if _NAME.fullmatch(name)]
 
     def _remove(self, path: str) -> None:
         def remove() -> None:

@@ -63,6 +63,19 @@ def test_a_member_put_out_of_the_group_removes_nothing_of_its_successor(tmp_path
     assert [successor.read(0, name) for name in newer] == [b"3", b"4"]
 
 
+def test_all_snapshots_of_a_partition_are_found_the_newest_first_and_removed_if_told_so(tmp_path: Path) -> None:
+    some = store(tmp_path)
+    names = [some.write(0, offset, [b""]) for offset in (900, 10, 20)]  # 900 in an earlier topic of the same name
+    some.write(1, 5, [b"another partition"])
+    for age, name in enumerate(reversed(names)):
+        os.utime(next(tmp_path.rglob(f"{name}.snapshot")), ns=(0, 10**9 * (100 - age)))
+
+    assert some.names(0) == names[::-1]
+    assert some.names(7) == []
+    some.forget(0, names[:0:-1], [names[0]])
+    assert some.names(0) == names[:0:-1]
+
+
 def test_what_another_store_wrote_is_not_looked_for_among_the_files(tmp_path: Path) -> None:
     (tmp_path / "secret.snapshot").write_bytes(b"secret")
 

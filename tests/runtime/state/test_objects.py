@@ -89,6 +89,17 @@ def test_what_a_crashed_or_evicted_writer_left_is_removed_in_time(bucket: str, s
     assert sorted(names_in(server, bucket)) == [third, fourth]
 
 
+def test_all_snapshots_of_a_partition_are_found_and_removed_if_told_so(bucket: str) -> None:
+    store, other = (ObjectStore(bucket, "readings", "group") for _ in range(2))
+    earlier, name = other.write(0, 900, [b"an earlier topic"]), store.write(0, 10, [b"a"])
+    store.write(1, 5, [b"another partition"])
+
+    assert sorted(store.names(0)) == [name, earlier]
+    assert store.names(7) == []
+    store.forget(0, [name], [earlier])
+    assert store.names(0) == [name]
+
+
 def test_a_removal_that_comes_late_from_an_evicted_owner_takes_nothing_of_its_successor(
     bucket: str, server: S3
 ) -> None:
