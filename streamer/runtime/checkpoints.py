@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
@@ -133,6 +133,26 @@ class Checkpoints:
             return False
         return self._underway is None or self._wait(deadline_s)
 
+    def keep(self, offsets: Mapping[int, int], *, timeout_s: float) -> bool:
+        """Flush, freeze and write, without a commit: the topic of these offsets is another one now, or gone.
+
+        Args:
+            offsets: Of the snapshots of partitions.
+            timeout_s: As in `take`.
+        """
+        deadline_s, self._underway = time.monotonic() + timeout_s, None
+        if not self.flush(timeout_s):
+            return False
+        if self._keeper is None or not offsets:
+            return True
+        nobody = Position(0, 0, 0)  # what is written for it is not committed
+        frozen = [
+            _Frozen(p, nobody, at, at, Snapshot(at, self._pipeline.export_partition(p), self._topic_id))
+            for p, at in offsets.items()
+        ]
+        self._underway = _Underway(frozen, self._writer.submit(partial(self._write, frozen)), time.monotonic())
+        return self._wait(deadline_s)
+
     def take_last(self, *, timeout_s: float) -> bool:
         """The checkpoint before leaving: of all partitions, and with all the time given."""
         self._last = True
@@ -197,7 +217,7 @@ class Checkpoints:
             position = self._positions[partition]
             offset = position.next_offset
             state = None if self._keeper is None else self._pipeline.export_partition(partition)
-            snapshot = None if state is None else Snapshot(offset, state)
+            snapshot = None if state is None else Snapshot(offset, state, self._topic_id)
             # While a partition is only catching up on its past, the commit stays where it is.
             frozen.append(_Frozen(partition, position, offset, max(offset, position.publish_from), snapshot))
         return frozen
@@ -267,7 +287,8 @@ class Checkpoints:
             each.position.saved_offset, each.position.committed = each.offset, each.commit
             each.position.states = states
             if self._keeper is not None:
-                forgotten = self._writer.submit(partial(self._keeper.store.forget, each.partition, states))
+                gone, each.position.left_behind = each.position.left_behind, ()
+                forgotten = self._writer.submit(partial(self._keeper.store.forget, each.partition, states, gone))
                 forgotten.add_done_callback(partial(_look_at, each.partition))
         self._metrics.commits.inc(len(held))
         self._metrics.last_commit.set(self._clock())

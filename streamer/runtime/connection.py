@@ -47,6 +47,7 @@ class Connection:
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
         topic_id: Of the input topic, where the broker tells.
+        ask_topic_id: What it is now; waits for the answer.
         look_for_bundle: Called before partitions are restored, when all that is held is committed.
 
     Raises:
@@ -66,6 +67,7 @@ class Connection:
         stop: threading.Event,
         clock: Callable[[], float],
         topic_id: str | None = None,
+        ask_topic_id: Callable[[], str | None] = lambda: None,
         look_for_bundle: Callable[[], object] = lambda: None,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
@@ -127,6 +129,7 @@ class Connection:
             metrics=metrics,
             status=status,
             topic_id=topic_id,
+            ask_topic_id=ask_topic_id,
             look_for_bundle=look_for_bundle,
             publish=publisher.publish,
         )

@@ -284,5 +284,6 @@ class Daemon:
             stop=stop,
             clock=self._clock,
             topic_id=self._topic_id,
+            ask_topic_id=self._prover.topic_id,
             look_for_bundle=self._model_watch.look,
         )

@@ -14,6 +14,7 @@ class Position:
     saved_offset: int  # where the newest checkpoint stands; -1 before the first, so that it commits the start
     committed: int | None = None  # the group's offset, as far as we know
     states: tuple[str, ...] = ()  # snapshots that the group's commit names, newest first
+    left_behind: tuple[str, ...] = ()  # snapshots of earlier topics of the same name, to be removed
 
 
 Positions = dict[int, Position]  # by partition

@@ -232,7 +232,7 @@ class Refusing(LocalStore):
             raise self.error
         return super().write(partition, offset, body)
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         raise ConfigError("certificate and key do not match")
 
 
