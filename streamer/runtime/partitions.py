@@ -141,6 +141,7 @@ class Partitions:
         except BrokerError as error:
             log.info("it is not known how many partitions %s has: %s", self._topic, error)
             return
+        self._metrics.topic_partitions.set(count)
         if count and (doubtful := self._pipeline.spread(self._positions, count)):
             log.warning(
                 "%s has %d partitions now: %d streams known here may come to others; they are not silent, and are "
@@ -213,6 +214,7 @@ class Partitions:
         for partition in [*self._positions, *self._parked]:
             self._drop(partition)
         self._parked.clear()
+        self._metrics.partitions_assigned.set(0)
 
     def _count_poisoned(self) -> list[int]:
         poisoned = sorted(self._poison.paused() & self._positions.keys())

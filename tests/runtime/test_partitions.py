@@ -417,6 +417,28 @@ def test_open_incidents_resolve_when_records_are_lost(tiny_detector: Detector, t
     assert len(pipeline.keys.held()) == 0
 
 
+def test_how_many_partitions_the_topic_has_is_shown_beside_how_many_are_held_here(
+    tmp_path: Path, tiny_detector: Detector
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    partitions = partitions_of(
+        new_pipeline(tiny_detector), keeper_in(tmp_path), Offsets({0: 10, 1: 10}), Positions(), metrics=metrics
+    )
+
+    def shown() -> list[float | None]:
+        return [
+            metrics.registry.get_sample_value(f"streamer_{name}")
+            for name in ("partitions_assigned", "topic_partitions")
+        ]
+
+    partitions.assigned([0, 1])
+    held = shown()
+    partitions.drop_all()  # the connection is lost
+
+    assert held == [2, 4]
+    assert shown() == [0, 4]
+
+
 def begun(
     detector: Detector, keeper: StateKeeper, offsets: Offsets, **others: Any
 ) -> tuple[list[tuple[str, str, str | None]], Positions]:
