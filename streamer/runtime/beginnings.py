@@ -55,13 +55,18 @@ class Beginnings:
         self._topic, self._start = settings.kafka.topic, settings.kafka.start
         self._replay_records = settings.state.replay_records
 
-    def begin(self, partition: int, commit: Commit | None) -> tuple[Position, bool]:
+    def begin(self, partition: int, commit: Commit | None, bounds: tuple[int, int]) -> tuple[Position, bool]:
         """Restore a partition; where it stands then, and whether the state is of lost records: what is open ends.
+
+        Args:
+            partition: Which.
+            commit: Of the group.
+            bounds: First offset of the log, and its end.
 
         Raises:
             BrokerError: Broker or store do not answer, or another member has gone on.
         """
-        first, end = self._consumer.bounds(partition)
+        first, end = bounds
         pointer = Pointer() if commit is None else read_note(commit.note)
         if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
             left: Snapshot | None = None
@@ -85,7 +90,7 @@ class Beginnings:
                 # Should the newest be damaged, the other one stays the first choice until the next checkpoint.
                 saved = committed if offset == committed and number == 0 else -1
                 return Position(offset, committed, saved, committed, pointer.states[number:]), False
-        if self._consumer.committed(partition) != commit:
+        if self._consumer.committed([partition]).get(partition) != commit:
             raise BrokerError(f"partition {partition}: another member has gone on with it while this one slept")
         begin = max(first, committed - self._replay_records)
         if any(self._restorer.restore(partition, name, range(first)) is not None for name in pointer.states):

@@ -205,7 +205,7 @@ class Daemon:
 
     def _bounds(self, connection: Connection, partition: int) -> tuple[int, int]:
         self._status.beat(2 * self.settings.kafka.request_timeout_ms / 1000)  # first offset and end
-        return connection.consumer.bounds(partition)
+        return connection.consumer.bounds([partition])[partition]
 
     def _tell(self, connection: Connection, alert: Alert | None) -> None:
         if alert is not None:

@@ -110,13 +110,17 @@ class Partitions:
         parked, self._parked = self._parked, {}
         for partition in parked.keys() - set(partitions):
             self._forget(partition)
+        self._status.beat(self._ask_s)
+        commits = self._consumer.committed(partitions) if partitions else {}
+        # One question for all: one for each of hundreds would take longer than the group waits.
+        bounds = self._consumer.bounds(partitions) if partitions else {}
         for partition in partitions:
             self._status.beat(self._ask_s)
-            commit = self._consumer.committed(partition)
+            commit = commits.get(partition)
             position = parked.get(partition)
             if position is None or commit != self._checkpoints.commit_of(position):
                 self._drop(partition)  # still here if the group put us out without a word
-                position, ends = self._beginnings.begin(partition, commit)
+                position, ends = self._beginnings.begin(partition, commit, bounds[partition])
                 if ends:
                     # Not before: should the store not answer, leaving the group must not commit where this one begins.
                     self._positions[partition] = position

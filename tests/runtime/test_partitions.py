@@ -43,11 +43,13 @@ class Offsets:
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
+        self.asked = 0  # questions that wait for an answer of the broker
         self.paused: list[int] = []
         self.partitions, self.first, self.in_transactions = 4, first, in_transactions
 
-    def committed(self, partition: int) -> Commit | None:
-        return self.commits.get(partition)
+    def committed(self, partitions: Sequence[int]) -> dict[int, Commit]:
+        self.asked += 1
+        return {partition: self.commits[partition] for partition in partitions if partition in self.commits}
 
     def partition_count(self, *, wait: bool = False) -> int:
         return self.partitions
@@ -55,8 +57,9 @@ class Offsets:
     def has_committed(self) -> bool:
         return bool(self.commits)
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        return self.first, self.end
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        self.asked += 1
+        return dict.fromkeys(partitions, (self.first, self.end))
 
     def log_end(self, partition: int) -> int:
         return self.end + self.in_transactions
@@ -176,6 +179,15 @@ def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_part
         assert positions == {p: Position(40, 40, 40, 40, states[p]) for p in range(4)}
     else:
         assert positions == {p: Position(0, 40, -1, 40) for p in range(4)}
+
+
+def test_the_broker_is_asked_as_often_for_many_partitions_as_for_one(tiny_detector: Detector, tmp_path: Path) -> None:
+    many, one = Offsets({}), Offsets({})
+
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), many, {}).assigned(range(200))
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), one, {}).assigned([0])
+
+    assert many.asked == one.asked
 
 
 def test_a_bundle_in_use_is_not_loaded_again(tiny_detector: Detector, tmp_path: Path) -> None:

@@ -238,11 +238,11 @@ class TopicStore:
         try:
             if self._reader is None:
                 self._reader = connect_range_reader(self._config)
-            bounds = self._reader.bounds()
+            bounds = self._reader.bounds([partition])
             if partition not in bounds:  # added since the reader asked
                 self._close_reader()
                 self._reader = connect_range_reader(self._config)
-                bounds = self._reader.bounds()
+                bounds = self._reader.bounds([partition])
             first, end = bounds.get(partition, (0, 0))
             if place is None:
                 place = _Place(partition, first, end - 1, 0, "", "")
