@@ -136,7 +136,7 @@ class Checkpoints:
     def take_last(self, *, timeout_s: float) -> bool:
         """The checkpoint before leaving: of all partitions, and with all the time given."""
         self._last = True
-        return self.take(list(self._positions), timeout_s=timeout_s)
+        return self.leave(list(self._positions), timeout_s=timeout_s)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait for acknowledgements; told to stop meanwhile, leave the rest to the last checkpoint."""
@@ -164,7 +164,37 @@ class Checkpoints:
         """What the group has committed if nobody has gone on since this position's last checkpoint."""
         if position.committed is None:
             return None
-        return Commit(position.committed, Pointer(position.states, self._topic_id).note())
+        return Commit(position.committed, Pointer(position.states, self._topic_id, position.bundle).note())
+
+    def name(self, partitions: Sequence[int], bundle: str | None) -> bool:
+        """Have the group's commits name the bundle that tells what lies behind them; False when that was refused.
+
+        A partition of which nothing is committed yet is left alone: its first checkpoint names it.
+        """
+        named = {}
+        for partition in partitions:
+            position = self._positions[partition]
+            if position.committed is not None and position.bundle != bundle:
+                note = Pointer(position.states, self._topic_id, bundle).note()
+                named[partition] = Commit(position.committed, note)
+        if named:
+            self._status.beat()
+            try:
+                self._consumer.commit(named)
+            except CommitFailed as error:
+                self._metrics.commit_failures.inc()
+                log.warning("commit refused; it is to name the bundle in use: %s", error)
+                return False
+            self._metrics.commits.inc(len(named))
+        for partition in partitions:
+            self._positions[partition].bundle = bundle
+        return True
+
+    def leave(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        """The checkpoint before partitions leave: where it is whole, nothing is told behind it, with any bundle."""
+        done = self.take(partitions, timeout_s=timeout_s)
+        self.name([partition for partition in partitions if self._positions[partition].clean], None)
+        return done
 
     def close(self) -> None:
         """No checkpoint after this one.
@@ -247,7 +277,10 @@ class Checkpoints:
         self._status.beat()
         try:
             self._consumer.commit(
-                {each.partition: Commit(each.commit, Pointer(states, self._topic_id).note()) for each, states in held}
+                {
+                    each.partition: Commit(each.commit, Pointer(states, self._topic_id, each.position.bundle).note())
+                    for each, states in held
+                }
             )
         except CommitFailed as error:
             self._metrics.commit_failures.inc()

@@ -20,6 +20,7 @@ from streamer.errors import BrokerError, StateError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moving_over
+from streamer.runtime.one_bundle import OneBundle
 from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.interface import READ_S
@@ -49,6 +50,7 @@ class Partitions:
         status: Told that the loop is alive between two partitions.
         topic_id: Of the input topic, where the broker tells.
         publish: Takes what happens to incidents when records are lost.
+        one_bundle: Chooses the bundle that partitions go on with.
     """
 
     def __init__(
@@ -66,10 +68,9 @@ class Partitions:
         status: Status,
         topic_id: str | None = None,
         publish: Callable[[Outcome], None],
-        look_for_bundle: Callable[[], object] = lambda: None,
+        one_bundle: OneBundle,
     ) -> None:
-        self._look_for_bundle = look_for_bundle
-        self._publish = publish
+        self._publish, self._one_bundle = publish, one_bundle
         self._positions, self._pipeline, self._keeper, self._models = positions, pipeline, keeper, models
         self._consumer, self._checkpoints, self._poison, self._metrics = consumer, checkpoints, poison, metrics
         self._topic, self._start = settings.kafka.topic, settings.kafka.start
@@ -84,26 +85,29 @@ class Partitions:
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """Partitions just gained, maybe none: restore each, and read from where its state stands."""
-        if not self._positions:
-            # Whoever had them may have scored with a newer bundle already; all that is held here is committed.
-            self._look_for_bundle()
-        earlier = _EarlierBundles(self._models)
         parked, self._parked = self._parked, {}
         for partition in parked.keys() - set(partitions):
             self._forget(partition)
+        found: dict[int, tuple[Commit | None, int, int]] = {}  # of those that do not just go on
         for partition in partitions:
             self._status.beat(self._ask_s)
             commit = self._consumer.committed(partition)
-            position = parked.get(partition)
-            if position is None or commit != self._checkpoints.commit_of(position):
+            if partition not in parked or commit != self._checkpoints.commit_of(parked[partition]):
                 self._drop(partition)  # still here if the group put us out without a word
-                position = self._begin(partition, commit, earlier)
+                found[partition] = commit, *self._consumer.bounds(partition)
+        if not self._positions:  # all that is held here, if only for a moment, is committed
+            self._one_bundle.choose(found, (parked[each] for each in partitions if each not in found))
+        earlier = _EarlierBundles(self._models)
+        for partition in partitions:
+            self._status.beat(self._ask_s)
+            position = self._begin(partition, *found[partition], earlier) if partition in found else parked[partition]
             self._consumer.seek(partition, position.next_offset)
             self._poison.begin(partition, position.next_offset)
             self._positions[partition] = position
             _say_where(partition, position, self._about(partition, position.next_offset))
         if poisoned := self._count_poisoned():
             _wait_for_a_person(self._consumer, poisoned)
+        self._one_bundle.begin(found)
         self._metrics.partitions_assigned.set(len(self._positions))
         self._status.beat(self._ask_s)
         self.look(wait=bool(self._positions))
@@ -126,7 +130,7 @@ class Partitions:
         """Partitions about to leave: a checkpoint, so that their next owner goes on from here."""
         mine = [partition for partition in partitions if partition in self._positions]
         if mine:
-            self._checkpoints.take(mine, timeout_s=self._revoke_timeout_s)
+            self._checkpoints.leave(mine, timeout_s=self._revoke_timeout_s)
         for partition in mine:
             # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
             position = self._positions.pop(partition)
@@ -174,9 +178,8 @@ class Partitions:
 
     # Where reading begins.
 
-    def _begin(self, partition: int, commit: Commit | None, earlier: _EarlierBundles) -> Position:
+    def _begin(self, partition: int, commit: Commit | None, first: int, end: int, earlier: _EarlierBundles) -> Position:
         """Restore a partition and say where it stands then."""
-        first, end = self._consumer.bounds(partition)
         pointer = Pointer() if commit is None else read_note(commit.note)
         if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
             position = self._begin_anew(partition, commit, first, end)
@@ -224,7 +227,7 @@ class Partitions:
             else first
         )
         begin = max(first, publish_from - self._replay_records)
-        return Position(begin, publish_from, saved_offset=-1, committed=None if commit is None else commit.offset)
+        return Position(begin, publish_from, saved_offset=-1)
 
     def _belongs_elsewhere(self, partition: int, commit: Commit, pointer: Pointer, first: int, end: int) -> bool:
         """Whether the group's offset is not one of this log: it was cut, or made anew under the same name."""
