@@ -38,6 +38,7 @@ from kafka.admin import (
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.embedded import EmbeddedBroker
+from streamer.connectors.kafka.kafka_python.asking import persistently
 
 START_TIMEOUT_S = 120.0
 DOCKER_IMAGE = "apache/kafka:4.1.1"  # as in docker-compose.yml
@@ -78,29 +79,23 @@ class _Admin:
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
         with self._admin() as admin:
-            for attempts_left in reversed(range(5)):
-                try:
-                    admin.create_topics([NewTopic(name, partitions, 1)], timeout_ms=10_000)
-                    break
-                except kafka_errors.TopicAlreadyExistsError:
-                    break  # by the attempt whose connection was lost
-                except kafka_errors.KafkaConnectionError:
-                    # Over TLS kafka-python now and then takes what ends a handshake for an answer to nothing.
-                    if not attempts_left:
-                        raise
+            with contextlib.suppress(
+                kafka_errors.TopicAlreadyExistsError
+            ):  # made by an attempt whose connection was lost
+                persistently(lambda: admin.create_topics([NewTopic(name, partitions, 1)], timeout_ms=10_000))
             # The controller has it; the broker that clients ask learns of it a moment later.
             deadline_s = time.monotonic() + 10
-            while not _has_leaders(admin.describe_topics([name])[0]):
+            while not _has_leaders(persistently(lambda: admin.describe_topics([name]))[0]):
                 if time.monotonic() > deadline_s:
                     raise RuntimeError(f"topic {name} was made, but {self.bootstrap_servers} does not know it yet")
 
     def add_partitions(self, topic: str, total: int) -> None:
         with self._admin() as admin:
-            admin.create_partitions({topic: NewPartitions(total)})
+            persistently(lambda: admin.create_partitions({topic: NewPartitions(total)}))
 
     def delete_records(self, topic: str, partition: int, before_offset: int) -> None:
         with self._admin() as admin:
-            admin.delete_records({TopicPartition(topic, partition): before_offset})
+            persistently(lambda: admin.delete_records({TopicPartition(topic, partition): before_offset}))
 
     def down(self) -> None:
         raise NotImplementedError(f"a {self.kind} broker is not ours to stop")

@@ -24,7 +24,7 @@ class HttpConfig(Section):
     tls_client_cafile: Path | None = None  # CA of client certificates, PEM: /metrics needs one (mTLS)
     auth_file: Path | None = None  # users and tokens, hashed (docs/http.md): /metrics needs a login
     open_health: bool = True  # /healthz and /readyz answer without login or client certificate, with yes or no alone
-    max_connections: Annotated[int, Field(ge=1, le=1000)] = 32  # at the same time; more are refused
+    max_connections: Annotated[int, Field(ge=1, le=1000)] = 32  # at the same time, a quarter of them from one address
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0  # for one request, from connecting to the answer's end
 
     @property

@@ -2,7 +2,8 @@
 
 The file is that of Prometheus' exporters where it can be (`basic_auth_users`: name to bcrypt hash), see docs/http.md.
 bcrypt is slow on purpose, so nobody may make us compute it at will: a login that was right is remembered until the
-file changes, one is checked at a time, and wrong ones are counted. Not inside: HTTP (`web`).
+file changes and one that was wrong for a minute, one is checked at a time, and wrong ones are counted, for each user by
+itself: an address may be that of a proxy with many behind it. Not inside: HTTP (`web`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from streamer.observability.reloaded import Reloaded
 
 MIN_COST, MAX_COST = 8, 14  # of bcrypt; one more takes twice as long, 14 about a second
 MAX_FILE_BYTES = 1_000_000
-MOST_WRONG = 5  # logins of one address ...
-MOST_WRONG_OF_ALL = 30  # ... and of all
+MOST_WRONG = 5  # different passwords for one user from one address ...
+MOST_WRONG_OF_ALL = 30  # ... and from all; names that are no user's count as one user
 WRONG_S = 60.0  # within this time; more are not checked
 _MOST_PASSWORD_BYTES = 72  # bcrypt reads no more
 _MOST_REMEMBERED = 64
@@ -157,41 +158,49 @@ class _Passwords:
         self._key = secrets.token_bytes(32)  # what is remembered is of no use to anybody else
         self._lock, self._slot = threading.Lock(), threading.Lock()
         self._right: OrderedDict[bytes, bytes] = OrderedDict()  # login to the hash it was right for
-        self._wrong: list[tuple[float, str]] = []  # when and from where, the newest minute
+        # Login and the hash it was wrong for: when, for which user and from where, the newest minute.
+        self._wrong: dict[tuple[bytes, bytes | None], tuple[float, str | None, str]] = {}
 
     def judge(self, credentials: Credentials, user: str, password: bytes, address: str) -> Verdict:
         hashed = credentials.users.get(user)
         login = hmac.digest(self._key, user.encode() + b"\0" + password, "sha256")
+        whose = None if hashed is None else user
+        if (verdict := self._without_check(login, hashed, whose, address)) is not None:
+            return verdict
+        if not self._slot.acquire(timeout=2.0):
+            return Verdict.BUSY
+        try:
+            if (verdict := self._without_check(login, hashed, whose, address)) is not None:
+                return verdict  # by what was checked meanwhile
+            # As long for users that do not exist.
+            try:
+                right = bcrypt.checkpw(password, hashed or max(credentials.users.values(), key=lambda one: one[4:6]))
+            except ValueError:  # a hash that only looks like one
+                right = False
+            with self._lock:
+                if not right or hashed is None:
+                    self._wrong[login, hashed] = self._clock(), whose, address
+                    return Verdict.WRONG
+                self._right[login] = hashed
+                while len(self._right) > _MOST_REMEMBERED:
+                    self._right.popitem(last=False)
+            return Verdict.KNOWN
+        finally:
+            self._slot.release()
+
+    def _without_check(self, login: bytes, hashed: bytes | None, whose: str | None, address: str) -> Verdict | None:
+        """What can be said of a login without computing anything."""
         with self._lock:
             if hashed is not None and self._right.get(login) == hashed:
                 self._right.move_to_end(login)
                 return Verdict.KNOWN
-        if self._is_flooded(address) or not self._slot.acquire(timeout=2.0):
-            return Verdict.BUSY
-        try:
-            if self._is_flooded(address):  # by those that were checked meanwhile
-                return Verdict.BUSY
-            # As long for users that do not exist.
-            right = bcrypt.checkpw(password, hashed or max(credentials.users.values(), key=lambda one: one[4:6]))
-        except ValueError:  # a hash that only looks like one
-            right = False
-        finally:
-            self._slot.release()
-        with self._lock:
-            if not right or hashed is None:
-                self._wrong.append((self._clock(), address))
-                return Verdict.WRONG
-            self._right[login] = hashed
-            while len(self._right) > _MOST_REMEMBERED:
-                self._right.popitem(last=False)
-        return Verdict.KNOWN
-
-    def _is_flooded(self, address: str) -> bool:
-        with self._lock:
             since_s = self._clock() - WRONG_S
-            self._wrong = [(at_s, where) for at_s, where in self._wrong if at_s > since_s]
-            own = sum(where == address for _, where in self._wrong)
-            return own >= MOST_WRONG or len(self._wrong) >= MOST_WRONG_OF_ALL
+            self._wrong = {key: about for key, about in self._wrong.items() if about[0] > since_s}
+            if (login, hashed) in self._wrong:
+                return Verdict.WRONG
+            where = [from_ for _, name, from_ in self._wrong.values() if name == whose]
+            flooded = where.count(address) >= MOST_WRONG or len(where) >= MOST_WRONG_OF_ALL
+            return Verdict.BUSY if flooded else None
 
 
 def _is_token(credentials: Credentials, token: str) -> bool:

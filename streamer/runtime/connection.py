@@ -49,6 +49,7 @@ class Connection:
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
         topic_id: Of the input topic, where the broker tells.
+        ask_topic_id: What it is now; waits for the answer.
         model_watch: Takes bundles into use.
 
     Raises:
@@ -68,6 +69,7 @@ class Connection:
         stop: threading.Event,
         clock: Callable[[], float],
         topic_id: str | None = None,
+        ask_topic_id: Callable[[], str | None] = lambda: None,
         model_watch: ModelWatch,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
@@ -137,6 +139,7 @@ class Connection:
             metrics=metrics,
             status=status,
             topic_id=topic_id,
+            ask_topic_id=ask_topic_id,
             one_bundle=self.one_bundle,
             publish=publisher.publish,
         )

@@ -281,5 +281,6 @@ class Daemon:
             stop=stop,
             clock=self._clock,
             topic_id=self._topic_id,
+            ask_topic_id=self._prover.topic_id,
             model_watch=self._model_watch,
         )

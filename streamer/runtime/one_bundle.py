@@ -72,13 +72,8 @@ class OneBundle:
         needed |= {position.bundle for position in parked if position.next_offset < position.told_before}
         self._watch.look(needed=[bundle for bundle in needed if bundle is not None])
 
-    def begin(self, found: Found) -> None:
-        """Partitions have come: what is behind the group's commit may have been told, up to the end of now."""
-        for partition, (commit, _, end) in found.items():
-            position = self._positions[partition]
-            if commit is not None and position.committed is not None:
-                position.bundle = read_note(commit.note).bundle
-                position.told_before = end if position.bundle is not None else 0
+    def assigned(self) -> None:
+        """Partitions have come: those wait that need another bundle than the one in use."""
         for partition, position in self._positions.items():
             if position.next_offset < position.told_before:
                 log.info(

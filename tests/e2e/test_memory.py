@@ -10,7 +10,7 @@ from kafka import KafkaProducer
 from streamer.offline.replay import encode
 from tests.brokers import Broker
 from tests.e2e.conftest import NewSite, World
-from tests.e2e.harness import DaemonProcess, wait_until
+from tests.e2e.harness import DaemonProcess, streamer, wait_until
 
 CONTAINER_MB = 1024  # what docker-compose.yml gives
 UNPACKED_MB = 400
@@ -59,3 +59,15 @@ def test_a_bomb_pauses_its_partition_names_its_offset_and_leaves_a_container_of_
     assert peak < CONTAINER_MB
     assert f"{topic}[0]@{bomb.offset}: the batch there cannot be read" in log
     assert metrics.accounted() == metrics["streamer_records_consumed_total"]
+
+
+@pytest.mark.parametrize(("client", "said"), [("kafka-python", False), ("confluent", True)])
+def test_check_tells_who_reads_with_confluent_what_a_compressed_record_may_do(
+    new_site: NewSite, client: str, said: bool
+) -> None:
+    site = new_site(kafka={"client": client})
+
+    checked = streamer("check", site)
+
+    assert checked.code == 0, checked.out
+    assert ("have compressed without a bound" in checked.out) == said

@@ -8,9 +8,11 @@ import logging
 import os
 import socket
 import ssl
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +193,39 @@ def test_wrong_logins_are_not_checked_without_end(auth_file: Path, monkeypatch: 
     assert look(basic(), "scraper") is look(basic(), "stranger") is Verdict.KNOWN
     assert look(f"Bearer {TOKEN}", "stranger") is Verdict.KNOWN
     assert len(checked) == 1 + access.MOST_WRONG
-    many = [look(basic(password="x"), f"10.0.0.{i}") for i in range(100)]
+    many = [look(basic(password=f"x{i}"), f"10.0.0.{i}") for i in range(100)]
     assert many.count(Verdict.WRONG) == access.MOST_WRONG_OF_ALL - access.MOST_WRONG
     now_s[0] += access.WRONG_S
     assert look(basic(password="x"), "stranger") is Verdict.WRONG
+
+
+def test_a_right_password_is_not_locked_out_by_what_others_behind_the_same_address_get_wrong(auth_file: Path) -> None:
+    other = bcrypt.hashpw(b"other", bcrypt.gensalt(8)).decode()
+    auth_file.write_text(auth_file.read_text().replace("bearer_tokens:", f"  grafana: {other}\nbearer_tokens:"))
+    some = Access(HttpConfig(auth_file=auth_file), clock=lambda: 0.0)
+
+    def look(login: str) -> Verdict:
+        return some.judge(login, address="the ingress", has_certificate=False)
+
+    stale = [look(basic(password="of last month")) for _ in range(20)]  # a scraper nobody has told of the new password
+    strangers = [look(basic(user=f"u{i}", password="x")) for i in range(20)]
+    guesses = [look(basic(user="grafana", password=f"{i}")) for i in range(20)]
+
+    assert stale == [Verdict.WRONG] * 20
+    assert strangers.count(Verdict.WRONG) == guesses.count(Verdict.WRONG) == access.MOST_WRONG
+    assert look(basic()) is Verdict.KNOWN
+
+
+def test_a_password_that_was_wrong_is_right_when_the_file_says_so(auth_file: Path) -> None:
+    now_s = [0.0]
+    some = Access(HttpConfig(auth_file=auth_file), clock=lambda: now_s[0])
+
+    early = some.judge(basic(password="new"), address="a", has_certificate=False)
+    auth_file.write_text(f"basic_auth_users: {{scraper: {bcrypt.hashpw(b'new', bcrypt.gensalt(8)).decode()}}}")
+    now_s[0] += 2
+
+    assert early is Verdict.WRONG
+    assert some.judge(basic(password="new"), address="a", has_certificate=False) is Verdict.KNOWN
 
 
 @pytest.mark.parametrize(
@@ -355,22 +386,82 @@ def test_a_client_that_sends_byte_by_byte_is_cut_off(serve: Serve) -> None:
     assert answer == b""
 
 
-def test_more_connections_than_allowed_are_refused_and_the_others_go_on(serve: Serve) -> None:
-    server = serve(max_connections=2)
+def idle(server: WebServer, count: int, opened: ExitStack, *, saying: bytes = b"") -> list[socket.socket]:
+    """Connections that never send a whole request; closed with `opened`."""
     port = int(server.address.rpartition(":")[2])
-    held = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(2)]
-    for connection in held:
-        connection.sendall(b"GET /metrics HTTP/1.1\r\n")
+    made = []
+    for _ in range(count):
+        connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        if saying:
+            with suppress(ConnectionError):
+                connection.sendall(saying)
+        made.append(connection)
+    return made
 
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as third:
-        refused = received(third)
-    held[0].sendall(b"\r\n")
-    answered = received(held[0])
-    for connection in held:
-        connection.close()
 
-    assert refused.startswith(b"HTTP/1.0 503")
-    assert answered.startswith(b"HTTP/1.0 200")
+@pytest.mark.parametrize("saying", [b"", b"GET /metrics HTTP/1.1\r\nA: "], ids=["silent", "half a head"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_connections_that_ask_nothing_do_not_keep_out_probes(
+    serve: Serve, authority: Authority, tls: bool, saying: bytes
+) -> None:
+    certfile, keyfile = authority.issue("streamer")
+    server = serve(tls_certfile=certfile, tls_keyfile=keyfile) if tls else serve()
+    context = ssl.create_default_context(cafile=authority.cafile) if tls else None
+
+    with ExitStack() as opened:
+        idle(server, 200, opened, saying=saying)
+        answers = [get(server, "/healthz", context=context)[:2] for _ in range(5)]
+
+    assert answers == [(200, "ok\n")] * 5
+
+
+def test_one_address_has_a_part_of_the_connections_and_a_new_one_replaces_its_oldest(serve: Serve) -> None:
+    server = serve(max_connections=8)  # two for an address
+
+    with ExitStack() as opened:
+        first, second, third = idle(server, 3, opened)
+        dropped = received(first)
+        for connection in (second, third):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        answers = [received(second), received(third)]
+
+    assert dropped == b""
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.0 200"] * 2
+
+
+def test_a_head_has_less_time_than_an_answer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamer.observability.serving.HEAD_S", 0.3)
+    server = serve(timeout_s=300)
+
+    with ExitStack() as opened:
+        (connection,) = idle(server, 1, opened, saying=b"GET /metrics HTTP/1.1\r\n")
+        answer = received(connection)
+
+    assert answer == b""
+
+
+def test_requests_beyond_what_is_answered_at_the_same_time_are_refused(caplog: pytest.LogCaptureFixture) -> None:
+    asked, answered = threading.Semaphore(0), threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        asked.release()
+        answered.wait(10)
+        return metrics(environ, start_response)
+
+    server = WebServer(HttpConfig(port=0, max_connections=2), metrics=slow, healthy=lambda: None, ready=lambda: None)
+    try:
+        with ExitStack() as opened:
+            (held,) = idle(server, 1, opened, saying=b"GET /metrics HTTP/1.1\r\n\r\n")
+            asked.acquire(timeout=10)
+            refused = ask(server, b"GET /metrics HTTP/1.1\r\n\r\n")
+            answered.set()
+            content = received(held)
+    finally:
+        server.close()
+
+    assert refused.startswith(b"HTTP/1.0 503") or refused == b""  # hung up while we were still sending
+    assert content.startswith(b"HTTP/1.0 200")
+    assert "http: connections refused" in caplog.text
 
 
 def test_head_gives_no_body(serve: Serve) -> None:

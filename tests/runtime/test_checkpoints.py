@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -202,6 +203,23 @@ def test_a_store_that_never_answers_does_not_hold_up_a_stop(tiny_detector: Detec
     assert daemons == [True]  # so that the interpreter does not wait for it either
 
 
+@pytest.mark.parametrize(
+    ("fails", "said"), [("", "final checkpoint written"), ("commit", "final checkpoint not written")]
+)
+def test_the_log_says_whether_the_final_checkpoint_was_written_and_how_long_it_took(
+    tiny_detector: Detector, tmp_path: Path, caplog: pytest.LogCaptureFixture, fails: str, said: str
+) -> None:
+    broker, positions = Broker(keeper_in(tmp_path), fails), {0: Position(7, 0, 0, 0)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    with caplog.at_level("INFO"):
+        checkpoints.take_last(timeout_s=30.0)
+
+    last = caplog.messages[-1]
+    assert last.startswith(said)
+    assert re.search(r"\d+\.\d s", last)
+
+
 class Refusing(LocalStore):
     """Cannot be connected to now, nor removed from."""
 
@@ -214,7 +232,7 @@ class Refusing(LocalStore):
             raise self.error
         return super().write(partition, offset, body)
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         raise ConfigError("certificate and key do not match")
 
 

@@ -22,6 +22,7 @@ from streamer.runtime.one_bundle import OneBundle
 from streamer.runtime.partitions import Partitions
 from streamer.runtime.poison import POISONED_AFTER, Poison
 from streamer.runtime.positions import Position, Positions
+from streamer.runtime.readiness import Anew
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.local import LocalStore
 from streamer.runtime.state.pointer import Pointer, read_note
@@ -75,8 +76,8 @@ class Offsets:
 class Saves:
     """Stands where checkpoints are taken: each succeeds at once."""
 
-    def __init__(self, offsets: Offsets) -> None:
-        self.offsets, self.positions = offsets, Positions()
+    def __init__(self, offsets: Offsets, keeper: StateKeeper, pipeline: Pipeline) -> None:
+        self.offsets, self.keeper, self.pipeline, self.positions = offsets, keeper, pipeline, Positions()
 
     def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
         for partition in partitions:
@@ -94,6 +95,11 @@ class Saves:
         for partition in partitions:
             self.positions[partition].bundle = bundle
             self.offsets.commits[partition] = self._commit(self.positions[partition])
+        return True
+
+    def keep(self, offsets: Mapping[int, int], *, timeout_s: float) -> bool:
+        for partition, offset in offsets.items():
+            self.keeper.write(partition, Snapshot(offset, self.pipeline.export_partition(partition), "old"))
         return True
 
     def commit_of(self, position: Position) -> Commit | None:
@@ -140,7 +146,7 @@ def partitions_of(
 ) -> Partitions:
     made: Any = Partitions
     metrics = metrics or Metrics(CollectorRegistry())
-    checkpoints = Saves(offsets)
+    checkpoints = Saves(offsets, keeper, pipeline)
     checkpoints.positions = positions
     bundles = bundles or Bundles({})
     options: dict[str, Any] = {
@@ -367,7 +373,7 @@ def test_partitions_that_another_member_got_are_forgotten_also_when_this_one_get
     assert len(pipeline.keys.held()) == 0
 
 
-def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str, Pipeline]:
+def with_an_open_incident(keeper: StateKeeper, detector: Detector, topic_id: str | None = None) -> tuple[str, Pipeline]:
     """The name of a snapshot of partition 0 at offset 40, in which the incident of a stream is open."""
     pipeline = new_pipeline(detector)
     values = tiny.wave(40)
@@ -375,7 +381,7 @@ def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str,
     times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(40)]
     pipeline.process(tiny.readings([pipeline.keys.add("a")] * 40, times, values))
     assert pipeline.incidents.open_count == 1
-    return keeper.write(0, Snapshot(40, pipeline.export_partition(0))), pipeline
+    return keeper.write(0, Snapshot(40, pipeline.export_partition(0), topic_id)), pipeline
 
 
 def test_open_incidents_resolve_when_retention_took_records_between_snapshot_and_commit(
@@ -419,6 +425,99 @@ def test_open_incidents_resolve_when_records_are_lost(tiny_detector: Detector, t
     assert positions[0].publish_from == 60
     assert pipeline.incidents.open_count == 0
     assert len(pipeline.keys.held()) == 0
+
+
+def test_how_many_partitions_the_topic_has_is_shown_beside_how_many_are_held_here(
+    tmp_path: Path, tiny_detector: Detector
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    partitions = partitions_of(
+        new_pipeline(tiny_detector), keeper_in(tmp_path), Offsets({0: 10, 1: 10}), Positions(), metrics=metrics
+    )
+
+    def shown() -> list[float | None]:
+        return [
+            metrics.registry.get_sample_value(f"streamer_{name}")
+            for name in ("partitions_assigned", "topic_partitions")
+        ]
+
+    partitions.assigned([0, 1])
+    held = shown()
+    partitions.drop_all()  # the connection is lost
+
+    assert held == [2, 4]
+    assert shown() == [0, 4]
+
+
+def begun(
+    detector: Detector, keeper: StateKeeper, offsets: Offsets, **others: Any
+) -> tuple[list[tuple[str, str, str | None]], Positions]:
+    """What a new replica tells when it is given partition 0, and where it stands then."""
+    told, positions = list[Outcome](), Positions()
+    partitions_of(new_pipeline(detector), keeper, offsets, positions, publish=told.append, **others).assigned([0])
+    return [(a.alert_id, a.incident_id, a.reason) for outcome in told for a in outcome.alerts], positions
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_what_was_open_in_a_topic_made_again_ends_with_whoever_begins_the_partition_until_it_has_committed(
+    tiny_detector: Detector, tmp_path: Path, start: str, forgotten: bool
+) -> None:
+    """The broker may have forgotten the group's commit with the topic, or not; the replica may be killed."""
+    keeper = keeper_in(tmp_path)
+    name, pipeline = with_an_open_incident(keeper, tiny_detector, "old")
+    (opened,) = {a.incident_id for a in pipeline.lose_records(0, 0).alerts}
+    settings = tiny.settings(kafka={"start": start})
+
+    def offsets() -> Offsets:
+        return Offsets({} if forgotten else {0: 40}, end=100, states={0: (name,)}, topic_id="old")
+
+    first, positions = begun(tiny_detector, keeper, offsets(), settings=settings, topic_id="new")
+    again, _ = begun(tiny_detector, keeper, offsets(), settings=settings, topic_id="new")
+
+    assert [(incident, reason) for _, incident, reason in first] == [(opened, "records_lost")]
+    assert again == first
+    assert (positions[0].next_offset, positions[0].publish_from) == (0, 0)
+    committed = keeper.write(0, Snapshot(7, new_pipeline(tiny_detector).export_partition(0), "new"))
+    assert begun(tiny_detector, keeper, offsets(), settings=settings, topic_id="new")[0] == []
+    keeper.store.forget(0, [committed], positions[0].left_behind)
+    assert keeper.store.names(0) == [committed]
+
+
+@pytest.mark.parametrize("written_in", ["new", None])
+def test_incidents_of_the_topic_of_now_do_not_end_because_the_groups_offsets_are_gone(
+    tiny_detector: Detector, tmp_path: Path, written_in: str | None
+) -> None:
+    keeper = keeper_in(tmp_path)
+    with_an_open_incident(keeper, tiny_detector, written_in)
+
+    told, _ = begun(tiny_detector, keeper, Offsets({}), topic_id="new")
+
+    assert told == []
+
+
+@pytest.mark.parametrize("seen", ["when partitions are assigned", "when an offset is not there"])
+def test_a_topic_made_again_ends_the_connection_and_its_incidents_end_once(
+    tiny_detector: Detector, tmp_path: Path, seen: str
+) -> None:
+    keeper, told, metrics = keeper_in(tmp_path), list[Outcome](), Metrics(CollectorRegistry())
+    _, pipeline = with_an_open_incident(keeper, tiny_detector, "old")
+    positions, offsets, now = Positions({0: Position(41, 40, 40, 40)}), Offsets({0: 40}), ["old"]
+    partitions = partitions_of(
+        pipeline, keeper, offsets, positions, publish=told.append, metrics=metrics, topic_id="old",
+        ask_topic_id=lambda: now[0],
+    )  # fmt: skip
+
+    now[0] = "new"
+    act: Any = partitions.assigned if seen == "when partitions are assigned" else partitions.offset_reset
+    with pytest.raises(Anew, match="was made again"):
+        act([0, 1] if act == partitions.assigned else OffsetReset(0, wanted=41, restarted_at=0, lost=0))
+
+    assert positions == {}
+    assert [a.reason for outcome in told for a in outcome.alerts] == ["records_lost"]
+    assert metrics.registry.get_sample_value("streamer_topics_recreated_total") == 1
+    offsets.commits.clear()
+    assert begun(tiny_detector, keeper, offsets, topic_id="new")[0] == []
 
 
 def test_a_store_that_does_not_answer_is_asked_again_and_not_taken_for_state_that_is_gone(
@@ -524,7 +623,7 @@ def begun_with(
         Metrics(CollectorRegistry()),
     )
     bundles.now = NEWER
-    checkpoints = Saves(offsets)
+    checkpoints = Saves(offsets, keeper, pipeline)
     checkpoints.positions = positions
     parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": Poison()}
     watch = ModelWatch(pipeline, cast(Any, bundles), metrics)

@@ -42,9 +42,7 @@ class ConfluentConsumer:
     ) -> None:
         self.offset_resets = self.broker_errors = 0
         self._config, self._login = config, Login(config)
-        self._on_assigned = on_assigned
-        self._on_revoked = on_revoked
-        self._on_offset_reset = on_offset_reset
+        self._on_assigned, self._on_revoked, self._on_offset_reset = on_assigned, on_revoked, on_offset_reset
         self._timeout_s = config.request_timeout_ms / 1000
         self._next: dict[int, int] = {}  # position of each assigned partition
         self._paused_early: set[int] | None = None  # not None: on_assigned is running, nothing can be paused yet
@@ -67,7 +65,8 @@ class ConfluentConsumer:
             options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
-            self.partition_count, self.log_end = (side := SideClient(config)).partition_count, side.log_end
+            self._side = SideClient(config)
+            self.partition_count, self.log_end = self._side.partition_count, self._side.log_end
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
@@ -176,6 +175,7 @@ class ConfluentConsumer:
         self._closed = True
         with contextlib.suppress(KafkaException):
             self._consumer.close()  # calls _revoked
+        self._side.close()
         error, self._callback_error = self._callback_error, None
         if error is not None:
             raise error

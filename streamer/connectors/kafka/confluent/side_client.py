@@ -61,6 +61,10 @@ class SideClient:
             self._client = None
             raise BrokerError(f"end of {where.topic}[{partition}]: {explain(error, self._config)}") from error
 
+    def close(self) -> None:
+        """Let go of the client, whose threads and sockets would else stay until Python looks for garbage."""
+        self._client = None
+
     def _try_count(self) -> None:
         try:
             self._ask_count()

@@ -13,6 +13,7 @@ from kafka.protocol.metadata import MetadataRequest
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.interface import AdminRefused
+from streamer.connectors.kafka.kafka_python.asking import persistently
 from streamer.connectors.kafka.kafka_python.options import bootstrap_list, connection_options, no_connection
 from streamer.errors import BrokerError
 
@@ -104,8 +105,8 @@ class KafkaPythonTopicAdmin:
 
     def _ask(self, what: str, ask: Callable[[KafkaAdminClient], T]) -> T:
         try:
-            self._admin = self._admin or self._connect()
-            return ask(self._admin)
+            admin = self._admin = self._admin or self._connect()
+            return persistently(lambda: ask(admin))
         except _REFUSED as error:
             raise AdminRefused(f"{what}: {type(error).__name__}: {error}") from error
         except kafka_errors.KafkaError as error:

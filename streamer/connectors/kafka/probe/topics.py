@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
+from functools import partial
 
 from kafka import errors as kafka_errors
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -12,6 +13,7 @@ from kafka.protocol.admin import CreateTopicsRequest
 from kafka.protocol.metadata import MetadataRequest
 
 from streamer.config import KafkaConfig
+from streamer.connectors.kafka.kafka_python.asking import persistently
 from streamer.connectors.kafka.kafka_python.options import bootstrap_list, connection_options
 from streamer.connectors.kafka.probe.connection import Connection, Connections
 from streamer.connectors.kafka.probe.metadata import NOT_AUTHORISED, NOT_REPORTED, UNKNOWN, Brokers, Topic
@@ -75,7 +77,14 @@ class TopicChecks:
 
     def _note(self, name: str, topic: Topic, *, unsettled: bool) -> None:
         operation, step = self._needs[name], f"topic {name}"
-        if topic.code == 0 and not unsettled:
+        if topic.code == 0 and not unsettled and name in self._created and operation == "READ":
+            self._notes.add(
+                step,
+                None,
+                f"topic {name}, to read from, did not exist and was created (kafka.create_topics: true): nothing comes "
+                "until a producer writes to it; check kafka.topic if one does already",
+            )
+        elif topic.code == 0 and not unsettled:
             count = f"{len(topic.partitions)} partition{'' if len(topic.partitions) == 1 else 's'}"
             self._notes.add(step, True, f"topic {name} has {count}{' (just created)' * (name in self._created)}")
         elif topic.code == UNKNOWN and self._missing is Missing.CREATED_BY_RUN:
@@ -118,7 +127,7 @@ class TopicChecks:
         try:
             with contextlib.closing(self._admin()) as admin:
                 for name in names:
-                    self._create_one(admin, name)
+                    persistently(partial(self._create_one, admin, name))
         except kafka_errors.KafkaError as error:
             self._created.difference_update(names)
             self._notes.add("create topics", False, f"topics cannot be created: {type(error).__name__}: {error}")
