@@ -75,7 +75,8 @@ class Partitions:
         self._one_bundle, self._ask_topic_id = one_bundle, ask_topic_id
         self._publish = publish
         self._positions, self._pipeline = positions, pipeline
-        topic = self._topic = settings.kafka.topic
+        topic, self._start = settings.kafka.topic, settings.kafka.start
+        self._topic = topic
         self._restorer = Restorer(keeper, pipeline=pipeline, models=models, metrics=metrics, topic=topic)
         self._beginnings = Beginnings(
             settings,
@@ -131,6 +132,9 @@ class Partitions:
             self._poison.begin(partition, position.next_offset)
             self._positions[partition] = position
             _say_where(partition, position, self._about(partition, position.next_offset))
+        if self._start == "latest" and (new := [p for p in partitions if self._positions[p].committed is None]):
+            # At once: killed before the first checkpoint, the next one would not know where this one began.
+            self._checkpoints.take(new, timeout_s=self._revoke_timeout_s)
         if poisoned := self._count_poisoned():
             _wait_for_a_person(self._consumer, poisoned)
         self._one_bundle.assigned()

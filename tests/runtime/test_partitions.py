@@ -293,6 +293,23 @@ def test_a_partition_added_to_a_group_that_started_at_the_latest_record_is_read_
     assert (positions[0].next_offset, positions[0].publish_from) == (begin, begin)
 
 
+def test_a_replica_killed_before_its_first_checkpoint_goes_on_from_the_latest_record_of_then(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """Not from the end of now, which skips records, nor from the first one, as in a partition added since."""
+    settings, offsets, positions = tiny.settings(kafka={"start": "latest"}), Offsets({}), Positions()
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, Positions(), settings=settings).assigned(
+        [0, 1]
+    )
+    offsets.end = 150
+
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, positions, settings=settings).assigned(
+        [0, 1]
+    )
+
+    assert [positions[partition].publish_from for partition in (0, 1)] == [100, 100]
+
+
 @pytest.mark.parametrize(
     ("committed", "end", "begin", "publish_from"),
     [
