@@ -26,8 +26,8 @@ PATIENCE_S = 20.0
 class Librdkafka:
     """Stands where the client is: one partition, and events that are handed out by one poll."""
 
-    def __init__(self, events: list[Any]) -> None:
-        self.events = events
+    def __init__(self, end: int, events: list[Any]) -> None:
+        self.end, self.events = end, events
 
     def poll(self, timeout_s: float) -> Any:
         return self.events.pop(0) if self.events else None
@@ -39,6 +39,9 @@ class Librdkafka:
     def assign(self, partitions: list[TopicPartition]) -> None: ...
 
     def seek(self, partition: TopicPartition) -> None: ...
+
+    def get_watermark_offsets(self, partition: TopicPartition, **how: Any) -> tuple[int, int]:
+        return 0, self.end
 
     def close(self) -> None: ...
 
@@ -58,7 +61,7 @@ def consumer_of(monkeypatch: pytest.MonkeyPatch, end: int, events: list[Any]) ->
         config, on_assigned=lambda _: None, on_revoked=lambda _: None, on_offset_reset=resets.append
     )
     consumer._consumer.close()
-    monkeypatch.setattr(consumer, "_consumer", Librdkafka(events))
+    monkeypatch.setattr(consumer, "_consumer", Librdkafka(end, events))
     monkeypatch.setattr(SideClient, "bounds", lambda side, partitions: dict.fromkeys(partitions, (0, end)))
     consumer._next = {0: 0}
     return consumer
