@@ -55,14 +55,28 @@ class Beginnings:
         self._topic, self._start = settings.kafka.topic, settings.kafka.start
         self._replay_records = settings.state.replay_records
 
-    def begin(self, partition: int, commit: Commit | None) -> tuple[Position, bool]:
+    def begin(self, partition: int, commit: Commit | None, first: int, end: int) -> tuple[Position, bool]:
         """Restore a partition; where it stands then, and whether the state is of lost records: what is open ends.
+
+        Args:
+            partition: Which.
+            commit: What the group has committed of it.
+            first: First offset still held.
+            end: Offset after the newest record that can be read.
 
         Raises:
             BrokerError: Broker or store do not answer, or another member has gone on.
         """
-        first, end = self._consumer.bounds(partition)
         pointer = Pointer() if commit is None else read_note(commit.note)
+        position, ends = self._begin(partition, commit, pointer, first, end)
+        if position.committed is not None and pointer.bundle is not None:
+            # Whoever had it may have told of all that is there by now.
+            position.bundle, position.told_before = pointer.bundle, end
+        return position, ends
+
+    def _begin(
+        self, partition: int, commit: Commit | None, pointer: Pointer, first: int, end: int
+    ) -> tuple[Position, bool]:
         if commit is None or self._belongs_elsewhere(partition, commit, pointer, first, end):
             left: Snapshot | None = None
             gone: tuple[str, ...] = ()
@@ -116,7 +130,7 @@ class Beginnings:
             else first
         )
         begin = max(first, publish_from - self._replay_records)
-        return Position(begin, publish_from, saved_offset=-1, committed=None if commit is None else commit.offset)
+        return Position(begin, publish_from, saved_offset=-1)
 
     def _belongs_elsewhere(self, partition: int, commit: Commit, pointer: Pointer, first: int, end: int) -> bool:
         """Whether the group's offset is not one of this log: it was cut, or made anew under the same name."""

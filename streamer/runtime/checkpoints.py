@@ -27,6 +27,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.errors import CommitFailed, DeliveryFailed, StreamerError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.beside import Beside
+from streamer.runtime.naming import Naming
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer
@@ -93,6 +94,7 @@ class Checkpoints:
         self._positions, self._pipeline, self._sinks, self._keeper = positions, pipeline, sinks, keeper
         self._consumer, self._metrics, self._status, self._stop, self._clock = consumer, metrics, status, stop, clock
         self._topic_id = topic_id
+        self.name = Naming(positions, consumer=consumer, metrics=metrics, status=status, topic_id=topic_id).name
         self._writer = Beside("state")
         self._underway: _Underway | None = None
         self._last = False
@@ -157,7 +159,7 @@ class Checkpoints:
         """The checkpoint before leaving: of all partitions, and with all the time given."""
         self._last = True
         began_s = time.monotonic()
-        done = self.take(list(self._positions), timeout_s=timeout_s)
+        done = self.leave(list(self._positions), timeout_s=timeout_s)
         took_s = time.monotonic() - began_s
         if done:
             log.info("final checkpoint written and committed in %.1f s: %d partitions", took_s, len(self._positions))
@@ -194,7 +196,13 @@ class Checkpoints:
         """What the group has committed if nobody has gone on since this position's last checkpoint."""
         if position.committed is None:
             return None
-        return Commit(position.committed, Pointer(position.states, self._topic_id).note())
+        return Commit(position.committed, Pointer(position.states, self._topic_id, position.bundle).note())
+
+    def leave(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        """The checkpoint before partitions leave: where it is whole, nothing is told behind it, with any bundle."""
+        done = self.take(partitions, timeout_s=timeout_s)
+        self.name([partition for partition in partitions if self._positions[partition].clean], None)
+        return done
 
     def close(self) -> None:
         """No checkpoint after this one.
@@ -277,7 +285,10 @@ class Checkpoints:
         self._status.beat()
         try:
             self._consumer.commit(
-                {each.partition: Commit(each.commit, Pointer(states, self._topic_id).note()) for each, states in held}
+                {
+                    each.partition: Commit(each.commit, Pointer(states, self._topic_id, each.position.bundle).note())
+                    for each, states in held
+                }
             )
         except CommitFailed as error:
             self._metrics.commit_failures.inc()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from models.store.registry import Registry
 from streamer.config import Settings
-from streamer.connectors.kafka import Consumer, OffsetReset
+from streamer.connectors.kafka import Commit, Consumer, OffsetReset
 from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError
@@ -19,6 +19,7 @@ from streamer.observability.metrics import Metrics
 from streamer.runtime.beginnings import Beginnings
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.intake import moving_over
+from streamer.runtime.one_bundle import OneBundle
 from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.readiness import Anew, made_again
@@ -50,6 +51,7 @@ class Partitions:
         topic_id: Of the input topic when the connection began, where the broker tells.
         ask_topic_id: What it is now; waits for the answer. None: not known.
         publish: Takes what happens to incidents when records are lost.
+        one_bundle: Chooses the bundle that partitions go on with.
     """
 
     def __init__(
@@ -68,9 +70,9 @@ class Partitions:
         topic_id: str | None = None,
         ask_topic_id: Callable[[], str | None] = lambda: None,
         publish: Callable[[Outcome], None],
-        look_for_bundle: Callable[[], object] = lambda: None,
+        one_bundle: OneBundle,
     ) -> None:
-        self._look_for_bundle, self._ask_topic_id = look_for_bundle, ask_topic_id
+        self._one_bundle, self._ask_topic_id = one_bundle, ask_topic_id
         self._publish = publish
         self._positions, self._pipeline = positions, pipeline
         topic, self._start = settings.kafka.topic, settings.kafka.start
@@ -103,24 +105,29 @@ class Partitions:
         """
         if partitions:
             self._see_that_the_topic_is_the_same()
-        if not self._positions:
-            # Whoever had them may have scored with a newer bundle already; all that is held here is committed.
-            self._look_for_bundle()
         self._restorer.begin()
         parked, self._parked = self._parked, {}
         for partition in parked.keys() - set(partitions):
             self._forget(partition)
+        found: dict[int, tuple[Commit | None, int, int]] = {}  # of those that do not just go on
         for partition in partitions:
             self._status.beat(self._ask_s)
             commit = self._consumer.committed(partition)
-            position = parked.get(partition)
-            if position is None or commit != self._checkpoints.commit_of(position):
+            if partition not in parked or commit != self._checkpoints.commit_of(parked[partition]):
                 self._drop(partition)  # still here if the group put us out without a word
-                position, ends = self._beginnings.begin(partition, commit)
+                found[partition] = commit, *self._consumer.bounds(partition)
+        if not self._positions:  # all that is held here, if only for a moment, is committed
+            self._one_bundle.choose(found, (parked[each] for each in partitions if each not in found))
+        for partition in partitions:
+            self._status.beat(self._ask_s)
+            if partition in found:
+                position, ends = self._beginnings.begin(partition, *found[partition])
                 if ends:
                     # Not before: should the store not answer, leaving the group must not commit where this one begins.
                     self._positions[partition] = position
                     self._end_incidents(partition, position)
+            else:
+                position = parked[partition]
             self._consumer.seek(partition, position.next_offset)
             self._poison.begin(partition, position.next_offset)
             self._positions[partition] = position
@@ -130,6 +137,7 @@ class Partitions:
             self._checkpoints.take(new, timeout_s=self._revoke_timeout_s)
         if poisoned := self._count_poisoned():
             _wait_for_a_person(self._consumer, poisoned)
+        self._one_bundle.assigned()
         self._metrics.partitions_assigned.set(len(self._positions))
         self._status.beat(self._ask_s)
         self.look(wait=bool(self._positions))
@@ -153,7 +161,7 @@ class Partitions:
         """Partitions about to leave: a checkpoint, so that their next owner goes on from here."""
         mine = [partition for partition in partitions if partition in self._positions]
         if mine:
-            self._checkpoints.take(mine, timeout_s=self._revoke_timeout_s)
+            self._checkpoints.leave(mine, timeout_s=self._revoke_timeout_s)
         for partition in mine:
             # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
             position = self._positions.pop(partition)

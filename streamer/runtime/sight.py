@@ -79,7 +79,8 @@ class Sight:
             readiness.hurry()
         paused = self._poison.paused()
         waiting, stuck = connection.waiting(), connection.sinks.stuck
-        reading = () if stuck or waiting else connection.positions.keys() - paused
+        held = {partition for partition in connection.positions if connection.one_bundle.waits(partition)}
+        reading = () if stuck or waiting else connection.positions.keys() - paused - held
         anew = readiness.look(connection.positions, connection.consumer.member_id, reading=reading)
         if anew is not None:
             self._status.set_ready([anew.why])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,13 +17,15 @@ from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.observability.metrics import Metrics
+from streamer.runtime.model_watch import ModelWatch
+from streamer.runtime.one_bundle import OneBundle
 from streamer.runtime.partitions import Partitions
 from streamer.runtime.poison import POISONED_AFTER, Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.readiness import Anew
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.local import LocalStore
-from streamer.runtime.state.pointer import Pointer
+from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.state.snapshots import Codec, Snapshot
 from streamer.runtime.status import Status
 from tests import tiny
@@ -67,6 +69,9 @@ class Offsets:
     def pause(self, partitions: Sequence[int]) -> None:
         self.paused = list(partitions)
 
+    def resume(self, partitions: Sequence[int]) -> None:
+        self.paused = [partition for partition in self.paused if partition not in partitions]
+
 
 class Saves:
     """Stands where checkpoints are taken: each succeeds at once."""
@@ -79,7 +84,17 @@ class Saves:
             position = self.positions[partition]
             position.saved_offset = position.committed = position.next_offset
             position.states = (f"s{position.next_offset}",)
-            self.offsets.commits[partition] = Commit(position.next_offset, Pointer(position.states).note())
+            self.offsets.commits[partition] = self._commit(position)
+        return True
+
+    def leave(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        done = self.take(partitions, timeout_s=timeout_s)
+        return self.name([partition for partition in partitions if self.positions[partition].clean], None) and done
+
+    def name(self, partitions: Sequence[int], bundle: str | None) -> bool:
+        for partition in partitions:
+            self.positions[partition].bundle = bundle
+            self.offsets.commits[partition] = self._commit(self.positions[partition])
         return True
 
     def keep(self, offsets: Mapping[int, int], *, timeout_s: float) -> bool:
@@ -88,14 +103,18 @@ class Saves:
         return True
 
     def commit_of(self, position: Position) -> Commit | None:
-        return None if position.committed is None else Commit(position.committed, Pointer(position.states).note())
+        return None if position.committed is None else self._commit(position)
+
+    def _commit(self, position: Position) -> Commit:
+        assert position.committed is not None
+        return Commit(position.committed, Pointer(position.states, bundle=position.bundle).note())
 
 
 class Bundles:
     """Stands where the registry is, and counts what is loaded from it."""
 
     def __init__(self, held: Mapping[str, Detector]) -> None:
-        self.held, self.loaded = held, list[str]()
+        self.held, self.loaded, self.now = held, list[str](), VERSION
         self.trained_on: dict[str, Any] | None = None
 
     def load(self, version: str) -> tuple[Detector, dict[str, Any]]:
@@ -103,6 +122,9 @@ class Bundles:
         if version not in self.held:
             raise ArtifactError(f"no bundle {version}")
         return self.held[version], {}
+
+    def current(self) -> str:
+        return self.now
 
     def manifest(self, version: str) -> dict[str, Any]:
         return {"trained_on": self.trained_on}
@@ -126,14 +148,18 @@ def partitions_of(
     metrics = metrics or Metrics(CollectorRegistry())
     checkpoints = Saves(offsets, keeper, pipeline)
     checkpoints.positions = positions
+    bundles = bundles or Bundles({})
     options: dict[str, Any] = {
         "settings": tiny.settings(), "publish": lambda outcome: None, "poison": Poison(), **others,
     }  # fmt: skip
+    parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": options["poison"]}
+    watch = ModelWatch(pipeline, cast(Any, bundles), metrics)
+    options.setdefault("one_bundle", OneBundle(positions, pipeline=pipeline, watch=watch, **parts))
     return made(  # type: ignore[no-any-return]
         positions,
         pipeline=pipeline,
         keeper=keeper,
-        models=bundles or Bundles({}),
+        models=bundles,
         consumer=offsets,
         checkpoints=checkpoints,
         metrics=metrics,
@@ -164,6 +190,7 @@ def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_part
     keeper = keeper_in(tmp_path)
     states = {p: (name,) for p, name in saved(keeper, tiny_detector, range(4)).items()}
     bundles = Bundles({VERSION: tiny_detector} if there else {})
+    bundles.now = NEWER
     pipeline, positions = new_pipeline(tiny_detector, NEWER), Positions()
     offsets = Offsets(dict.fromkeys(range(4), 40), states=states)
 
@@ -585,25 +612,113 @@ def test_a_store_that_does_not_answer_leaves_nothing_that_leaving_the_group_coul
 def test_a_newer_bundle_is_taken_into_use_before_partitions_that_another_may_have_scored_with_it(
     tiny_detector: Detector, tmp_path: Path
 ) -> None:
-    keeper, swaps = keeper_in(tmp_path), list[list[int]]()
+    keeper = keeper_in(tmp_path)
     offsets = Offsets({0: 40, 1: 40}, states={p: (name,) for p, name in saved(keeper, tiny_detector, [0, 1]).items()})
     pipeline, positions = new_pipeline(tiny_detector), Positions()
-
-    def look() -> None:
-        swaps.append(sorted(positions))
-        if pipeline.scorer.version != NEWER:
-            pipeline.swap(tiny_detector, NEWER)
-
-    partitions = partitions_of(
-        pipeline, keeper, offsets, positions, bundles=Bundles({VERSION: tiny_detector}), look_for_bundle=look
-    )
+    bundles = Bundles({VERSION: tiny_detector, NEWER: tiny_detector})
+    partitions = partitions_of(pipeline, keeper, offsets, positions, bundles=bundles)
     partitions.assigned([0])
+    before, bundles.now = pipeline.scorer.version, NEWER
     partitions.revoked([0])
     partitions.assigned([0, 1])
 
-    assert swaps == [[], []]  # whenever nothing is held that is not committed
-    assert pipeline.scorer.version == NEWER
+    assert (before, pipeline.scorer.version) == (VERSION, NEWER)
     assert {p: each.next_offset for p, each in positions.items()} == {0: 40, 1: 40}
+
+
+def begun_with(
+    detector: Detector, directory: Path, told_with: dict[int, str], *, held: Sequence[str] = (VERSION, NEWER)
+) -> tuple[Partitions, Any, Pipeline, Positions, Offsets]:
+    """A process with the newer bundle that begins partitions of which 60 records since the commit were read."""
+    keeper, positions = keeper_in(directory), Positions()
+    offsets = Offsets(dict.fromkeys(told_with, 40))
+    for partition, name in saved(keeper, detector, list(told_with)).items():
+        offsets.commits[partition] = Commit(40, Pointer((name,), bundle=told_with[partition]).note())
+    pipeline, bundles, metrics = (
+        new_pipeline(detector, NEWER),
+        Bundles(dict.fromkeys(held, detector)),
+        Metrics(CollectorRegistry()),
+    )
+    bundles.now = NEWER
+    checkpoints = Saves(offsets, keeper, pipeline)
+    checkpoints.positions = positions
+    parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": Poison()}
+    watch = ModelWatch(pipeline, cast(Any, bundles), metrics)
+    one_bundle = OneBundle(positions, pipeline=pipeline, watch=watch, **parts)
+    partitions = partitions_of(
+        pipeline,
+        keeper,
+        offsets,
+        positions,
+        bundles=bundles,
+        metrics=metrics,
+        poison=parts["poison"],
+        one_bundle=one_bundle,
+    )
+    partitions.assigned(list(told_with))
+    return partitions, one_bundle, pipeline, positions, offsets
+
+
+def test_what_may_have_been_told_already_is_told_again_with_the_bundle_of_then_and_the_newest_comes_after_it(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: VERSION})
+    versions = [pipeline.scorer.version]
+    for partition in (0, 1):
+        assert bundle.named()
+        positions[partition].next_offset = offsets.end
+        bundle.look()
+        versions.append(pipeline.scorer.version)
+    bundle.named()
+
+    assert versions == [VERSION, VERSION, NEWER]
+    assert [Pointer(("s100",), bundle=NEWER).note()] * 2 == [commit.note for commit in offsets.commits.values()]
+    assert {commit.offset for commit in offsets.commits.values()} == {100}
+
+
+def test_partitions_told_with_different_bundles_take_turns(tiny_detector: Detector, tmp_path: Path) -> None:
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: NEWER})
+    turns = [(pipeline.scorer.version, offsets.paused)]
+    for partition in (1, 0):
+        bundle.named()
+        positions[partition].next_offset = offsets.end
+        bundle.look()
+        turns.append((pipeline.scorer.version, offsets.paused))
+    bundle.look()
+
+    assert turns == [(NEWER, [0]), (VERSION, []), (NEWER, [])]
+    assert pipeline.scorer.version == NEWER
+
+
+def test_a_bundle_that_is_gone_is_not_waited_for(tiny_detector: Detector, tmp_path: Path) -> None:
+    _, alone, pipeline, _, offsets = begun_with(tiny_detector, tmp_path / "a", {0: VERSION}, held=[NEWER])
+    alone.look()
+    begun = pipeline.scorer.version, offsets.paused, alone.named()
+    _, bundle, pipeline, positions, offsets = begun_with(
+        tiny_detector, tmp_path / "b", {0: VERSION, 1: NEWER}, held=[NEWER]
+    )
+    positions[1].next_offset = offsets.end
+    bundle.look()
+
+    assert begun == (NEWER, [], True)
+    assert (pipeline.scorer.version, offsets.paused) == (NEWER, [])
+
+
+def test_a_rebalance_in_between_does_not_let_the_newest_bundle_in(tiny_detector: Detector, tmp_path: Path) -> None:
+    partitions, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION})
+    bundle.named()
+    positions[0].next_offset = 70
+    partitions.revoked([0])
+    partitions.assigned([0])
+    in_between = pipeline.scorer.version, read_note(offsets.commits[0].note).bundle
+    positions[0].next_offset = 100
+    partitions.revoked([0])
+    given_back = read_note(offsets.commits[0].note).bundle
+    partitions.assigned([0])
+
+    assert in_between == (VERSION, VERSION)
+    assert given_back is None  # nothing is told behind it
+    assert pipeline.scorer.version == NEWER
 
 
 def test_a_member_that_slept_while_its_successor_went_on_does_not_begin_without_state(
