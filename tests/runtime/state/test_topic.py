@@ -68,6 +68,20 @@ def living(config: KafkaConfig, topic: str, partition: int = 0) -> set[bytes | N
         reader.close()
 
 
+def test_the_client_that_restored_state_is_let_go_with_the_next_checkpoint(
+    config: KafkaConfig, open_store: Open
+) -> None:
+    # Nobody polls it, and while the broker is away librdkafka queues a megabyte of errors a minute for who does.
+    name = open_store(config).write(0, 1, [b"state"])
+    store = open_store(config)
+    store.read(0, name)
+
+    store.write(0, 2, [b"newer"])
+
+    assert store._reader is None
+    assert store.read(0, name) == b"state"
+
+
 def test_what_was_written_is_read_by_another_replica(config: KafkaConfig, open_store: Open) -> None:
     body = [b"head", bytes(range(256)) * 10_000, b"", b"tail"]
 
