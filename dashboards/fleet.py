@@ -458,8 +458,15 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Partitions of each replica",
-                "Partitions assigned. Zero on one replica: more replicas than partitions.",
-                [(f"max by (instance) (streamer_partitions_assigned{{{JOB}}})", "{{instance}}")],
+                "Partitions assigned. Zero on one replica: more replicas than partitions. Held by none: nobody reads "
+                "them.",
+                [
+                    (f"max by (instance) (streamer_partitions_assigned{{{JOB}}})", "{{instance}}"),
+                    (
+                        f"max(streamer_topic_partitions{{{JOB}}}) - sum(streamer_partitions_assigned{{{JOB}}}) > 0",
+                        "held by none",
+                    ),
+                ],
                 stacked=True,
                 width=6,
             )

@@ -41,6 +41,7 @@ def check(options: Namespace) -> int:
         print(f"{_WORDS[step.ok]}  {step.detail}")
     if not report.ok or not _check_state(settings):
         return EXIT_BROKER
+    _check_unpacking(settings)
     found, newest_ms = check_topic(settings)
     _tell(surroundings.clock(time.time(), newest_ms))
     return found or code
@@ -48,6 +49,25 @@ def check(options: Namespace) -> int:
 
 def _tell(finding: Finding) -> None:
     print(f"{_WORDS[finding.ok]}  {finding.said}")
+
+
+def _check_unpacking(settings: config.Settings) -> None:
+    """Print what a compressed record may do to the client."""
+    from streamer.connectors.kafka import AdminRefused, connect_topic_admin
+    from streamer.errors import BrokerError
+    from streamer.offline import surroundings
+
+    if settings.kafka.client != "confluent":
+        return
+    admin = connect_topic_admin(settings.kafka)
+    try:
+        topic = admin.settings(settings.kafka.topic)
+    except (AdminRefused, BrokerError):
+        topic = {}  # as a topic that takes everything: DESCRIBE_CONFIGS is not granted, or the topic not there yet
+    finally:
+        admin.close()
+    for finding in surroundings.unpacking(settings, topic):
+        _tell(finding)
 
 
 def _check_bundle(settings: config.Settings) -> int:

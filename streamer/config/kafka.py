@@ -31,7 +31,7 @@ class KafkaConfig(Section):
     client_id: str = "streamer"  # name shown in the broker's logs
     start: Literal["earliest", "latest"] = "earliest"  # for a group without offsets; earliest: after the training data
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"  # of producers' transactions
-    create_topics: bool = False  # create missing topics at start-up (demo, compose)
+    create_topics: bool = False  # create missing topics at start, the input too: for demo and development only
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"  # encryption and login
     sasl_mechanism: Mechanism = "SCRAM-SHA-512"  # login method; AWS_MSK_IAM: docs/security.md
     sasl_username: str | None = None  # user; with OAUTHBEARER the client id at the identity provider

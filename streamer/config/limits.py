@@ -34,6 +34,11 @@ class LimitsConfig(Section):
         return self.memory_mb * 2**20 // 64
 
     @property
+    def answer_bytes(self) -> int:
+        """The largest answer of the broker that librdkafka takes, and what it unpacks one zstd batch to."""
+        return max(self.batch_bytes, self.fetch_bytes + 2**20)
+
+    @property
     def outbox_bytes(self) -> int:
         """Messages that wait for their acknowledgement, with all that the client keeps of them."""
         return self.memory_mb * 2**20 // 8

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 
 from streamer.config import LogConfig
 
-KAFKA_LINES, KAFKA_WITHIN_S = 5, 60.0  # lines of kafka-python's own
+KAFKA_LINES, KAFKA_WITHIN_S = 5, 60.0  # lines of a client's own
 FIELDS = (
     "event",
     "stream",
@@ -81,7 +81,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class AtMost(logging.Filter):
-    """Lets few lines of a chatty library through: kafka-python logs hundreds of errors while a broker is away.
+    """Lets few lines of a chatty library through: Kafka clients log hundreds of errors while a broker is away.
 
     What they mean is told by lines of our own, in metrics and at `/readyz`.
     """
@@ -105,7 +105,8 @@ def configure(config: LogConfig) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     if config.level != "DEBUG":
-        handler.addFilter(AtMost("kafka", KAFKA_LINES, KAFKA_WITHIN_S))
+        for client in ("kafka", "confluent_kafka"):
+            handler.addFilter(AtMost(client, KAFKA_LINES, KAFKA_WITHIN_S))
     logging.basicConfig(level=config.level, handlers=[handler], force=True)
     # The clients say at WARNING what is ours to say, and at DEBUG what is secret.
     for noisy in ("kafka", "matplotlib", "PIL"):

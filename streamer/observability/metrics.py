@@ -196,6 +196,7 @@ class Metrics:
             "streams_cold", "Streams of partitions that began without their state, which have too little history since."
         )
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
+        self.topic_partitions = gauge("topic_partitions", "Partitions of the input topic; 0: not known.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
         self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")

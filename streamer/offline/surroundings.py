@@ -1,4 +1,4 @@
-"""What a machine must have for the daemon: room on the disk, secrets that are secret, a clock that is right.
+"""What a machine must have for the daemon: room on disk and in memory, secrets that are secret, a clock that is right.
 
 Looks only, changes nothing. Not inside: the broker (`connectors.kafka.probe`), whether state can be written
 (`runtime.state`), printing (`cli`).
@@ -10,7 +10,7 @@ import ctypes
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +108,31 @@ def disk(directory: Path, *, streams: int, bytes_per_stream: int) -> Finding:
 
 def _mib(count: int) -> str:
     return f"{count / (1 << 20):,.0f} MiB"
+
+
+def unpacking(settings: Settings, topic: Mapping[str, str]) -> Iterator[Finding]:
+    """What a producer may do to a client that unpacks without a bound; see docs/decisions/0017-memory.md.
+
+    Args:
+        settings: Name the client and the memory.
+        topic: Settings of the input topic, as the broker tells them.
+    """
+    if settings.kafka.client != "confluent":
+        return
+    name, most = settings.kafka.topic, settings.limits.answer_bytes
+    if topic.get("compression.type") != "uncompressed":
+        yield Finding(
+            None,
+            f"client confluent unpacks what producers of {name} have compressed without a bound: a record of 1 MB may "
+            "take all memory, again and again; unless all of them are trusted set kafka.client: kafka-python, or "
+            "compression.type=uncompressed on the topic",
+        )
+    if (largest := int(topic.get("max.message.bytes") or 0)) > most:
+        yield Finding(
+            None,
+            f"topic {name} takes batches of {largest} bytes (max.message.bytes); client confluent reads none above "
+            f"{most}, and nothing behind it: lower it, raise limits.memory_mb, or set kafka.client: kafka-python",
+        )
 
 
 def clock(now_s: float, newest_record_ms: int | None) -> Finding:

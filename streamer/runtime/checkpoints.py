@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from streamer.core.pipeline import Pipeline
 from streamer.errors import CommitFailed, DeliveryFailed, StreamerError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.beside import Beside
+from streamer.runtime.naming import Naming
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.pointer import Pointer
@@ -93,6 +94,7 @@ class Checkpoints:
         self._positions, self._pipeline, self._sinks, self._keeper = positions, pipeline, sinks, keeper
         self._consumer, self._metrics, self._status, self._stop, self._clock = consumer, metrics, status, stop, clock
         self._topic_id = topic_id
+        self.name = Naming(positions, consumer=consumer, metrics=metrics, status=status, topic_id=topic_id).name
         self._writer = Beside("state")
         self._underway: _Underway | None = None
         self._last = False
@@ -133,11 +135,31 @@ class Checkpoints:
             return False
         return self._underway is None or self._wait(deadline_s)
 
+    def keep(self, offsets: Mapping[int, int], *, timeout_s: float) -> bool:
+        """Flush, freeze and write, without a commit: the topic of these offsets is another one now, or gone.
+
+        Args:
+            offsets: Of the snapshots of partitions.
+            timeout_s: As in `take`.
+        """
+        deadline_s, self._underway = time.monotonic() + timeout_s, None
+        if not self.flush(timeout_s):
+            return False
+        if self._keeper is None or not offsets:
+            return True
+        nobody = Position(0, 0, 0)  # what is written for it is not committed
+        frozen = [
+            _Frozen(p, nobody, at, at, Snapshot(at, self._pipeline.export_partition(p), self._topic_id))
+            for p, at in offsets.items()
+        ]
+        self._underway = _Underway(frozen, self._writer.submit(partial(self._write, frozen)), time.monotonic())
+        return self._wait(deadline_s)
+
     def take_last(self, *, timeout_s: float) -> bool:
         """The checkpoint before leaving: of all partitions, and with all the time given."""
         self._last = True
         began_s = time.monotonic()
-        done = self.take(list(self._positions), timeout_s=timeout_s)
+        done = self.leave(list(self._positions), timeout_s=timeout_s)
         took_s = time.monotonic() - began_s
         if done:
             log.info("final checkpoint written and committed in %.1f s: %d partitions", took_s, len(self._positions))
@@ -174,7 +196,13 @@ class Checkpoints:
         """What the group has committed if nobody has gone on since this position's last checkpoint."""
         if position.committed is None:
             return None
-        return Commit(position.committed, Pointer(position.states, self._topic_id).note())
+        return Commit(position.committed, Pointer(position.states, self._topic_id, position.bundle).note())
+
+    def leave(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        """The checkpoint before partitions leave: where it is whole, nothing is told behind it, with any bundle."""
+        done = self.take(partitions, timeout_s=timeout_s)
+        self.name([partition for partition in partitions if self._positions[partition].clean], None)
+        return done
 
     def close(self) -> None:
         """No checkpoint after this one.
@@ -197,7 +225,7 @@ class Checkpoints:
             position = self._positions[partition]
             offset = position.next_offset
             state = None if self._keeper is None else self._pipeline.export_partition(partition)
-            snapshot = None if state is None else Snapshot(offset, state)
+            snapshot = None if state is None else Snapshot(offset, state, self._topic_id)
             # While a partition is only catching up on its past, the commit stays where it is.
             frozen.append(_Frozen(partition, position, offset, max(offset, position.publish_from), snapshot))
         return frozen
@@ -257,7 +285,10 @@ class Checkpoints:
         self._status.beat()
         try:
             self._consumer.commit(
-                {each.partition: Commit(each.commit, Pointer(states, self._topic_id).note()) for each, states in held}
+                {
+                    each.partition: Commit(each.commit, Pointer(states, self._topic_id, each.position.bundle).note())
+                    for each, states in held
+                }
             )
         except CommitFailed as error:
             self._metrics.commit_failures.inc()
@@ -267,7 +298,8 @@ class Checkpoints:
             each.position.saved_offset, each.position.committed = each.offset, each.commit
             each.position.states = states
             if self._keeper is not None:
-                forgotten = self._writer.submit(partial(self._keeper.store.forget, each.partition, states))
+                gone, each.position.left_behind = each.position.left_behind, ()
+                forgotten = self._writer.submit(partial(self._keeper.store.forget, each.partition, states, gone))
                 forgotten.add_done_callback(partial(_look_at, each.partition))
         self._metrics.commits.inc(len(held))
         self._metrics.last_commit.set(self._clock())

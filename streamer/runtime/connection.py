@@ -20,6 +20,8 @@ from streamer.errors import BrokerError, SchemasUnavailable
 from streamer.runtime.checkpoints import Checkpoints
 from streamer.runtime.gauges import Gauges
 from streamer.runtime.intake import Intake
+from streamer.runtime.model_watch import ModelWatch
+from streamer.runtime.one_bundle import OneBundle
 from streamer.runtime.partitions import Partitions
 from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Positions
@@ -28,7 +30,7 @@ from streamer.runtime.refusals import RefusalLog
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.status import Status
 
-SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry
+SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry, or to commit before anything is told
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,8 @@ class Connection:
         stop: Set when the process has been told to stop.
         clock: Seconds since 1970, for metrics.
         topic_id: Of the input topic, where the broker tells.
-        look_for_bundle: Called before partitions are restored, when all that is held is committed.
+        ask_topic_id: What it is now; waits for the answer.
+        model_watch: Takes bundles into use.
 
     Raises:
         BrokerError: The broker cannot be reached, or state cannot be kept.
@@ -66,7 +69,8 @@ class Connection:
         stop: threading.Event,
         clock: Callable[[], float],
         topic_id: str | None = None,
-        look_for_bundle: Callable[[], object] = lambda: None,
+        ask_topic_id: Callable[[], str | None] = lambda: None,
+        model_watch: ModelWatch,
     ) -> None:
         kafka, metrics = settings.kafka, gauges.metrics
         if keeper is not None:
@@ -115,6 +119,14 @@ class Connection:
             clock=clock,
             topic_id=topic_id,
         )
+        self.one_bundle = OneBundle(
+            self.positions,
+            pipeline=pipeline,
+            watch=model_watch,
+            consumer=self.consumer,
+            checkpoints=self.checkpoints,
+            poison=poison,
+        )
         self.partitions = Partitions(
             self.positions,
             settings=settings,
@@ -127,7 +139,8 @@ class Connection:
             metrics=metrics,
             status=status,
             topic_id=topic_id,
-            look_for_bundle=look_for_bundle,
+            ask_topic_id=ask_topic_id,
+            one_bundle=self.one_bundle,
             publish=publisher.publish,
         )
         self.intake = Intake(
@@ -142,17 +155,24 @@ class Connection:
 
     def take_in(self, polled: Sequence[RecordBatch]) -> bool:
         """Deal with one poll; False: not now, the next poll brings the same records again (`waiting` says why)."""
+        if not self.one_bundle.named():
+            self._put_back(polled)
+            return False
         try:
             self.intake.take_in(polled)
         except SchemasUnavailable as error:
-            held = [batch for batch in polled if batch.partition in self.positions]
-            for batch in held:
-                self.consumer.seek(batch.partition, int(batch.offsets[0]))
-            self._waiting = str(error), [batch.partition for batch in held]
-            self._stop.wait(SCHEMAS_PAUSE_S)  # less than the group's patience, so that polling goes on
+            self._waiting = str(error), self._put_back(polled)
             return False
         self._waiting = "", []
         return True
+
+    def _put_back(self, polled: Sequence[RecordBatch]) -> list[int]:
+        """Have the next poll bring the same again, in a while; of which partitions."""
+        held = [batch for batch in polled if batch.partition in self.positions]
+        for batch in held:
+            self.consumer.seek(batch.partition, int(batch.offsets[0]))
+        self._stop.wait(SCHEMAS_PAUSE_S)  # less than the group's patience, so that polling goes on
+        return [batch.partition for batch in held]
 
     def waiting(self) -> str | None:
         """What records wait for, those of partitions that left not counted; None: for nothing."""

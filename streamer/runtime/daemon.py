@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -40,7 +41,6 @@ from streamer.runtime.topic_silence import TopicSilence
 
 POLL_S = 0.5  # the loop is never longer in one poll, so SIGTERM is seen soon
 SHUTDOWN_FLUSH_S = 8.0  # of the 20 s a container is given to stop
-SETTLE_S = 5.0  # how long the loop stands for the checkpoint before a new bundle is taken into use
 SETTLE_AGAIN_S = 30.0  # until the next attempt at one that was not done in time
 GAUGES_S = 1.0  # how often series of streams and partitions are refreshed
 
@@ -175,7 +175,7 @@ class Daemon:
             self._checkpoint_at = self._clock() + pause_s
         if now >= self._model_check_at:
             self._status.beat()
-            swapped = self._model_watch.look(ready=lambda: self._settled(connection))
+            swapped = connection.one_bundle.look()
             # A bundle that waits for a checkpoint is loaded and tried again with every look.
             self._model_check_at = now + max(self.settings.model.poll_s, 0.0 if swapped else SETTLE_AGAIN_S)
         if now >= self._gauges_at:
@@ -188,7 +188,8 @@ class Daemon:
             connection.intake.pass_marks(connection.consumer.position)
             lags = self._sight.lags()
             self._sight.count(cold=self._pipeline.cold.streams)
-            connection.intake.release_idle(lags, lambda partition: self._bounds(connection, partition))
+            bounds = partial(self._bounds, connection)
+            connection.intake.release_idle(lags, bounds, connection.one_bundle.named)
             self._gauges.refresh(self._pipeline, lags=lags, pending=connection.sinks.pending, known=self._sight.knows)
             self._gauges_at = now + GAUGES_S
 
@@ -199,13 +200,9 @@ class Daemon:
         connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
 
-    def _settled(self, connection: Connection) -> bool:
-        """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
-        return connection.checkpoints.take(list(connection.positions), timeout_s=SETTLE_S)
-
     def _bounds(self, connection: Connection, partition: int) -> tuple[int, int]:
         self._status.beat(2 * self.settings.kafka.request_timeout_ms / 1000)  # first offset and end
-        return connection.consumer.bounds(partition)
+        return connection.consumer.bounds([partition])[partition]
 
     def _tell(self, connection: Connection, alert: Alert | None) -> None:
         if alert is not None:
@@ -284,5 +281,6 @@ class Daemon:
             stop=stop,
             clock=self._clock,
             topic_id=self._topic_id,
-            look_for_bundle=self._model_watch.look,
+            ask_topic_id=self._prover.topic_id,
+            model_watch=self._model_watch,
         )

@@ -121,7 +121,12 @@ class Intake:
             with contextlib.suppress(BrokerError):
                 known.next_offset = max(known.next_offset, position(partition))
 
-    def release_idle(self, lags: Mapping[int, float], bounds: Callable[[int], tuple[int, int]]) -> None:
+    def release_idle(
+        self,
+        lags: Mapping[int, float],
+        bounds: Callable[[int], tuple[int, int]],
+        named: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Release what partitions hold back that have sent nothing for `time.idle`, and all of which was read;
         streams that are known to come to other partitions are forgotten.
 
@@ -131,6 +136,7 @@ class Intake:
             lags: Records not read yet, by partition; NaN where that is not known.
             bounds: Asks the broker for a partition's first offset and its end: the process may have been
                 stopped, or the broker away, while records came.
+            named: Whether commits name the bundle in use, as they must before anything is told.
         """
         now_s = self._clock()
         for partition, position in self._positions.items():
@@ -149,6 +155,8 @@ class Intake:
             if not is_all:
                 self._arrived_s[partition] = now_s
                 continue
+            if not named():
+                break
             self._publisher.publish(self._pipeline.release(partition, position.next_offset))
             self._metrics.post(self._pipeline.event_time.holding)
             position.saved_offset = -1  # no record moved it, and yet there is something to save

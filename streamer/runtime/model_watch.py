@@ -6,7 +6,7 @@ Not inside: which bundle is current (`models.store.registry`), what it fits (`co
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from models.detector import Detector
@@ -33,6 +33,10 @@ def load_current(models: Registry) -> tuple[Detector, str] | None:
     return detector, str(manifest["version"])
 
 
+class _Refused(Exception):
+    """A bundle cannot be used; says why."""
+
+
 class ModelWatch:
     """Swaps a pipeline's detector when another bundle is promoted.
 
@@ -44,18 +48,33 @@ class ModelWatch:
 
     def __init__(self, pipeline: Pipeline, models: Registry, metrics: Metrics) -> None:
         self._pipeline, self._models, self._metrics = pipeline, models, metrics
+        self.gone: set[str] = set()  # versions that were needed and cannot be used
         self._refused: str | None = None  # version, or what is wrong with the pointer; logged once
 
-    def look(self, *, ready: Callable[[], bool] = lambda: True) -> bool:
+    def look(self, *, needed: Collection[str] = (), ready: Callable[[], bool] = lambda: True) -> bool:
         """Take a newly promoted bundle into use; a bad one is refused once and the old one stays.
 
         Args:
+            needed: Bundles that come first: the one in use stays if it is among them, else the oldest is taken. One
+                that cannot be used is `gone` from then on.
             ready: Asked right before the swap; not now, then at the next look.
 
         Returns:
             False when a bundle waits for `ready`.
         """
         in_use = self._pipeline.scorer.version
+        while first := sorted(set(needed) - self.gone):
+            if in_use in first:
+                return True
+            try:
+                return self._take(first[0], ready)
+            except _Refused as refused:
+                self.gone.add(first[0])
+                log.error(
+                    "bundle %s cannot be used: with it readings were told that are not committed, and they may be told "
+                    "again with other scores: %s",
+                    first[0], refused, extra={"model_version": first[0]},
+                )  # fmt: skip
         try:
             version = self._models.current()
         except ArtifactError as error:
@@ -68,6 +87,22 @@ class ModelWatch:
             self._refused = None  # promoted again, a refused bundle may have been mended
         if version in (None, in_use, self._refused):
             return True
+        assert version is not None
+        try:
+            return self._take(version, ready)
+        except _Refused as refused:
+            self._refused = version
+            log.error(
+                "bundle %s refused, %s stays in use: %s", version, in_use, refused, extra={"model_version": version}
+            )
+        return True
+
+    def _take(self, version: str, ready: Callable[[], bool]) -> bool:
+        """Swap; False when it is not the moment.
+
+        Raises:
+            _Refused: It is no good, which is counted.
+        """
         reason = "artifact"
         try:
             detector, _ = self._models.load(version)
@@ -77,14 +112,10 @@ class ModelWatch:
             if not ready():
                 log.warning("bundle %s waits for a checkpoint", version, extra={"model_version": version})
                 return False
-            self._pipeline.swap(detector, str(version))
+            self._pipeline.swap(detector, version)
         except (ArtifactError, ModelError, ConfigError) as error:
-            self._refused = version
             self._metrics.model_reload_failures.labels(reason).inc()
-            log.error(
-                "bundle %s refused, %s stays in use: %s", version, in_use, error, extra={"model_version": version}
-            )
-            return True
+            raise _Refused(str(error)) from error
         self._metrics.model_reloads.inc()
         self.announce()
         return True

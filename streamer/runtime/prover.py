@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka.probe import Fault, ProbeStep, Proof, Standing, no_answer, prove
+from streamer.connectors.kafka.probe import Fault, ProbeStep, Proof, Standing, no_answer, prove, topic_id
 from streamer.errors import StreamerError
 
 TIMEOUT_S = 5.0  # of one proof, unless kafka.probe_timeout_s is shorter
 GRACE_S = 1.0  # a proof that takes so much longer hangs: a name server without an answer has no bound of its own
 
 Prove = Callable[[KafkaConfig, Standing], Proof]
+AskTopicId = Callable[[KafkaConfig], str | None]
 
 
 class Prover:
@@ -25,11 +26,14 @@ class Prover:
         config: How to connect, and what the daemon needs.
         clock: Seconds.
         prove: Asks, and blocks meanwhile.
+        ask_topic_id: Asks one thing, and blocks meanwhile.
     """
 
-    def __init__(self, config: KafkaConfig, clock: Callable[[], float], prove: Prove = prove) -> None:
+    def __init__(
+        self, config: KafkaConfig, clock: Callable[[], float], prove: Prove = prove, ask_topic_id: AskTopicId = topic_id
+    ) -> None:
         self._config = config.model_copy(update={"probe_timeout_s": min(TIMEOUT_S, config.probe_timeout_s)})
-        self._clock, self._prove = clock, prove
+        self._clock, self._prove, self._ask_topic_id = clock, prove, ask_topic_id
         self._asked_s = 0.0
         self._answer: list[Proof] = []
         self._thread: threading.Thread | None = None
@@ -56,6 +60,13 @@ class Prover:
             return None
         self._thread = None
         return self._answer[0] if self._answer else Proof(failed=no_answer(self._config))
+
+    def topic_id(self) -> str | None:
+        """Of the input topic, now; waits for the answer, some seconds at most. None: not known."""
+        try:
+            return self._ask_topic_id(self._config)
+        except (StreamerError, OSError):  # see `_run`
+            return None
 
     def forget(self) -> None:
         """Whoever asked is gone."""

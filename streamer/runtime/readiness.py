@@ -204,10 +204,7 @@ class Readiness:
         topic, group, standing = self._config.topic, self._config.group, self._asked[1]
         if proof.topic_id is not None:
             if self._topic_id not in (None, proof.topic_id):
-                text = (
-                    f"topic {topic} was made again: what was known of it is dropped, reading begins at its first record"
-                )
-                self._begin_anew(Reason.TOPIC_RECREATED, text)
+                self._begin_anew(Reason.TOPIC_RECREATED, made_again(topic))
                 return
             self._topic_id = proof.topic_id
         if proof.failed is not None:
@@ -258,6 +255,10 @@ class Readiness:
             behind = position.committed is None or position.committed < position.next_offset
             if before is None or not behind or before[0] != position.committed:
                 self._committed[partition] = position.committed, now
+
+
+def made_again(topic: str) -> str:
+    return f"topic {topic} was made again: what was known of it is dropped, reading begins at its first record"
 
 
 def knows(why: Iterable[NotReady]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from streamer.config import Settings
-from streamer.connectors.kafka import OffsetReset, RecordBatch
+from streamer.connectors.kafka import RecordBatch
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
@@ -79,14 +79,14 @@ class Sight:
             readiness.hurry()
         paused = self._poison.paused()
         waiting, stuck = connection.waiting(), connection.sinks.stuck
-        reading = () if stuck or waiting else connection.positions.keys() - paused
+        held = {partition for partition in connection.positions if connection.one_bundle.waits(partition)}
+        reading = () if stuck or waiting else connection.positions.keys() - paused - held
         anew = readiness.look(connection.positions, connection.consumer.member_id, reading=reading)
         if anew is not None:
             self._status.set_ready([anew.why])
             self._gauges.metrics.topics_recreated.inc(anew.why.reason is Reason.TOPIC_RECREATED)
             if anew.why.reason in (Reason.TOPIC_RECREATED, Reason.TOPIC_MISSING):
-                for partition in list(connection.positions):  # what is open there can be told of no more
-                    connection.partitions.offset_reset(OffsetReset(partition, 0, 0, lost=0))
+                connection.partitions.end_topic()
             # What was read is told as far as it can be; nothing is committed for what is another group or topic now.
             connection.partitions.drop_all()
             connection.checkpoints.flush(FLUSH_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from models.store.registry import Registry
 from streamer.offline.retrain import retrain_from_files
 from tests.e2e.conftest import NewSite, World
-from tests.e2e.harness import MODEL, DaemonThread, Expected, Site, wait_until
+from tests.e2e.harness import MODEL, DaemonProcess, DaemonThread, Expected, Site, partitions_of, wait_until
+from tests.e2e.test_state_travels import thirds
 from tests.e2e.test_stops_and_crashes import halves
 
 
@@ -100,6 +102,83 @@ def test_a_restart_without_the_old_bundle_reads_the_past_again(world: World, new
 
     assert metrics["streamer_records_replayed_total"] == len(first)
     assert metrics["streamer_windows_scored_total"] == len(second)
+
+
+def versions(site: Site) -> dict[tuple[str, int], set[str]]:
+    """The bundles with whose scores each reading was told."""
+    told: dict[tuple[str, int], set[str]] = {}
+    for record in site.read(site.settings.kafka.scores_topic):
+        columns = json.loads(record.value)
+        for key in zip(columns["stream"], columns["time_ns"], strict=True):
+            told.setdefault(key, set()).add(columns["model_version"])
+    return told
+
+
+@pytest.mark.parametrize("began", ["before", "with it"])
+def test_what_was_read_since_the_last_commit_is_told_again_with_the_bundle_of_then(
+    world: World, newer: Path, new_site: NewSite, began: str
+) -> None:
+    """The process is killed, and another bundle promoted before the next one starts."""
+    site = new_site(own_bundles=True)
+    first, second, third = thirds(world.live)
+    if began == "before":
+        with DaemonThread(site):
+            site.send(first)
+            site.wait_until_done()
+    else:
+        site.send(first)
+    unhurried = site.copy("unhurried", state={"checkpoint_s": 3600.0, "directory": str(site.settings.state.directory)})
+    with DaemonProcess(unhurried) as killed:
+        site.send(second)
+        newest = second.time_ns.max()
+        wait_until(lambda: sum(at == newest for _, at in versions(site)) == len(second.names), "all to be told")
+        killed.kill()
+    version = publish(site, newer)
+
+    with DaemonThread(site) as daemon:
+        site.wait_until_done()
+        wait_until(lambda: any(version in key for key in daemon.metrics()), "the new bundle")
+        site.send(third)
+        site.wait_until_done()
+
+    told = versions(site)
+    late = set(third.time_ns.tolist())
+    assert [key for key, some in told.items() if len(some) > 1] == []
+    assert {next(iter(some)) for (_, at), some in told.items() if at in late} == {version}
+    assert site.scores().keys() == Expected.of(site, world.live).scores.keys()
+
+
+def test_a_replica_that_takes_partitions_over_goes_on_with_the_bundle_that_told_what_is_not_committed(
+    world: World, newer: Path, new_site: NewSite, tmp_path: Path
+) -> None:
+    """It uses a newer one already, and returns to that when it is where the other was killed."""
+    one = new_site(partitions=2, own_bundles=True, state={"store": (tmp_path / "shared").as_uri()})
+    other = one.copy("other", state={"checkpoint_s": 3600.0})
+    first, second, third = thirds(world.live)
+
+    with DaemonProcess(one) as lives, DaemonProcess(other) as killed:
+        both = [lives, killed]
+        wait_until(lambda: partitions_of(both) == [1, 1], "a partition each")
+        one.send(first)
+        wait_until(lambda: sum(some.metrics()["streamer_records_windowed_total"] for some in both) >= len(first), "it")
+        wait_until(lambda: sum(some.metrics()["streamer_alerts_pending"] for some in both) == 0, "all to be told")
+        killed.kill()
+        version = publish(one, newer)
+        wait_until(lambda: any(version in key for key in lives.metrics()), "the new bundle")
+        one.send(second)
+        wait_until(lambda: partitions_of([lives]) == [2], "both partitions")
+        one.wait_until_done()
+        wait_until(lambda: any(version in key for key in lives.metrics()), "the new bundle again")
+        one.send(third)
+        one.wait_until_done()
+        metrics = lives.metrics()
+
+    told = versions(one)
+    late = set(third.time_ns.tolist())
+    assert [key for key, some in told.items() if len(some) > 1] == []
+    assert {next(iter(some)) for (_, at), some in told.items() if at in late} == {version}
+    assert metrics["streamer_model_reloads_total"] == 3  # to the newer one, back, and to it again
+    assert one.scores().keys() == Expected.of(one, world.live).scores.keys()
 
 
 @pytest.mark.parametrize("damage", ["weights", "manifest", "pointer"])

@@ -48,6 +48,7 @@ def test_streams_that_come_to_other_partitions_are_not_silent(
         one.send(data.select(data.time_ns >= since))
         one.wait_until_done()
         scrapes = [first.metrics(), second.metrics()]
+        assert [scrape["streamer_topic_partitions"] for scrape in scrapes] == [4, 4]
 
     alerts = one.alerts()
     assert [alert["summary"] for alert in alerts if alert["kind"] == "silence"] == []

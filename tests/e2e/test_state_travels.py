@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -153,3 +154,74 @@ def test_a_store_that_refuses_keeps_the_daemon_from_reading_and_is_named(
     assert checked.code == 69
     assert "FAIL  s3://nobody-made-this/here" in checked.out
     assert site.committed() == {}
+
+
+def test_a_share_that_is_not_mounted_is_waited_for_and_nothing_is_committed_meanwhile(
+    world: World, new_site: NewSite, tmp_path: Path
+) -> None:
+    site, (early, middle, late) = new_site(state=store("folder", tmp_path)), thirds(world.live)
+    share, elsewhere = tmp_path / "shared", tmp_path / "elsewhere"
+    with DaemonThread(site):
+        site.send(early)
+        site.wait_until_done()
+    committed = site.committed()
+    share.rename(elsewhere)
+    share.mkdir()
+
+    with DaemonThread(site) as daemon:
+        site.send(middle)
+        daemon.wait_until_not_ready("streamer-state is not there: is the folder mounted?")
+        waiting = daemon.metrics(), site.committed()
+        share.rmdir()
+        elsewhere.rename(share)
+        daemon.wait_until_ready()
+        site.send(late)
+        site.wait_until_done()
+        scrape = daemon.metrics()
+
+    assert waiting[0]['streamer_not_ready{reason="state_store"}'] == 1
+    assert waiting[1] == committed
+    hold(site, world.live, [scrape])
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_another_folder_goes_on_exactly_with_a_copy_and_without_its_state_where_a_person_says_so(
+    world: World, new_site: NewSite, tmp_path: Path, copied: bool
+) -> None:
+    site, (early, *_, late) = new_site(), thirds(world.live)  # state.store local
+    site.send(early)
+    with DaemonThread(site):
+        site.wait_until_done()
+    was = site.settings.state.directory
+    assert was is not None
+    changed = site.copy("changed", state={"store": (tmp_path / "shared").as_uri()})
+
+    if copied:
+        shutil.copytree(was, tmp_path / "shared")
+    else:
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared" / "streamer-state").touch()
+    with DaemonThread(changed) as daemon:
+        changed.send(late)
+        changed.wait_until_done()
+        cold = daemon.metrics()["streamer_cold_starts_total"]
+
+    assert cold == (0 if copied else 1)
+
+
+def test_another_kind_of_store_begins_without_state_and_says_so(
+    world: World, new_site: NewSite, tmp_path: Path
+) -> None:
+    site, (early, *_, late) = new_site(state={"store": "topic"}), thirds(world.live)
+    site.send(early)
+    with DaemonThread(site):
+        site.wait_until_done()
+
+    changed = site.copy("changed", state=store("folder", tmp_path))
+    with DaemonThread(changed) as daemon:
+        changed.send(late)
+        changed.wait_until_done()
+        cold = daemon.metrics()["streamer_cold_starts_total"]
+
+    assert cold == 1
+    assert (tmp_path / "shared" / "streamer-state").exists()

@@ -109,6 +109,27 @@ def test_what_came_while_it_was_down_is_read_even_with_start_latest(world: World
     Expected.of(site, world.live).hold(site, each_once=True)
 
 
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
+def test_killed_before_its_first_checkpoint_a_group_that_starts_at_the_latest_record_goes_on_from_there(
+    world: World, new_site: NewSite, client: str
+) -> None:
+    site = new_site(partitions=2, kafka={"start": "latest", "client": client}, state={"checkpoint_s": 1000})
+    before, after = halves(world.live)
+    site.send(before)
+    with DaemonProcess(site) as daemon:
+        wait_until(lambda: daemon.metrics()["streamer_partitions_assigned"] == 2, "both partitions")
+        daemon.kill()
+    site.send(after)
+    with DaemonProcess(site) as daemon:
+        wait_until(lambda: daemon.metrics()["streamer_records_consumed_total"] >= len(after), "what came since")
+        daemon.wait_until_ready()
+        consumed = daemon.metrics()["streamer_records_consumed_total"]
+        daemon.terminate()
+
+    assert consumed == len(after)
+    assert site.committed() == site.ends()
+
+
 def test_a_group_moved_back_by_hand_reads_and_tells_again(world: World, new_site: NewSite) -> None:
     site = new_site()
     if site.broker.kind == "embedded":

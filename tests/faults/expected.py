@@ -73,10 +73,11 @@ class Swaps:
     first: str
     changes: Mapping[int, list[tuple[int, str]]] = field(default_factory=dict)
 
-    def version(self, partition: int, offset: int) -> str:
+    def since_first(self, partition: int, offset: int) -> list[str]:
+        """All that were in use up to there, the one in use last."""
         changes = self.changes.get(partition, [])
         place = bisect_right(changes, offset, key=lambda change: change[0])
-        return changes[place - 1][1] if place else self.first
+        return [self.first, *(version for _, version in changes[:place])]
 
 
 @dataclass
@@ -157,7 +158,7 @@ def _scores(
     """Event time and score of every window of one stream; windows that cannot be scored are left out."""
     found: list[tuple[int, float]] = []
     line: list[np.ndarray[Any, Any]] = []  # newest readings in units of the model, oldest first
-    run, before_ns, version = 0, None, ""
+    run, before_ns, version, swapped = 0, None, swaps.first, 0
     waiting: list[tuple[int, np.ndarray[Any, Any]]] = []  # windows of one model, to be scored together
 
     def score_waiting() -> None:
@@ -166,12 +167,13 @@ def _scores(
             waiting.clear()
 
     for reading in readings:
-        now = swaps.version(reading.partition, reading.offset)
-        if now != version:
+        used = swaps.since_first(reading.partition, reading.offset)
+        for now in used[swapped + 1 :]:  # several, and maybe the same again, where the stream was silent meanwhile
             score_waiting()
             if line:  # what is in the windows is put into the units of the other model
                 line = list(_to(detectors[now], stream, _from(detectors[version], stream, np.array(line))))
             version = now
+        swapped = len(used) - 1
         if before_ns is not None and rules.max_gap_ns is not None and reading.time_ns - before_ns > rules.max_gap_ns:
             run = 0
         before_ns = reading.time_ns

@@ -25,15 +25,16 @@ from tests.faults.site import Onlooker, Setup, Site, committed
 TOLERANCE = 1e-6  # of scores; the promise is that they are the same bits
 SWAPPED_TOLERANCE = 1e-4  # windows in the units of another model, and back, lose their last bits
 PATIENCE_S = 45.0
-OUTSIDE, TERM, ZOMBIE, BROKER, JOIN, SWAP = (
+OUTSIDE, TERM, ZOMBIE, BROKER, JOIN, SWAP, SWAP_DEAD = (
     "kill -9 at any moment",
     "SIGTERM and moved",
     "zombie",
     "broker killed",
     "joins and leaves",
     "model swapped",
+    "model swapped after a kill -9",
 )
-OTHERS = (OUTSIDE, TERM, ZOMBIE, BROKER, JOIN, SWAP)
+OTHERS = (OUTSIDE, TERM, ZOMBIE, BROKER, JOIN, SWAP, SWAP_DEAD)
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Round:
 
     @property
     def _swaps(self) -> bool:
-        return self._fault == SWAP or (self._place is not None and self._place.needs == "swap")
+        return self._fault in (SWAP, SWAP_DEAD) or (self._place is not None and self._place.needs == "swap")
 
     def run(self, times: int, stop: Callable[[], bool] = lambda: False) -> Result:
         """Provoke the fault so many times, let it recover, compare."""
@@ -206,6 +207,15 @@ class Round:
             self._use_everywhere()
             self._promote_other()
             self._use_everywhere()
+            yield True
+        elif self._fault == SWAP_DEAD:
+            self._use_everywhere()
+            time.sleep(dice.uniform(0, 0.4))
+            self._kill(slot)
+            self._promote_other()
+            if waits:  # until another has taken over, if there is another
+                time.sleep(dice.uniform(0, 3))
+            self._start(slot)
             yield True
 
     def _die(self, slot: int, waits: bool) -> Iterator[bool]:

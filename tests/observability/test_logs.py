@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.observability.logs import FIELDS, AtMost, JsonFormatter, TextFormatter
+from streamer.config import LogConfig
+from streamer.observability.logs import FIELDS, AtMost, JsonFormatter, TextFormatter, configure
 
 FORGED = 'press\n12:00:00 INFO    all is well\r\x1b[2J\u2028\x85\u202e{"level": "INFO"}'
 
@@ -103,3 +104,20 @@ def test_a_chatty_library_does_not_drown_what_is_said_of_the_fault() -> None:
         True, True, False, False, True, True,
     ]  # fmt: skip
     assert all(few.filter(line("streamer.runtime.readiness", 163.0)) for _ in range(5))
+
+
+@pytest.mark.parametrize("client", ["kafka.conn", "confluent_kafka"])
+def test_errors_that_a_client_repeats_while_a_broker_is_away_are_few_lines(
+    client: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    try:
+        configure(LogConfig())
+        for _ in range(1000):
+            logging.getLogger(client).error("connection refused")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    assert 0 < capsys.readouterr().err.count("connection refused") < 20

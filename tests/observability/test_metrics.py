@@ -45,6 +45,7 @@ PROMISED = [
     "event_to_score_seconds",
     "consumer_lag_records",
     "partitions_assigned",
+    "topic_partitions",
     "streams_tracked",
     "incidents_open",
     "alerts_pending",

@@ -151,3 +151,22 @@ def test_a_state_directory_that_cannot_be_made_is_said_to_be(tmp_path: Path, mon
 
     with pytest.raises(StateError, match=f"{tmp_path} cannot be written to"):
         LocalStore(tmp_path / "state", "readings", "group").prove()
+
+
+@pytest.mark.parametrize(
+    ("client", "topic", "said"),
+    [
+        ("kafka-python", {"compression.type": "producer", "max.message.bytes": "99000000"}, []),
+        ("confluent", {"compression.type": "uncompressed", "max.message.bytes": "1048588"}, []),
+        ("confluent", {"compression.type": "producer", "max.message.bytes": "1048588"}, ["without a bound"]),
+        ("confluent", {}, ["without a bound"]),  # the broker does not tell
+        ("confluent", {"compression.type": "uncompressed", "max.message.bytes": "99000000"}, ["reads none above"]),
+    ],
+)
+def test_who_reads_with_confluent_is_told_what_a_compressed_record_may_do(
+    tmp_path: Path, client: str, topic: dict[str, str], said: list[str]
+) -> None:
+    found = list(surroundings.unpacking(settings_of(tmp_path, KAFKA__CLIENT=client), topic))
+
+    assert [finding.ok for finding in found] == [None] * len(said)
+    assert all(words in finding.said for words, finding in zip(said, found, strict=True))

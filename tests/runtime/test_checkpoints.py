@@ -232,7 +232,7 @@ class Refusing(LocalStore):
             raise self.error
         return super().write(partition, offset, body)
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         raise ConfigError("certificate and key do not match")
 
 
@@ -254,3 +254,29 @@ def test_a_certificate_that_is_being_renewed_is_a_checkpoint_not_taken_now_and_a
     assert (before, after) == (False, True)
     assert counted(metrics, "checkpoint_failures") == 1
     assert "would be reprocessed: certificate and key do not match" in caplog.text
+
+
+def test_the_commits_name_the_bundle_and_none_where_nothing_is_told_behind_them(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    class Notes(Broker):
+        def commit(self, commits: Mapping[int, Commit]) -> None:
+            said.append({p: (commit.offset, read_note(commit.note).bundle) for p, commit in commits.items()})
+
+    said: list[dict[int, tuple[int, str | None]]] = []
+    positions = {
+        0: Position(7, 0, saved_offset=7, committed=7),
+        1: Position(9, 0, saved_offset=-1),  # the group has no commit of it yet
+        2: Position(9, 0, saved_offset=5, committed=5, told_before=12),  # told up to there by whoever had it
+    }
+    checkpoints, _ = made(tiny_detector, Notes(keeper_in(tmp_path)), positions)
+
+    checkpoints.name([0, 1, 2], VERSION)
+    checkpoints.name([0, 1, 2], VERSION)
+    checkpoints.leave([0, 1, 2], timeout_s=1.0)
+
+    assert said == [
+        {0: (7, VERSION), 2: (5, VERSION)},
+        {1: (9, VERSION), 2: (9, VERSION)},
+        {0: (7, None), 1: (9, None)},
+    ]

@@ -55,11 +55,11 @@ class Backlog(Broker):
     def send(self, *arguments: Any, **message: Any) -> None:
         """Nobody looks at what is published."""
 
-    def committed(self, partition: int) -> Any:
-        return None
+    def committed(self, partitions: Sequence[int]) -> dict[int, Any]:
+        return {}
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        return 0, 10**9
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, 10**9))
 
     def poll(self, timeout_s: float) -> list[Any]:
         self.clock.now_s += 0.1

@@ -63,13 +63,13 @@ class Broker:
         self.on_poll()
         return []
 
-    def committed(self, partition: int) -> int | None:
+    def committed(self, partitions: Sequence[int]) -> dict[int, Any]:
         self.on_ask()
-        return None
+        return {}
 
-    def bounds(self, partition: int) -> tuple[int, int]:
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         self.on_ask()
-        return 0, 0
+        return dict.fromkeys(partitions, (0, 0))
 
     def seek(self, partition: int, offset: int) -> None: ...
 

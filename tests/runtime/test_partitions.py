@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,12 +17,15 @@ from streamer.core.outcome import Outcome
 from streamer.core.pipeline import Pipeline
 from streamer.errors import BrokerError, StateUnavailable
 from streamer.observability.metrics import Metrics
+from streamer.runtime.model_watch import ModelWatch
+from streamer.runtime.one_bundle import OneBundle
 from streamer.runtime.partitions import Partitions
 from streamer.runtime.poison import POISONED_AFTER, Poison
 from streamer.runtime.positions import Position, Positions
+from streamer.runtime.readiness import Anew
 from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.state.local import LocalStore
-from streamer.runtime.state.pointer import Pointer
+from streamer.runtime.state.pointer import Pointer, read_note
 from streamer.runtime.state.snapshots import Codec, Snapshot
 from streamer.runtime.status import Status
 from tests import tiny
@@ -42,11 +45,13 @@ class Offsets:
         notes = {p: Pointer(states.get(p, ()), topic_id).note() for p in committed}
         self.commits, self.end = {p: Commit(offset, notes[p]) for p, offset in committed.items()}, end
         self.sought: dict[int, int] = {}
+        self.asked = 0  # questions that wait for an answer of the broker
         self.paused: list[int] = []
         self.partitions, self.first, self.in_transactions = 4, first, in_transactions
 
-    def committed(self, partition: int) -> Commit | None:
-        return self.commits.get(partition)
+    def committed(self, partitions: Sequence[int]) -> dict[int, Commit]:
+        self.asked += 1
+        return {partition: self.commits[partition] for partition in partitions if partition in self.commits}
 
     def partition_count(self, *, wait: bool = False) -> int:
         return self.partitions
@@ -54,8 +59,9 @@ class Offsets:
     def has_committed(self) -> bool:
         return bool(self.commits)
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        return self.first, self.end
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        self.asked += 1
+        return dict.fromkeys(partitions, (self.first, self.end))
 
     def log_end(self, partition: int) -> int:
         return self.end + self.in_transactions
@@ -66,30 +72,52 @@ class Offsets:
     def pause(self, partitions: Sequence[int]) -> None:
         self.paused = list(partitions)
 
+    def resume(self, partitions: Sequence[int]) -> None:
+        self.paused = [partition for partition in self.paused if partition not in partitions]
+
 
 class Saves:
     """Stands where checkpoints are taken: each succeeds at once."""
 
-    def __init__(self, offsets: Offsets) -> None:
-        self.offsets, self.positions = offsets, Positions()
+    def __init__(self, offsets: Offsets, keeper: StateKeeper, pipeline: Pipeline) -> None:
+        self.offsets, self.keeper, self.pipeline, self.positions = offsets, keeper, pipeline, Positions()
 
     def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
         for partition in partitions:
             position = self.positions[partition]
             position.saved_offset = position.committed = position.next_offset
             position.states = (f"s{position.next_offset}",)
-            self.offsets.commits[partition] = Commit(position.next_offset, Pointer(position.states).note())
+            self.offsets.commits[partition] = self._commit(position)
+        return True
+
+    def leave(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        done = self.take(partitions, timeout_s=timeout_s)
+        return self.name([partition for partition in partitions if self.positions[partition].clean], None) and done
+
+    def name(self, partitions: Sequence[int], bundle: str | None) -> bool:
+        for partition in partitions:
+            self.positions[partition].bundle = bundle
+            self.offsets.commits[partition] = self._commit(self.positions[partition])
+        return True
+
+    def keep(self, offsets: Mapping[int, int], *, timeout_s: float) -> bool:
+        for partition, offset in offsets.items():
+            self.keeper.write(partition, Snapshot(offset, self.pipeline.export_partition(partition), "old"))
         return True
 
     def commit_of(self, position: Position) -> Commit | None:
-        return None if position.committed is None else Commit(position.committed, Pointer(position.states).note())
+        return None if position.committed is None else self._commit(position)
+
+    def _commit(self, position: Position) -> Commit:
+        assert position.committed is not None
+        return Commit(position.committed, Pointer(position.states, bundle=position.bundle).note())
 
 
 class Bundles:
     """Stands where the registry is, and counts what is loaded from it."""
 
     def __init__(self, held: Mapping[str, Detector]) -> None:
-        self.held, self.loaded = held, list[str]()
+        self.held, self.loaded, self.now = held, list[str](), VERSION
         self.trained_on: dict[str, Any] | None = None
 
     def load(self, version: str) -> tuple[Detector, dict[str, Any]]:
@@ -97,6 +125,9 @@ class Bundles:
         if version not in self.held:
             raise ArtifactError(f"no bundle {version}")
         return self.held[version], {}
+
+    def current(self) -> str:
+        return self.now
 
     def manifest(self, version: str) -> dict[str, Any]:
         return {"trained_on": self.trained_on}
@@ -118,16 +149,20 @@ def partitions_of(
 ) -> Partitions:
     made: Any = Partitions
     metrics = metrics or Metrics(CollectorRegistry())
-    checkpoints = Saves(offsets)
+    checkpoints = Saves(offsets, keeper, pipeline)
     checkpoints.positions = positions
+    bundles = bundles or Bundles({})
     options: dict[str, Any] = {
         "settings": tiny.settings(), "publish": lambda outcome: None, "poison": Poison(), **others,
     }  # fmt: skip
+    parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": options["poison"]}
+    watch = ModelWatch(pipeline, cast(Any, bundles), metrics)
+    options.setdefault("one_bundle", OneBundle(positions, pipeline=pipeline, watch=watch, **parts))
     return made(  # type: ignore[no-any-return]
         positions,
         pipeline=pipeline,
         keeper=keeper,
-        models=bundles or Bundles({}),
+        models=bundles,
         consumer=offsets,
         checkpoints=checkpoints,
         metrics=metrics,
@@ -158,6 +193,7 @@ def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_part
     keeper = keeper_in(tmp_path)
     states = {p: (name,) for p, name in saved(keeper, tiny_detector, range(4)).items()}
     bundles = Bundles({VERSION: tiny_detector} if there else {})
+    bundles.now = NEWER
     pipeline, positions = new_pipeline(tiny_detector, NEWER), Positions()
     offsets = Offsets(dict.fromkeys(range(4), 40), states=states)
 
@@ -170,6 +206,15 @@ def test_the_bundle_that_snapshots_were_written_with_is_loaded_once_for_all_part
         assert positions == {p: Position(40, 40, 40, 40, states[p]) for p in range(4)}
     else:
         assert positions == {p: Position(0, 40, -1, 40) for p in range(4)}
+
+
+def test_the_broker_is_asked_as_often_for_many_partitions_as_for_one(tiny_detector: Detector, tmp_path: Path) -> None:
+    many, one = Offsets({}), Offsets({})
+
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), many, {}).assigned(range(200))
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), one, {}).assigned([0])
+
+    assert many.asked == one.asked
 
 
 def test_a_bundle_in_use_is_not_loaded_again(tiny_detector: Detector, tmp_path: Path) -> None:
@@ -260,6 +305,23 @@ def test_a_partition_added_to_a_group_that_started_at_the_latest_record_is_read_
     assert (positions[0].next_offset, positions[0].publish_from) == (begin, begin)
 
 
+def test_a_replica_killed_before_its_first_checkpoint_goes_on_from_the_latest_record_of_then(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """Not from the end of now, which skips records, nor from the first one, as in a partition added since."""
+    settings, offsets, positions = tiny.settings(kafka={"start": "latest"}), Offsets({}), Positions()
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, Positions(), settings=settings).assigned(
+        [0, 1]
+    )
+    offsets.end = 150
+
+    partitions_of(new_pipeline(tiny_detector), keeper_in(tmp_path), offsets, positions, settings=settings).assigned(
+        [0, 1]
+    )
+
+    assert [positions[partition].publish_from for partition in (0, 1)] == [100, 100]
+
+
 @pytest.mark.parametrize(
     ("committed", "end", "begin", "publish_from"),
     [
@@ -340,7 +402,7 @@ def test_partitions_that_another_member_got_are_forgotten_also_when_this_one_get
     assert len(pipeline.keys.held()) == 0
 
 
-def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str, Pipeline]:
+def with_an_open_incident(keeper: StateKeeper, detector: Detector, topic_id: str | None = None) -> tuple[str, Pipeline]:
     """The name of a snapshot of partition 0 at offset 40, in which the incident of a stream is open."""
     pipeline = new_pipeline(detector)
     values = tiny.wave(40)
@@ -348,7 +410,7 @@ def with_an_open_incident(keeper: StateKeeper, detector: Detector) -> tuple[str,
     times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(40)]
     pipeline.process(tiny.readings([pipeline.keys.add("a")] * 40, times, values))
     assert pipeline.incidents.open_count == 1
-    return keeper.write(0, Snapshot(40, pipeline.export_partition(0))), pipeline
+    return keeper.write(0, Snapshot(40, pipeline.export_partition(0), topic_id)), pipeline
 
 
 def test_open_incidents_resolve_when_retention_took_records_between_snapshot_and_commit(
@@ -392,6 +454,99 @@ def test_open_incidents_resolve_when_records_are_lost(tiny_detector: Detector, t
     assert positions[0].publish_from == 60
     assert pipeline.incidents.open_count == 0
     assert len(pipeline.keys.held()) == 0
+
+
+def test_how_many_partitions_the_topic_has_is_shown_beside_how_many_are_held_here(
+    tmp_path: Path, tiny_detector: Detector
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    partitions = partitions_of(
+        new_pipeline(tiny_detector), keeper_in(tmp_path), Offsets({0: 10, 1: 10}), Positions(), metrics=metrics
+    )
+
+    def shown() -> list[float | None]:
+        return [
+            metrics.registry.get_sample_value(f"streamer_{name}")
+            for name in ("partitions_assigned", "topic_partitions")
+        ]
+
+    partitions.assigned([0, 1])
+    held = shown()
+    partitions.drop_all()  # the connection is lost
+
+    assert held == [2, 4]
+    assert shown() == [0, 4]
+
+
+def begun(
+    detector: Detector, keeper: StateKeeper, offsets: Offsets, **others: Any
+) -> tuple[list[tuple[str, str, str | None]], Positions]:
+    """What a new replica tells when it is given partition 0, and where it stands then."""
+    told, positions = list[Outcome](), Positions()
+    partitions_of(new_pipeline(detector), keeper, offsets, positions, publish=told.append, **others).assigned([0])
+    return [(a.alert_id, a.incident_id, a.reason) for outcome in told for a in outcome.alerts], positions
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_what_was_open_in_a_topic_made_again_ends_with_whoever_begins_the_partition_until_it_has_committed(
+    tiny_detector: Detector, tmp_path: Path, start: str, forgotten: bool
+) -> None:
+    """The broker may have forgotten the group's commit with the topic, or not; the replica may be killed."""
+    keeper = keeper_in(tmp_path)
+    name, pipeline = with_an_open_incident(keeper, tiny_detector, "old")
+    (opened,) = {a.incident_id for a in pipeline.lose_records(0, 0).alerts}
+    settings = tiny.settings(kafka={"start": start})
+
+    def offsets() -> Offsets:
+        return Offsets({} if forgotten else {0: 40}, end=100, states={0: (name,)}, topic_id="old")
+
+    first, positions = begun(tiny_detector, keeper, offsets(), settings=settings, topic_id="new")
+    again, _ = begun(tiny_detector, keeper, offsets(), settings=settings, topic_id="new")
+
+    assert [(incident, reason) for _, incident, reason in first] == [(opened, "records_lost")]
+    assert again == first
+    assert (positions[0].next_offset, positions[0].publish_from) == (0, 0)
+    committed = keeper.write(0, Snapshot(7, new_pipeline(tiny_detector).export_partition(0), "new"))
+    assert begun(tiny_detector, keeper, offsets(), settings=settings, topic_id="new")[0] == []
+    keeper.store.forget(0, [committed], positions[0].left_behind)
+    assert keeper.store.names(0) == [committed]
+
+
+@pytest.mark.parametrize("written_in", ["new", None])
+def test_incidents_of_the_topic_of_now_do_not_end_because_the_groups_offsets_are_gone(
+    tiny_detector: Detector, tmp_path: Path, written_in: str | None
+) -> None:
+    keeper = keeper_in(tmp_path)
+    with_an_open_incident(keeper, tiny_detector, written_in)
+
+    told, _ = begun(tiny_detector, keeper, Offsets({}), topic_id="new")
+
+    assert told == []
+
+
+@pytest.mark.parametrize("seen", ["when partitions are assigned", "when an offset is not there"])
+def test_a_topic_made_again_ends_the_connection_and_its_incidents_end_once(
+    tiny_detector: Detector, tmp_path: Path, seen: str
+) -> None:
+    keeper, told, metrics = keeper_in(tmp_path), list[Outcome](), Metrics(CollectorRegistry())
+    _, pipeline = with_an_open_incident(keeper, tiny_detector, "old")
+    positions, offsets, now = Positions({0: Position(41, 40, 40, 40)}), Offsets({0: 40}), ["old"]
+    partitions = partitions_of(
+        pipeline, keeper, offsets, positions, publish=told.append, metrics=metrics, topic_id="old",
+        ask_topic_id=lambda: now[0],
+    )  # fmt: skip
+
+    now[0] = "new"
+    act: Any = partitions.assigned if seen == "when partitions are assigned" else partitions.offset_reset
+    with pytest.raises(Anew, match="was made again"):
+        act([0, 1] if act == partitions.assigned else OffsetReset(0, wanted=41, restarted_at=0, lost=0))
+
+    assert positions == {}
+    assert [a.reason for outcome in told for a in outcome.alerts] == ["records_lost"]
+    assert metrics.registry.get_sample_value("streamer_topics_recreated_total") == 1
+    offsets.commits.clear()
+    assert begun(tiny_detector, keeper, offsets, topic_id="new")[0] == []
 
 
 def test_a_store_that_does_not_answer_is_asked_again_and_not_taken_for_state_that_is_gone(
@@ -469,25 +624,113 @@ def test_a_store_that_does_not_answer_leaves_nothing_that_leaving_the_group_coul
 def test_a_newer_bundle_is_taken_into_use_before_partitions_that_another_may_have_scored_with_it(
     tiny_detector: Detector, tmp_path: Path
 ) -> None:
-    keeper, swaps = keeper_in(tmp_path), list[list[int]]()
+    keeper = keeper_in(tmp_path)
     offsets = Offsets({0: 40, 1: 40}, states={p: (name,) for p, name in saved(keeper, tiny_detector, [0, 1]).items()})
     pipeline, positions = new_pipeline(tiny_detector), Positions()
-
-    def look() -> None:
-        swaps.append(sorted(positions))
-        if pipeline.scorer.version != NEWER:
-            pipeline.swap(tiny_detector, NEWER)
-
-    partitions = partitions_of(
-        pipeline, keeper, offsets, positions, bundles=Bundles({VERSION: tiny_detector}), look_for_bundle=look
-    )
+    bundles = Bundles({VERSION: tiny_detector, NEWER: tiny_detector})
+    partitions = partitions_of(pipeline, keeper, offsets, positions, bundles=bundles)
     partitions.assigned([0])
+    before, bundles.now = pipeline.scorer.version, NEWER
     partitions.revoked([0])
     partitions.assigned([0, 1])
 
-    assert swaps == [[], []]  # whenever nothing is held that is not committed
-    assert pipeline.scorer.version == NEWER
+    assert (before, pipeline.scorer.version) == (VERSION, NEWER)
     assert {p: each.next_offset for p, each in positions.items()} == {0: 40, 1: 40}
+
+
+def begun_with(
+    detector: Detector, directory: Path, told_with: dict[int, str], *, held: Sequence[str] = (VERSION, NEWER)
+) -> tuple[Partitions, Any, Pipeline, Positions, Offsets]:
+    """A process with the newer bundle that begins partitions of which 60 records since the commit were read."""
+    keeper, positions = keeper_in(directory), Positions()
+    offsets = Offsets(dict.fromkeys(told_with, 40))
+    for partition, name in saved(keeper, detector, list(told_with)).items():
+        offsets.commits[partition] = Commit(40, Pointer((name,), bundle=told_with[partition]).note())
+    pipeline, bundles, metrics = (
+        new_pipeline(detector, NEWER),
+        Bundles(dict.fromkeys(held, detector)),
+        Metrics(CollectorRegistry()),
+    )
+    bundles.now = NEWER
+    checkpoints = Saves(offsets, keeper, pipeline)
+    checkpoints.positions = positions
+    parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": Poison()}
+    watch = ModelWatch(pipeline, cast(Any, bundles), metrics)
+    one_bundle = OneBundle(positions, pipeline=pipeline, watch=watch, **parts)
+    partitions = partitions_of(
+        pipeline,
+        keeper,
+        offsets,
+        positions,
+        bundles=bundles,
+        metrics=metrics,
+        poison=parts["poison"],
+        one_bundle=one_bundle,
+    )
+    partitions.assigned(list(told_with))
+    return partitions, one_bundle, pipeline, positions, offsets
+
+
+def test_what_may_have_been_told_already_is_told_again_with_the_bundle_of_then_and_the_newest_comes_after_it(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: VERSION})
+    versions = [pipeline.scorer.version]
+    for partition in (0, 1):
+        assert bundle.named()
+        positions[partition].next_offset = offsets.end
+        bundle.look()
+        versions.append(pipeline.scorer.version)
+    bundle.named()
+
+    assert versions == [VERSION, VERSION, NEWER]
+    assert [Pointer(("s100",), bundle=NEWER).note()] * 2 == [commit.note for commit in offsets.commits.values()]
+    assert {commit.offset for commit in offsets.commits.values()} == {100}
+
+
+def test_partitions_told_with_different_bundles_take_turns(tiny_detector: Detector, tmp_path: Path) -> None:
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: NEWER})
+    turns = [(pipeline.scorer.version, offsets.paused)]
+    for partition in (1, 0):
+        bundle.named()
+        positions[partition].next_offset = offsets.end
+        bundle.look()
+        turns.append((pipeline.scorer.version, offsets.paused))
+    bundle.look()
+
+    assert turns == [(NEWER, [0]), (VERSION, []), (NEWER, [])]
+    assert pipeline.scorer.version == NEWER
+
+
+def test_a_bundle_that_is_gone_is_not_waited_for(tiny_detector: Detector, tmp_path: Path) -> None:
+    _, alone, pipeline, _, offsets = begun_with(tiny_detector, tmp_path / "a", {0: VERSION}, held=[NEWER])
+    alone.look()
+    begun = pipeline.scorer.version, offsets.paused, alone.named()
+    _, bundle, pipeline, positions, offsets = begun_with(
+        tiny_detector, tmp_path / "b", {0: VERSION, 1: NEWER}, held=[NEWER]
+    )
+    positions[1].next_offset = offsets.end
+    bundle.look()
+
+    assert begun == (NEWER, [], True)
+    assert (pipeline.scorer.version, offsets.paused) == (NEWER, [])
+
+
+def test_a_rebalance_in_between_does_not_let_the_newest_bundle_in(tiny_detector: Detector, tmp_path: Path) -> None:
+    partitions, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION})
+    bundle.named()
+    positions[0].next_offset = 70
+    partitions.revoked([0])
+    partitions.assigned([0])
+    in_between = pipeline.scorer.version, read_note(offsets.commits[0].note).bundle
+    positions[0].next_offset = 100
+    partitions.revoked([0])
+    given_back = read_note(offsets.commits[0].note).bundle
+    partitions.assigned([0])
+
+    assert in_between == (VERSION, VERSION)
+    assert given_back is None  # nothing is told behind it
+    assert pipeline.scorer.version == NEWER
 
 
 def test_a_member_that_slept_while_its_successor_went_on_does_not_begin_without_state(

@@ -32,6 +32,15 @@ class Intake:
             raise SchemasUnavailable("the registry is away")
 
 
+class Named:
+    """The commits name the bundle in use, or cannot be made to."""
+
+    now = True
+
+    def named(self) -> bool:
+        return self.now
+
+
 @pytest.fixture
 def some(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A connection that holds partitions 0 and 1, and no client behind it."""
@@ -39,7 +48,7 @@ def some(monkeypatch: pytest.MonkeyPatch) -> Any:
     made: Any = Connection.__new__(Connection)
     made.positions = {number: Position(0, 0, -1) for number in (0, 1)}
     made.consumer, made.intake, made._stop = Consumer(), Intake(), threading.Event()
-    made._waiting = "", []
+    made._waiting, made.one_bundle = ("", []), Named()
     return made
 
 
@@ -66,3 +75,15 @@ def test_what_waits_is_forgotten_when_it_was_taken_or_its_partitions_left(some: 
     assert left is None
     assert taken
     assert some.waiting() is None
+
+
+def test_nothing_is_told_before_the_commits_name_the_bundle_in_use(some: Any) -> None:
+    some.intake.away, some.one_bundle.now = False, False
+    polled = [batch([b"?"], first=17)]
+
+    taken = some.take_in(polled)
+    some.one_bundle.now = True
+    taken_later = some.take_in(polled)
+
+    assert (taken, taken_later) == (False, True)
+    assert some.consumer.sought == [(0, 17)]

@@ -12,7 +12,7 @@ Types only. Not inside: choosing a client (`connect_*` of this package), impleme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -132,8 +132,8 @@ class Consumer(Protocol):
         """Offset of the next record `poll` will return."""
         ...
 
-    def committed(self, partition: int) -> Commit | None:
-        """Where the group stands, or None if it has committed nothing."""
+    def committed(self, partitions: Sequence[int]) -> dict[int, Commit]:
+        """Where the group stands in those partitions in which it has committed; one question for all."""
         ...
 
     def partition_count(self, *, wait: bool = False) -> int:
@@ -152,8 +152,10 @@ class Consumer(Protocol):
         """Whether the group has committed anything of the topic, whichever partition."""
         ...
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset still held and the offset after the newest record that can be read.
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Of each partition the first offset still held and the offset after the newest record that can be read.
+
+        Few questions for all of them, not some for each.
 
         With `isolation_level: read_committed` the end is where the oldest open transaction begins.
         """
@@ -240,8 +242,11 @@ class RangeReader(Protocol):
     Any number of them read the same topic side by side, and none changes what a daemon reads.
     """
 
-    def bounds(self) -> dict[int, tuple[int, int]]:
+    def bounds(self, among: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
         """Of each partition the first offset still held and the offset after the newest record.
+
+        Args:
+            among: Which to ask about; None: all.
 
         Raises:
             BrokerError: The topic is not there, or the broker does not answer in time.

@@ -238,6 +238,9 @@ class Outbox(ABC):
         if self._open:
             self._open = False
             self._discard()
+        self._sent.clear()
+        self._unsent.clear()
+        self._bytes = 0
 
     # The books.
 

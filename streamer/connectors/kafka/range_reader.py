@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -65,8 +65,8 @@ class AssignedRangeReader(ABC):
 
     # RangeReader.
 
-    def bounds(self) -> dict[int, tuple[int, int]]:
-        return self._bounds(self._partitions())
+    def bounds(self, among: Collection[int] | None = None) -> dict[int, tuple[int, int]]:
+        return self._bounds([partition for partition in self._partitions() if among is None or partition in among])
 
     def offsets_at(self, time_ms: int) -> dict[int, int] | None:
         bounds = self.bounds()

@@ -149,6 +149,9 @@ def save(path: Path, text: str, *, overwrite: bool) -> None:
         raise DataError(f"--out: wanted a file that can be written; {path}: {error.strerror}") from None
 
 
+_ON_LOOPBACK = "a broker on loopback; remove it elsewhere: a mistyped topic would be created, and nothing come"
+
+
 def _kafka(kafka: KafkaConfig) -> list[Setting]:
     """Connection and topics; what was given goes in, secrets never."""
     topic = kafka.topic
@@ -164,7 +167,7 @@ def _kafka(kafka: KafkaConfig) -> list[Setting]:
         ),
     ]
     if kafka.on_loopback:
-        found.append(Setting("create_topics", True, "a broker on loopback: `run` creates its topics"))
+        found.append(Setting("create_topics", True, _ON_LOOPBACK))
     done = {setting.key for setting in found}
     for name in sorted(given - done):
         value = getattr(kafka, name)

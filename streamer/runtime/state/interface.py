@@ -1,7 +1,7 @@
 """What a state store must do, whichever is chosen: keep the snapshots of partitions and give them back.
 
-Types only. Not inside: which snapshot is the one to go on from (`pointer`: the group's commit names it), what is in a
-snapshot (`snapshots`), when one is written (`runtime.checkpoints`).
+Types, and what says that a store is the right one. Not inside: which snapshot is the one to go on from (`pointer`: the
+group's commit names it), what is in a snapshot (`snapshots`), when one is written (`runtime.checkpoints`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from streamer.errors import StateUnavailable
+
 MAX_NAME = 512  # characters; two of them fit into the note of a commit
+MARKER = "streamer-state"  # a file or object at the root of a store that replicas share: this is where state is kept
 READ_S = 60.0  # within about this time a store that does not answer is given up
 
 
@@ -59,15 +62,33 @@ class StateStore(Protocol):
 
         Raises:
             StateError: It is gone or damaged.
-            StateUnavailable: The store does not answer; nobody knows whether it is gone.
+            StateUnavailable: The store does not answer, or does not look as if state was ever kept there: nobody
+                knows whether it is gone.
         """
         ...
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def names(self, partition: int) -> list[str]:
+        """All snapshots of a partition that are there, whoever wrote them; the newest first.
+
+        Raises:
+            StateUnavailable: The store does not answer.
+        """
+        ...
+
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         """A commit that names `kept`, newest first, was acknowledged: what is older is not asked for again.
 
-        Never raises: what could not be removed is removed another time.
+        Nor is what `gone` names: snapshots of an earlier topic of the same name, whatever their offset. Never raises:
+        what could not be removed is removed another time.
         """
         ...
 
     def close(self) -> None: ...
+
+
+def unmarked(root: str, question: str) -> StateUnavailable:
+    """What a store says that has neither a snapshot the group's commit names nor the marker."""
+    return StateUnavailable(
+        f"{root}/{MARKER} is not there: {question} Where the state is lost for good, make an empty {MARKER} there, and "
+        "partitions begin without it; see docs/state.md"
+    )

@@ -84,7 +84,7 @@ def open_store(settings: Settings) -> StateStore | None:
     """
     state, kafka = settings.state, settings.kafka
     if state.folder is not None:
-        return LocalStore(state.folder, kafka.topic, kafka.group)
+        return LocalStore(state.folder, kafka.topic, kafka.group, shared=state.store != "local")
     if state.store == "topic":
         return TopicStore(kafka, state.topic_for(kafka))
     return None if state.store == "local" else ObjectStore(state.store, kafka.topic, kafka.group)

@@ -3,7 +3,8 @@
     <bucket>/<prefix>/<topic>/<group>-<partition>/<offset>-<random>-<digest>        group: a digest of its name
 
 `obstore` does the talking: it finds credentials as each cloud's own tools do (environment, token files, the machine's
-role), retries what may be retried, and shows an object whole or not at all. Not inside: a shared folder (`local`).
+role), retries what may be retried, and shows an object whole or not at all. A marker (`MARKER`) below the prefix tells
+a place where state is kept from one that was mistyped. Not inside: a shared folder (`local`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from streamer.errors import ConfigError, StateError, StateUnavailable
+from streamer.runtime.state.interface import MARKER, unmarked
 
 RETRIES = 3
 RETRY_FOR_S = 20.0  # from the first request on; the group waits for us meanwhile
@@ -54,6 +56,7 @@ class ObjectStore:
         self._url = url.rstrip("/")
         self._folder = f"{topic}/{hashlib.sha256(group.encode()).hexdigest()[:12]}"
         self._known: dict[int, set[str]] = {}  # what may be there to be removed, by partition
+        self._was_marked = False
         self._silent = False  # that nothing could be removed was said
         try:
             self._store: Any = from_url(
@@ -75,6 +78,10 @@ class ObjectStore:
             self._ask("write", path, lambda: self._obstore.put(self._store, path, b"".join(body), use_multipart=False))
         else:
             self._ask("write", path, lambda: self._obstore.put(self._store, path, _pieces(body), chunk_size=PART_BYTES))
+        if not self._was_marked and not self._is_marked("write"):
+            content = b"state of streamer is kept here\n"
+            self._ask("write", MARKER, lambda: self._obstore.put(self._store, MARKER, content, use_multipart=False))
+        self._was_marked = True
         if partition in self._known:
             self._known[partition].add(name)
         return name
@@ -85,23 +92,35 @@ class ObjectStore:
         if found is None:
             raise StateError(f"{name[:80]!r} is no name of a snapshot in {self._url}: another store wrote it")
         path = self._path(partition, name)
-        content: bytes = self._ask("read", path, lambda: self._obstore.get(self._store, path).bytes().to_bytes())
+        try:
+            content: bytes = self._ask("read", path, lambda: self._obstore.get(self._store, path).bytes().to_bytes())
+        except StateError:
+            if not self._is_marked("read"):
+                raise unmarked(self._url, "is this the place where the replicas keep their state?") from None
+            raise
         if hashlib.blake2b(content, digest_size=16).hexdigest() != name[-32:]:
             raise StateError(f"{self._url}/{path}: damaged: its content is not what was written")
         return content
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
+    def names(self, partition: int) -> list[str]:
+        """See `StateStore.names`."""
+        try:
+            return list(reversed(self._list(partition)))
+        except StateError as error:
+            raise StateUnavailable(str(error)) from None
+
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
         """See `StateStore.forget`."""
         try:
             known = self._known.get(partition)
             if known is None or not known.issuperset(kept):
                 # The first time, or another replica had the partition meanwhile and may have left something.
-                known = self._known[partition] = self._list(partition)
+                known = self._known[partition] = set(self._list(partition))
             # By offset, not by what was written here: a member that was put out may be asleep at this very line, and
             # what its successor has written since is newer.
             oldest = min(kept)[:20]
             old = [name for name in known - set(kept) if name[:20] <= oldest and name[:20] < max(kept)[:20]]
-            for name in old:
+            for name in {*old, *gone}:
                 self._remove(self._path(partition, name))
                 known.discard(name)
             self._silent = False
@@ -128,11 +147,21 @@ class ObjectStore:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _list(self, partition: int) -> set[str]:
+    def _is_marked(self, verb: str) -> bool:
+        def look() -> bool:
+            with contextlib.suppress(FileNotFoundError):
+                self._obstore.head(self._store, MARKER)
+                return True
+            return False
+
+        return self._ask(verb, MARKER, look)
+
+    def _list(self, partition: int) -> list[str]:
+        """Names as they were written, the oldest first; a second apart at least, else by offset."""
         prefix = f"{self._folder}-{partition}/"
         batches = self._ask("list", prefix, lambda: list(self._obstore.list(self._store, prefix=prefix)))
-        names = (entry["path"].rpartition("/")[2] for batch in batches for entry in batch)
-        return {name for name in names if _NAME.fullmatch(name)}
+        found = sorted((each["last_modified"], each["path"].rpartition("/")[2]) for batch in batches for each in batch)
+        return [name for _, name in found if _NAME.fullmatch(name)]
 
     def _remove(self, path: str) -> None:
         def remove() -> None:

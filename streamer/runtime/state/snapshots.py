@@ -37,6 +37,7 @@ class Snapshot:
 
     offset: int
     state: ExportedState  # of the partition's streams
+    topic_id: str | None = None  # of the topic whose records these were, where the broker tells
 
 
 def shape_of(settings: Settings) -> str:
@@ -70,6 +71,7 @@ class Codec:
                 "partition": partition,
                 "offset": snapshot.offset,
                 "shape": self.shape,
+                "topic_id": snapshot.topic_id,
                 "values": snapshot.state.values,
             }
         ).encode()
@@ -93,6 +95,7 @@ class Codec:
             meta = json.loads(header)
             written, origin, shape = meta["format"], (meta["topic"], meta["partition"]), meta["shape"]
             offset, values = meta["offset"], meta["values"]
+            topic_id = meta.get("topic_id")  # not said by earlier versions
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise StateError(f"the header makes no sense: {error!r}") from None
         if written != FORMAT:
@@ -104,13 +107,13 @@ class Codec:
                 "written with other settings: kafka.group, records.stream, records.timestamp, records.features, "
                 "another key of records, the section time, window.length or window.patch has changed"
             )
-        if type(offset) is not int or not isinstance(values, dict):
-            raise StateError("the header makes no sense: wanted an offset and values")
+        if type(offset) is not int or not isinstance(values, dict) or not isinstance(topic_id, str | None):
+            raise StateError("the header makes no sense: wanted an offset, values and maybe the id of a topic")
         try:
             columns = load_columns(body)
         except (safetensors.SafetensorError, ValueError) as error:
             raise StateError(f"the columns are damaged: {error}") from None
-        return Snapshot(offset, ExportedState(columns, values))
+        return Snapshot(offset, ExportedState(columns, values), topic_id)
 
 
 def _parts(content: bytes) -> tuple[bytes, bytes]:

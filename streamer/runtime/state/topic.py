@@ -25,6 +25,7 @@ from streamer.connectors.kafka import (
     AdminRefused,
     Entry,
     RangeReader,
+    RecordBatch,
     connect_log_writer,
     connect_range_reader,
     connect_topic_admin,
@@ -68,6 +69,30 @@ class _Place:
         return [_key(self.partition, self.nonce, number) for number in range(self.count)]
 
 
+class _Growing:
+    """A snapshot whose name is not known, as its chunks come."""
+
+    def __init__(self, partition: int, nonce: str) -> None:
+        self._partition, self._nonce = partition, nonce
+        self._offsets: list[int] = []
+        self._whole, self._digest = False, hashlib.blake2b(digest_size=16)
+
+    def add(self, offset: int, key: bytes | None, value: bytes, about: bytes) -> None:
+        number, (count, *_) = len(self._offsets), (*about.split(b" ")[2:3], b"")
+        known = key == _key(self._partition, self._nonce, number) and count.isdigit()
+        if known and _whole(about, number, int(count), value):
+            self._offsets.append(offset)
+            self._digest.update(value)
+            self._whole = len(self._offsets) == int(count)
+
+    def place(self) -> _Place | None:
+        """Where it lies; None if it is not whole."""
+        if not self._whole:
+            return None
+        first, last = self._offsets[0], self._offsets[-1]
+        return _Place(self._partition, first, last, len(self._offsets), self._nonce, self._digest.hexdigest())
+
+
 class TopicStore:
     """A `StateStore` in a topic.
 
@@ -82,7 +107,7 @@ class TopicStore:
         self._timeout_s = config.delivery_timeout_s
         self._writer = connect_log_writer(config)
         self._admin = connect_topic_admin(config)
-        self._asking = threading.Lock()  # the admin client is used where state is written and where it is checked
+        self._asking, self._reading = threading.Lock(), threading.Lock()  # two threads use the admin client, the reader
         self._settings = StateTopic(self._admin, topic, config)
         self._reader: RangeReader | None = None
         self._partitions = 0  # of the topic, as far as known
@@ -99,6 +124,12 @@ class TopicStore:
 
     def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
         """See `StateStore.write`."""
+        # Nobody polls the reader once restoring is over; in an outage librdkafka queues a megabyte of errors a minute.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._close_reader()
+            finally:
+                self._reading.release()
         if partition >= self._partitions:
             try:
                 self.prepare()
@@ -129,10 +160,11 @@ class TopicStore:
         if place.partition != partition:
             raise StateError(f"{name} is the state of partition {place.partition}, not {partition}")
         found: dict[int, bytes] = {}
-        for key, value, about in self._read(partition, place):
-            number = _number(key, place)
-            if number is not None and value is not None and _whole(about, number, place.count, value):
-                found[number] = value
+        with self._reading:
+            for key, value, about in self._read(partition, place):
+                number = _number(key, place)
+                if number is not None and value is not None and _whole(about, number, place.count, value):
+                    found[number] = value
         where = f"{self.topic}[{partition}]@{place.first}-{place.last}"
         if len(found) < place.count:
             raise StateError(f"{where}: {place.count - len(found)} of {place.count} parts are gone or damaged")
@@ -141,8 +173,24 @@ class TopicStore:
             raise StateError(f"{where}: damaged: its content is not what was written")
         return content
 
-    def forget(self, partition: int, kept: Sequence[str]) -> None:
-        """See `StateStore.forget`."""
+    def names(self, partition: int) -> list[str]:
+        """See `StateStore.names`: what is superseded has been removed, so that there are few."""
+        growing: dict[str, _Growing] = {}  # by nonce; the chunks of one are in order, those of others between
+        for batch in self._records(partition):
+            for offset, key, value, headers in zip(
+                batch.offsets.tolist(), batch.keys, batch.values, batch.headers, strict=True
+            ):
+                nonce = (key or b"").decode(errors="replace").partition("/")[2].partition("/")[0]
+                if value is None:
+                    growing.pop(nonce, None)
+                else:
+                    about = dict(headers).get(HEADER, b"")
+                    growing.setdefault(nonce, _Growing(partition, nonce)).add(offset, key, value, about)
+        places = [place for each in growing.values() if (place := each.place()) is not None]
+        return [str(place) for place in sorted(places, key=lambda place: place.last, reverse=True)]
+
+    def forget(self, partition: int, kept: Sequence[str], gone: Sequence[str] = ()) -> None:
+        """See `StateStore.forget`; what is `gone` lies before what is kept."""
         try:
             places = [_Place.of(name) for name in kept]
             front = min(place.first for place in places)
@@ -188,23 +236,30 @@ class TopicStore:
 
     def _read(self, partition: int, place: _Place) -> Iterator[tuple[bytes | None, bytes | None, bytes]]:
         """Key, value and header of each record in the range of a snapshot."""
+        for batch in self._records(partition, place):
+            for key, value, headers in zip(batch.keys, batch.values, batch.headers, strict=True):
+                yield key, value, dict(headers).get(HEADER, b"")
+
+    def _records(self, partition: int, place: _Place | None = None) -> Iterator[RecordBatch]:
+        """The records in the range of a snapshot, or all that are there."""
         try:
             if self._reader is None:
                 self._reader = connect_range_reader(self._config)
-            bounds = self._reader.bounds()
+            bounds = self._reader.bounds([partition])
             if partition not in bounds:  # added since the reader asked
                 self._close_reader()
                 self._reader = connect_range_reader(self._config)
-                bounds = self._reader.bounds()
+                bounds = self._reader.bounds([partition])
             first, end = bounds.get(partition, (0, 0))
+            if place is None:
+                place = _Place(partition, first, end - 1, 0, "", "")
             if place.first < first or place.last >= end:
                 raise StateError(
                     f"{self.topic}[{partition}]@{place.first}-{place.last} is not there: the partition holds "
                     f"{first}..{end}; its records were deleted or the topic made anew"
                 )
-            for batch in self._reader.read({partition: (place.first, place.last + 1)}):
-                for key, value, headers in zip(batch.keys, batch.values, batch.headers, strict=True):
-                    yield key, value, dict(headers).get(HEADER, b"")
+            if place.first <= place.last:
+                yield from self._reader.read({partition: (place.first, place.last + 1)})
         except BrokerError as error:
             self._close_reader()
             raise StateUnavailable(f"state of partition {partition} cannot be read: {error}") from None

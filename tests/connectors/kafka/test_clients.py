@@ -186,15 +186,15 @@ def test_seek_commit_committed_position_bounds_and_lag_agree(
     member = join(config)
     member.poll_until(lambda: len(member.read) == 10)
 
-    assert member.consumer.bounds(0) == (0, 10)
+    assert member.consumer.bounds([0])[0] == (0, 10)
     assert member.consumer.log_end(0) == 10
     assert member.consumer.position(0) == 10
     assert member.consumer.lag() == {0: 0}
-    assert member.consumer.committed(0) is None
+    assert member.consumer.committed([0]).get(0) is None
     assert not member.consumer.has_committed()
 
     member.consumer.commit({0: Commit(7, "where the state is")})
-    assert member.consumer.committed(0) == Commit(7, "where the state is")
+    assert member.consumer.committed([0]).get(0) == Commit(7, "where the state is")
     assert member.consumer.has_committed()
 
     member.consumer.seek(0, 4)
@@ -292,7 +292,7 @@ def test_a_note_is_read_by_the_other_client_as_it_was_written(
     reader = join(config.model_copy(update={"client": next(other for other in CLIENTS if other != client)}))
     reader.poll_until(lambda: len(reader.owned) == 24)
 
-    assert {partition: reader.consumer.committed(partition) for partition in range(24)} == written
+    assert reader.consumer.committed(range(24)) == written
 
 
 def test_a_seek_inside_the_assigned_callback_decides_where_reading_starts(
@@ -304,7 +304,7 @@ def test_a_seek_inside_the_assigned_callback_decides_where_reading_starts(
     seen: list[object] = []
 
     def restore(partitions: Sequence[int]) -> None:
-        seen.append((member.consumer.committed(0), member.consumer.bounds(0)))
+        seen.append((member.consumer.committed([0]).get(0), member.consumer.bounds([0])[0]))
         member.consumer.seek(0, 8)
         seen.append(member.consumer.position(0))
 
@@ -418,7 +418,7 @@ def test_two_members_share_the_partitions_and_nothing_is_lost(
     taken = min(second.owned)
     with pytest.raises(CommitFailed, match=rf"partitions \[{taken}\].*no longer assigned"):
         first.consumer.commit({taken: Commit(1)})
-    assert second.consumer.committed(taken) == Commit(50)
+    assert second.consumer.committed([taken]).get(taken) == Commit(50)
 
     second.consumer.close()
     assert second.events[-1][0] == "revoked"
@@ -438,7 +438,7 @@ def test_a_member_that_was_put_out_of_the_group_cannot_commit(
 
     with pytest.raises(CommitFailed):
         asleep.consumer.commit({0: Commit(2)})
-    assert awake.consumer.committed(0) is None
+    assert awake.consumer.committed([0]).get(0) is None
 
 
 def test_closing_twice_revokes_once(broker: Broker, client: str, join: Callable[..., Member]) -> None:

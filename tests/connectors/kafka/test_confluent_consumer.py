@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,7 @@ def consumer_of(monkeypatch: pytest.MonkeyPatch, end: int, events: list[Any]) ->
     )
     consumer._consumer.close()
     monkeypatch.setattr(consumer, "_consumer", Librdkafka(end, events))
+    monkeypatch.setattr(SideClient, "bounds", lambda side, partitions: dict.fromkeys(partitions, (0, end)))
     consumer._next = {0: 0}
     return consumer
 
@@ -174,3 +176,17 @@ def test_the_partitions_of_a_rebalance_are_counted_at_once(monkeypatch: pytest.M
     admin.partitions = 8
     assert side.partition_count() == 4
     assert side.partition_count(wait=True) == 8
+
+
+def test_a_closed_consumer_lets_go_of_the_client_it_asks_beside_without_waiting_for_garbage_to_be_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(side_client, "AdminClient", lambda options: Admin(4))
+    consumer = consumer_of(monkeypatch, 0, [])
+    consumer._side._ready().may_answer.set()
+    consumer.partition_count(wait=True)
+    beside = weakref.ref(consumer._side._ready())
+
+    consumer.close()
+
+    assert beside() is None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 from kafka.admin import NewTopic
 from kafka.errors import KafkaConnectionError
+from kafka.future import Future
 
 from streamer.config import KafkaConfig
+from streamer.connectors.kafka.embedded import EmbeddedBroker
 from streamer.connectors.kafka.kafka_python.consumer import KafkaPythonConsumer
 from streamer.connectors.kafka.kafka_python.producer import KafkaPythonProducer
 from streamer.connectors.kafka.kafka_python.topic_admin import KafkaPythonTopicAdmin
 from streamer.connectors.kafka.outbox import Message, NotYet
-from streamer.errors import BrokerError
+from streamer.errors import BrokerError, DeliveryFailed
 from tests.brokers import Broker, config_for
 
 
@@ -28,6 +31,44 @@ def test_a_timeout_that_kafka_python_cannot_put_into_words_is_not_a_refusal() ->
 
     with pytest.raises(NotYet, match="does not know topic topic"):
         producer._transmit(message)
+    assert message.error is None
+
+
+def test_a_producer_closed_while_its_broker_is_away_leaves_no_thread_behind_that_holds_its_messages() -> None:
+    others = set(threading.enumerate())
+    gone = EmbeddedBroker().start()
+    gone.create_topic("alerts")
+    producer = KafkaPythonProducer(KafkaConfig(bootstrap_servers=gone.bootstrap_servers))
+    producer.send("alerts", key=None, value=b"arrives")
+    producer.flush(30)
+    gone.stop()
+    producer.send("alerts", key=None, value=b"waits")
+    with pytest.raises(DeliveryFailed):
+        producer.flush(0.1)
+
+    producer.close()
+    left = set(threading.enumerate()) - others
+    for thread in left:
+        thread.join(10)
+
+    assert [thread.name for thread in left if thread.is_alive()] == []
+
+
+def test_a_client_that_was_let_go_says_nothing_any_more_of_messages_that_another_has() -> None:
+    class Client:
+        def send(self, *_: object, **__: object) -> Future:
+            self.answer = Future()
+            return self.answer
+
+        def close(self, timeout: float) -> None: ...
+
+    producer, old, message = KafkaPythonProducer(KafkaConfig()), Client(), Message("topic", None, b"value", ())
+    producer._producer = old
+    producer._transmit(message)
+    producer._discard()
+
+    old.answer.failure(KafkaConnectionError("closed"))
+
     assert message.error is None
 
 

@@ -200,3 +200,15 @@ def test_a_message_nobody_can_shorten_is_kept_and_the_failure_says_which_setting
         outbox.flush(5)
 
     assert outbox.pending == 1
+
+
+def test_a_closed_outbox_lets_go_of_what_was_not_acknowledged() -> None:
+    outbox = Scripted(lambda message: None)
+    send(outbox, b"sent")
+    with pytest.raises(DeliveryFailed):
+        outbox.flush(0)
+    send(outbox, b"waits")
+
+    outbox.close()
+
+    assert outbox.pending == 0

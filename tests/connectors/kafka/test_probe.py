@@ -146,6 +146,18 @@ def test_a_missing_topic_is_named_and_can_be_created(broker: Broker) -> None:
     assert timed_probe(config).ok
 
 
+def test_an_input_topic_that_had_to_be_created_is_said_since_its_name_may_be_mistyped(broker: Broker) -> None:
+    config = config_for(broker)
+
+    report = timed_probe(config, create_missing=True)
+
+    created = next(step for step in report.steps if step.name == f"topic {config.topic}")
+    assert report.ok
+    assert created.ok is None  # a warning of the daemon's
+    assert "to read from, did not exist and was created (kafka.create_topics: true)" in created.detail
+    assert "check kafka.topic" in created.detail
+
+
 def test_a_topic_that_run_will_create_is_no_failure(broker: Broker) -> None:
     if broker.kind == "embedded":
         pytest.skip("the embedded broker makes every topic it is asked for")

@@ -117,7 +117,7 @@ def test_readers_beside_each_other_and_beside_a_group_each_see_everything(
     assert len(first_half) > 0
     assert found == {0: list(range(20)), 1: list(range(20))}
     assert member.poll(0.2) == []
-    assert (member.committed(0), member.committed(1)) == (Commit(3), None)
+    assert (member.committed([0]).get(0), member.committed([1]).get(1)) == (Commit(3), None)
     assert events == ["assigned"]
     member.close()
 

@@ -120,10 +120,10 @@ def test_aborted_transactions_are_not_read_and_position_and_lag_say_that_all_was
     batches: list[RecordBatch] = []
 
     deadline_s = time.monotonic() + PATIENCE_S
-    while len(values_of(batches)) < 11 or consumer.position(0) < consumer.bounds(0)[1]:
+    while len(values_of(batches)) < 11 or consumer.position(0) < consumer.bounds([0])[0][1]:
         assert time.monotonic() < deadline_s, f"{values_of(batches)}, position {consumer.position(0)}"
         batches += consumer.poll(0.2)
-    lag, end = consumer.lag(), consumer.bounds(0)[1]
+    lag, end = consumer.lag(), consumer.bounds([0])[0][1]
     consumer.close()
 
     committed = [b"%d" % number for number in range(5)]
@@ -149,7 +149,7 @@ def test_the_end_of_the_log_is_told_from_the_begin_of_a_transaction_that_is_open
     told: list[Any] = []
 
     def assigned(partitions: Sequence[int]) -> None:
-        told.extend([consumer.bounds(0), consumer.log_end(0), consumer.bounds(0)])
+        told.extend([consumer.bounds([0])[0], consumer.log_end(0), consumer.bounds([0])[0]])
         consumer.seek(0, 9)  # where a group may have come that reads what is not committed
 
     consumer = connect_consumer(transactional, on_assigned=assigned, on_revoked=lambda _: None)

@@ -54,6 +54,7 @@ def test_the_configuration_written_loads(name: str, tmp_path: Path) -> None:
 
     assert settings.kafka.topic == "somewhere"
     assert settings.kafka.create_topics  # a broker on loopback
+    assert "create_topics: true # a broker on loopback; remove it elsewhere" in (tmp_path / "streamer.yaml").read_text()
     assert settings.model.directory == tmp_path / "bundles"
 
 

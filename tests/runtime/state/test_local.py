@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.errors import StateError
+from streamer.errors import StateError, StateUnavailable
 from streamer.runtime.state.local import LocalStore
 
 
@@ -61,6 +61,19 @@ def test_a_member_put_out_of_the_group_removes_nothing_of_its_successor(tmp_path
     evicted.forget(0, (second, first))
 
     assert [successor.read(0, name) for name in newer] == [b"3", b"4"]
+
+
+def test_all_snapshots_of_a_partition_are_found_the_newest_first_and_removed_if_told_so(tmp_path: Path) -> None:
+    some = store(tmp_path)
+    names = [some.write(0, offset, [b""]) for offset in (900, 10, 20)]  # 900 in an earlier topic of the same name
+    some.write(1, 5, [b"another partition"])
+    for age, name in enumerate(reversed(names)):
+        os.utime(next(tmp_path.rglob(f"{name}.snapshot")), ns=(0, 10**9 * (100 - age)))
+
+    assert some.names(0) == names[::-1]
+    assert some.names(7) == []
+    some.forget(0, names[:0:-1], [names[0]])
+    assert some.names(0) == names[:0:-1]
 
 
 def test_what_another_store_wrote_is_not_looked_for_among_the_files(tmp_path: Path) -> None:
@@ -155,3 +168,81 @@ def test_the_check_leaves_nothing_behind_and_says_what_it_may_not_do(tmp_path: P
     (tmp_path / "file" / "readings").write_text("no directory")
     with pytest.raises(StateError, match="snapshots cannot be written, read and removed there; Not a directory"):
         store(tmp_path / "file").prove()
+
+
+# ------------------------------------------------------------------------------------------------------ a shared folder
+
+
+def shared(directory: Path) -> LocalStore:
+    return LocalStore(directory, "readings", "g", shared=True)
+
+
+def away(directory: Path) -> Path:
+    """The share is no longer mounted: its mount point is an empty folder."""
+    there = directory.rename(directory.with_name("elsewhere"))
+    directory.mkdir()
+    return there
+
+
+def test_a_share_that_is_not_mounted_is_not_taken_for_state_that_is_gone(tmp_path: Path) -> None:
+    name = shared(tmp_path / "share").write(0, 1, [b"state"])
+    there = away(tmp_path / "share")
+
+    with pytest.raises(StateUnavailable, match=r"streamer-state is not there: is the folder mounted\?"):
+        shared(tmp_path / "share").read(0, name)
+    (tmp_path / "share").rmdir()
+    there.rename(tmp_path / "share")
+
+    assert shared(tmp_path / "share").read(0, name) == b"state"
+
+
+def test_a_share_that_shows_its_marker_and_not_the_snapshot_has_lost_it(tmp_path: Path) -> None:
+    store = shared(tmp_path)
+    name = store.write(0, 1, [b"state"])
+    store.forget(0, (store.write(0, 3, [b"newer"]), store.write(0, 2, [b"new"])))
+
+    with pytest.raises(StateError, match="it is not there"):
+        store.read(0, name)
+
+
+def test_who_knows_that_the_state_is_lost_makes_the_marker_and_goes_on(tmp_path: Path) -> None:
+    name = shared(tmp_path / "share").write(0, 1, [b"state"])
+    away(tmp_path / "share")
+
+    (tmp_path / "share" / "streamer-state").touch()
+
+    with pytest.raises(StateError, match="it is not there"):
+        shared(tmp_path / "share").read(0, name)
+
+
+def test_nothing_is_written_where_a_share_was_mounted_a_moment_ago(tmp_path: Path) -> None:
+    store = shared(tmp_path / "share")
+    store.write(0, 1, [b"state"])
+    away(tmp_path / "share")
+
+    with pytest.raises(StateError, match=r"is the folder mounted\?"):
+        store.write(0, 2, [b"newer"])
+
+    assert files(tmp_path / "share") == []
+
+
+def test_a_share_used_by_an_earlier_version_is_read_and_marked_with_the_next_snapshot(tmp_path: Path) -> None:
+    store = shared(tmp_path)
+    name = store.write(0, 1, [b"state"])
+    (tmp_path / "streamer-state").unlink()
+
+    upgraded = shared(tmp_path)
+    found = upgraded.read(0, name)
+    upgraded.write(0, 2, [b"newer"])
+
+    assert found == b"state"
+    assert (tmp_path / "streamer-state").is_file()
+
+
+def test_the_check_says_where_no_state_was_ever_kept(tmp_path: Path) -> None:
+    store = shared(tmp_path)
+    before = store.prove()
+    store.write(0, 1, [b"state"])
+
+    assert "no state has been kept there yet: is it mounted?" in before
+    assert "mounted" not in store.prove()

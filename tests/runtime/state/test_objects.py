@@ -32,10 +32,11 @@ def bucket(server: S3, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def names_in(server: S3, url: str) -> list[str]:
-    """Last parts of the names of all objects below a URL."""
+    """Last parts of the names of all objects below a URL, but for the marker."""
     prefix = url.partition(f"{server.bucket}/")[2]
     listing = server.ask("GET", f"/{server.bucket}?list-type=2&prefix={prefix}").decode()
-    return [part.partition("</Key>")[0].rpartition("/")[2] for part in listing.split("<Key>")[1:]]
+    names = [part.partition("</Key>")[0].rpartition("/")[2] for part in listing.split("<Key>")[1:]]
+    return [name for name in names if name != "streamer-state"]
 
 
 def test_what_was_written_is_read_by_another_replica(bucket: str) -> None:
@@ -88,6 +89,17 @@ def test_what_a_crashed_or_evicted_writer_left_is_removed_in_time(bucket: str, s
     assert sorted(names_in(server, bucket)) == [third, fourth]
 
 
+def test_all_snapshots_of_a_partition_are_found_and_removed_if_told_so(bucket: str) -> None:
+    store, other = (ObjectStore(bucket, "readings", "group") for _ in range(2))
+    earlier, name = other.write(0, 900, [b"an earlier topic"]), store.write(0, 10, [b"a"])
+    store.write(1, 5, [b"another partition"])
+
+    assert sorted(store.names(0)) == [name, earlier]
+    assert store.names(7) == []
+    store.forget(0, [name], [earlier])
+    assert store.names(0) == [name]
+
+
 def test_a_removal_that_comes_late_from_an_evicted_owner_takes_nothing_of_its_successor(
     bucket: str, server: S3
 ) -> None:
@@ -122,6 +134,42 @@ def test_a_snapshot_that_is_gone_or_damaged_is_said_to_be(bucket: str, server: S
         store.read(0, gone)
     with pytest.raises(StateError, match="damaged"):
         store.read(0, damaged)
+
+
+def test_another_prefix_or_bucket_is_not_taken_for_state_that_is_gone(bucket: str) -> None:
+    name = ObjectStore(bucket, "readings", "group").write(0, 1, [b"state"])
+
+    for wrong in (f"{bucket}-wrong", "s3://nobody-made-this/state"):
+        with pytest.raises(StateUnavailable, match=rf"{wrong}/streamer-state is not there: is this the place"):
+            ObjectStore(wrong, "readings", "group").read(0, name)
+
+    assert ObjectStore(bucket, "readings", "group").read(0, name) == b"state"
+
+
+def test_who_knows_that_the_state_is_lost_makes_the_marker_and_goes_on(bucket: str) -> None:
+    import obstore
+    from obstore.store import from_url
+
+    obstore.put(from_url(bucket), "streamer-state", b"")
+
+    with pytest.raises(StateError, match="it is not there"):
+        ObjectStore(bucket, "readings", "group").read(0, "00000000000000000001-" + "0" * 16 + "-" + "0" * 32)
+
+
+def test_a_prefix_used_by_an_earlier_version_is_read_and_marked_with_the_next_snapshot(bucket: str) -> None:
+    import obstore
+    from obstore.store import from_url
+
+    name = ObjectStore(bucket, "readings", "group").write(0, 1, [b"state"])
+    raw = from_url(bucket)
+    obstore.delete(raw, "streamer-state")
+
+    upgraded = ObjectStore(bucket, "readings", "group")
+    found = upgraded.read(0, name)
+    upgraded.write(0, 2, [b"newer"])
+
+    assert found == b"state"
+    assert obstore.head(raw, "streamer-state")["path"] == "streamer-state"
 
 
 def test_a_bucket_that_is_not_there_is_said_in_one_line(bucket: str, caplog: pytest.LogCaptureFixture) -> None:

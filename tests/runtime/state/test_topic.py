@@ -9,7 +9,7 @@ import pytest
 from kafka.admin import ACLOperation, ResourceType
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import connect_range_reader, connect_topic_admin
+from streamer.connectors.kafka import Entry, connect_range_reader, connect_topic_admin
 from streamer.errors import StateError, StateUnavailable
 from streamer.runtime.state import topic as topics
 from streamer.runtime.state.topic import TopicStore
@@ -66,6 +66,20 @@ def living(config: KafkaConfig, topic: str, partition: int = 0) -> set[bytes | N
         return {key for key, there in found.items() if there}
     finally:
         reader.close()
+
+
+def test_the_client_that_restored_state_is_let_go_with_the_next_checkpoint(
+    config: KafkaConfig, open_store: Open
+) -> None:
+    # Nobody polls it, and while the broker is away librdkafka queues a megabyte of errors a minute for who does.
+    name = open_store(config).write(0, 1, [b"state"])
+    store = open_store(config)
+    store.read(0, name)
+
+    store.write(0, 2, [b"newer"])
+
+    assert store._reader is None
+    assert store.read(0, name) == b"state"
 
 
 def test_what_was_written_is_read_by_another_replica(config: KafkaConfig, open_store: Open) -> None:
@@ -180,6 +194,21 @@ def test_superseded_snapshots_and_what_crashed_writers_left_are_removed_from_the
     assert [store.read(0, name) for name in names[2:]] == [b"state " * 30, b"state " * 40]
     with pytest.raises(StateError, match=r"is not there: .* records were deleted"):
         store.read(0, names[0])
+
+
+def test_all_whole_snapshots_of_a_partition_are_found_the_newest_first(
+    config: KafkaConfig, open_store: Open, small_chunks: None
+) -> None:
+    store, other = open_store(config), open_store(config)
+    store.prepare()
+    nothing = store.names(0)
+    names = [store.write(0, 900, [b"an earlier topic"]), other.write(0, 10, [b"after it, in more than one part"])]
+    place = topics._Place.of(store.write(0, 20, [b"crashed before the last part"]))
+    store._append(0, [Entry(place.keys[-1], None)])
+    store.write(1, 5, [b"another partition"])
+
+    assert nothing == []
+    assert other.names(0) == names[::-1]
 
 
 def test_a_removal_that_comes_late_from_an_evicted_owner_takes_nothing_of_its_successor(

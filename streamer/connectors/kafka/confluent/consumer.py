@@ -42,9 +42,7 @@ class ConfluentConsumer:
     ) -> None:
         self.offset_resets = self.broker_errors = 0
         self._config, self._login = config, Login(config)
-        self._on_assigned = on_assigned
-        self._on_revoked = on_revoked
-        self._on_offset_reset = on_offset_reset
+        self._on_assigned, self._on_revoked, self._on_offset_reset = on_assigned, on_revoked, on_offset_reset
         self._timeout_s = config.request_timeout_ms / 1000
         self._next: dict[int, int] = {}  # position of each assigned partition
         self._paused_early: set[int] | None = None  # not None: on_assigned is running, nothing can be paused yet
@@ -67,7 +65,8 @@ class ConfluentConsumer:
             options["group.instance.id"] = config.group_instance_id
         try:
             self._consumer = confluent_kafka.Consumer(options)
-            self.partition_count, self.log_end = (side := SideClient(config)).partition_count, side.log_end
+            self._side = SideClient(config)
+            self.partition_count, self.log_end = self._side.partition_count, self._side.log_end
             self._consumer.subscribe(
                 [config.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
             )
@@ -121,21 +120,16 @@ class ConfluentConsumer:
             self._next[partition] = self._starting_offset(partition)
         return self._next[partition]
 
-    def committed(self, partition: int) -> Commit | None:
-        return committed(self._consumer, self._config, [partition]).get(partition)
+    def committed(self, partitions: Sequence[int]) -> dict[int, Commit]:
+        return committed(self._consumer, self._config, partitions)
 
     def has_committed(self) -> bool:
         if not self._has_committed:  # it stays so
             self._has_committed = bool(committed(self._consumer, self._config, range(self.partition_count(wait=True))))
         return self._has_committed
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        bounds = self._ask(
-            "bounds", partition, self._consumer.get_watermark_offsets, self._tp(partition), timeout=self._timeout_s
-        )
-        if bounds is None:
-            raise BrokerError(f"bounds of {self._config.topic}[{partition}] not known within {self._timeout_s:g} s")
-        return int(bounds[0]), int(bounds[1])
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return self._side.bounds(partitions)
 
     def commit(self, commits: Mapping[int, Commit]) -> None:
         # The broker checks the member, not what it owns: a valid member could overwrite a new owner's offset.
@@ -176,6 +170,7 @@ class ConfluentConsumer:
         self._closed = True
         with contextlib.suppress(KafkaException):
             self._consumer.close()  # calls _revoked
+        self._side.close()
         error, self._callback_error = self._callback_error, None
         if error is not None:
             raise error
@@ -210,14 +205,14 @@ class ConfluentConsumer:
             self._next.pop(partition, None)
 
     def _starting_offset(self, partition: int) -> int:
-        stands = self.committed(partition)
+        stands = self.committed([partition]).get(partition)
         if stands is not None:
             return stands.offset
         log.info(
             "%s[%d]: group %s has no offset; starting at the %s record",
             self._config.topic, partition, self._config.group, self._config.start,
         )  # fmt: skip
-        first, end = self.bounds(partition)
+        first, end = self.bounds([partition])[partition]
         return first if self._config.start == "earliest" else end
 
     def _rewind(self, messages: Sequence[Any]) -> None:
@@ -261,7 +256,9 @@ class ConfluentConsumer:
         return good, ends
 
     def _reset(self, partition: int) -> None:
-        reset = report_offset_reset(self._config.topic, partition, self._next[partition], self.bounds(partition))
+        reset = report_offset_reset(
+            self._config.topic, partition, self._next[partition], self.bounds([partition])[partition]
+        )
         self.offset_resets += 1
         self._next[partition] = reset.restarted_at
         # After this error librdkafka has stopped the partition; assigning again starts it.

@@ -105,7 +105,7 @@ def reading_options(config: KafkaConfig, limits: LimitsConfig) -> dict[str, Any]
         "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
         "fetch.max.bytes": limits.fetch_bytes,
         # Of an answer, and of what one zstd batch unpacks to; librdkafka bounds no other codec.
-        "receive.message.max.bytes": max(limits.batch_bytes, limits.fetch_bytes + 1_048_576),
+        "receive.message.max.bytes": limits.answer_bytes,
         "queued.max.messages.kbytes": limits.poll_bytes // 1024,
         "check.crcs": True,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any
 
@@ -49,17 +50,32 @@ class SideClient:
 
     def log_end(self, partition: int) -> int:
         """See `Consumer.log_end`; consumers with `read_committed` are told of the last stable offset only."""
-        where, timeout_s = TopicPartition(self._config.topic, partition), self._config.request_timeout_ms / 1000
+        return self._offsets([partition], OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)[partition]  # type: ignore[no-untyped-call]
+
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """See `Consumer.bounds`."""
+        committed = self._config.isolation_level == "read_committed"
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        firsts = self._offsets(partitions, OffsetSpec.earliest(), level)  # type: ignore[no-untyped-call]
+        ends = self._offsets(partitions, OffsetSpec.latest(), level)  # type: ignore[no-untyped-call]
+        return {partition: (firsts[partition], ends[partition]) for partition in partitions}
+
+    def _offsets(self, partitions: Sequence[int], spec: OffsetSpec, level: IsolationLevel) -> dict[int, int]:
+        wanted = {partition: TopicPartition(self._config.topic, partition) for partition in partitions}
+        timeout_s = self._config.request_timeout_ms / 1000
         try:
             asked = self._ready().list_offsets(
-                {where: OffsetSpec.latest()},  # type: ignore[no-untyped-call]
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=timeout_s,
+                dict.fromkeys(wanted.values(), spec), isolation_level=level, request_timeout=timeout_s
             )
-            return int(asked[where].result(timeout_s + 1).offset)
+            return {partition: int(asked[where].result(timeout_s + 1).offset) for partition, where in wanted.items()}
         except (KafkaException, RuntimeError, NoAnswer) as error:
             self._client = None
-            raise BrokerError(f"end of {where.topic}[{partition}]: {explain(error, self._config)}") from error
+            what = f"offsets of {self._config.topic}{list(partitions)}"
+            raise BrokerError(f"{what}: {explain(error, self._config)}") from error
+
+    def close(self) -> None:
+        """Let go of the client, whose threads and sockets would else stay until Python looks for garbage."""
+        self._client = None
 
     def _try_count(self) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
@@ -161,8 +161,15 @@ class KafkaPythonConsumer:
                 raise BrokerError(f"position of {tp.topic}[{partition}] not known within {self._timeout_ms} ms")
             return int(position)
 
-    def committed(self, partition: int) -> Commit | None:
-        return self._committed([partition]).get(partition)
+    def committed(self, partitions: Sequence[int]) -> dict[int, Commit]:
+        wanted = list(map(self._tp, partitions))
+        try:  # committed() of the public interface takes one
+            found = self._consumer._coordinator.fetch_committed_offsets(wanted, timeout_ms=self._timeout_ms)
+        except kafka_errors.KafkaError as error:
+            what = f"committed offsets of {self._config.topic}"
+            raise BrokerError(f"{what}: {explain(error, self._config)}") from error
+        notes = {tp: (each.metadata or "").partition(NOTE_END)[0] for tp, each in found.items()}
+        return {tp.partition: Commit(int(each.offset), notes[tp]) for tp, each in found.items()}
 
     def partition_count(self, *, wait: bool = False) -> int:
         # Without a bound partitions_for_topic() would ask for a topic that has left the metadata.
@@ -170,23 +177,24 @@ class KafkaPythonConsumer:
 
     def has_committed(self) -> bool:
         if not self._has_committed:  # it stays so
-            self._has_committed = bool(self._committed(range(self.partition_count())))
+            self._has_committed = bool(self.committed(range(self.partition_count())))
         return self._has_committed
 
-    def bounds(self, partition: int) -> tuple[int, int]:
-        tp = self._tp(partition)
+    def bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        wanted = list(map(self._tp, partitions))
         try:
-            first = self._consumer.beginning_offsets([tp])[tp]
-            end = self._consumer.end_offsets([tp])[tp]
+            firsts = self._consumer.beginning_offsets(wanted)
+            ends = self._consumer.end_offsets(wanted)
         except kafka_errors.KafkaError as error:
-            raise BrokerError(f"bounds of {tp.topic}[{partition}]: {explain(error, self._config)}") from error
-        return int(first), int(end)
+            what = f"bounds of {self._config.topic}{list(partitions)}"
+            raise BrokerError(f"{what}: {explain(error, self._config)}") from error
+        return {tp.partition: (int(firsts[tp]), int(ends[tp])) for tp in wanted}
 
     def log_end(self, partition: int) -> int:
         fetcher = self._consumer._fetcher
         usual, fetcher._isolation_level = fetcher._isolation_level, READ_UNCOMMITTED
         try:  # end_offsets() asks for the last stable offset else
-            return self.bounds(partition)[1]
+            return self.bounds([partition])[partition][1]
         finally:
             fetcher._isolation_level = usual
 
@@ -242,17 +250,6 @@ class KafkaPythonConsumer:
     def _tp(self, partition: int) -> TopicPartition:
         return TopicPartition(self._config.topic, partition)
 
-    def _committed(self, partitions: Iterable[int]) -> dict[int, Commit]:
-        """Of those partitions in which the group has committed; one question for all."""
-        wanted = list(map(self._tp, partitions))
-        try:  # committed() of the public interface takes one
-            found = self._consumer._coordinator.fetch_committed_offsets(wanted, timeout_ms=self._timeout_ms)
-        except kafka_errors.KafkaError as error:
-            what = f"committed offsets of {self._config.topic}"
-            raise BrokerError(f"{what}: {explain(error, self._config)}") from error
-        notes = {tp: (each.metadata or "").partition(NOTE_END)[0] for tp, each in found.items()}
-        return {tp.partition: Commit(int(each.offset), notes[tp]) for tp, each in found.items()}
-
     def _owned(self) -> list[int]:
         return sorted(tp.partition for tp in self._consumer.assignment())
 
@@ -276,7 +273,9 @@ class KafkaPythonConsumer:
             self._consumer.seek_to_end(*partitions)
 
     def _reset(self, tp: TopicPartition, offset: int) -> None:
-        reset: OffsetReset = report_offset_reset(tp.topic, tp.partition, offset, self.bounds(tp.partition))
+        reset: OffsetReset = report_offset_reset(
+            tp.topic, tp.partition, offset, self.bounds([tp.partition])[tp.partition]
+        )
         self.offset_resets += 1
         self._consumer.seek(tp, reset.restarted_at)
         if self._on_offset_reset is not None:

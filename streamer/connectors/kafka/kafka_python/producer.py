@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
+from functools import partial
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
@@ -16,6 +18,8 @@ from streamer.connectors.kafka.kafka_python.options import (
     no_connection,
 )
 from streamer.connectors.kafka.outbox import BATCH_BYTES, MAX_MESSAGE_BYTES, Message, NotYet, Outbox
+
+_STOP_S = 1.0  # how long the client's thread is waited for
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +79,11 @@ class KafkaPythonProducer(Outbox):
             message.fail(error)
             return
         future.add_callback(message.acknowledge)
-        future.add_errback(message.fail)
+        future.add_errback(partial(self._failed, self._producer, message))
+
+    def _failed(self, client: KafkaProducer, message: Message, error: BaseException) -> None:
+        if client is self._producer:  # otherwise another one has the message by now
+            message.fail(error)
 
     def _wait(self, timeout_s: float) -> None:
         assert self._producer is not None
@@ -96,5 +104,13 @@ class KafkaPythonProducer(Outbox):
     def _discard(self) -> None:
         if self._producer is not None:
             producer, self._producer = self._producer, None
+            # close() waits for what is not acknowledged first, and gives up before it has told its thread to stop: that
+            # would go on for ever, with a copy of all messages, and send them once the broker is back.
+            with contextlib.suppress(Exception):
+                producer._sender.force_close()
+                producer._sender.join(_STOP_S)
+                producer._accumulator.abort_incomplete_batches()  # also where the thread waits for a producer id
             with contextlib.suppress(Exception):
                 producer.close(timeout=0)
+            del producer
+            gc.collect()  # what it held is in cycles, and may be as much as the outbox

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.probe.connection import Connections
 from streamer.connectors.kafka.probe.group import check_group
-from streamer.connectors.kafka.probe.proof import Proof, Standing, no_answer, prove
+from streamer.connectors.kafka.probe.proof import Proof, Standing, no_answer, prove, topic_id
 from streamer.connectors.kafka.probe.report import Fault, Missing, Needs, Notes, ProbeReport, ProbeStep, Stop
 from streamer.connectors.kafka.probe.topics import TopicChecks
 from streamer.errors import BrokerError
@@ -37,6 +37,7 @@ __all__ = [
     "probe",
     "prove",
     "require",
+    "topic_id",
 ]
 
 

@@ -19,7 +19,7 @@ from kafka.protocol.list_offsets import ListOffsetsRequest
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.probe.connection import Connections
 from streamer.connectors.kafka.probe.group import check_group
-from streamer.connectors.kafka.probe.metadata import Brokers, Topic
+from streamer.connectors.kafka.probe.metadata import Brokers, Topic, ask
 from streamer.connectors.kafka.probe.report import Fault, Missing, Needs, Notes, ProbeReport, ProbeStep, Stop
 from streamer.connectors.kafka.probe.topics import TopicChecks
 
@@ -84,6 +84,25 @@ def prove(config: KafkaConfig, standing: Standing) -> Proof:
         members=None if members is None else len(members),
         ends=ends,
     )
+
+
+def topic_id(config: KafkaConfig) -> str | None:
+    """Id of the input topic; None: not there, not told, or no answer within `config.probe_timeout_s`. Blocks.
+
+    Raises:
+        ConfigError: A certificate or key file cannot be used.
+    """
+    thread = threading.get_ident()
+    _OURS.add(thread)
+    connections = Connections(config, Notes(config))
+    try:
+        answer = ask(connections.log_in(), connections, [config.topic])
+    except Stop:
+        return None
+    finally:
+        connections.close()
+        _OURS.discard(thread)
+    return None if answer is None else answer[1][config.topic].id
 
 
 def no_answer(config: KafkaConfig) -> ProbeStep:

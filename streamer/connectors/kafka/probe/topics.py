@@ -77,7 +77,14 @@ class TopicChecks:
 
     def _note(self, name: str, topic: Topic, *, unsettled: bool) -> None:
         operation, step = self._needs[name], f"topic {name}"
-        if topic.code == 0 and not unsettled:
+        if topic.code == 0 and not unsettled and name in self._created and operation == "READ":
+            self._notes.add(
+                step,
+                None,
+                f"topic {name}, to read from, did not exist and was created (kafka.create_topics: true): nothing comes "
+                "until a producer writes to it; check kafka.topic if one does already",
+            )
+        elif topic.code == 0 and not unsettled:
             count = f"{len(topic.partitions)} partition{'' if len(topic.partitions) == 1 else 's'}"
             self._notes.add(step, True, f"topic {name} has {count}{' (just created)' * (name in self._created)}")
         elif topic.code == UNKNOWN and self._missing is Missing.CREATED_BY_RUN:

@@ -1,0 +1,131 @@
+"""No reading is told with the scores of two bundles, whoever dies when, and whatever is promoted meanwhile.
+
+The group's commit names the bundle that tells what lies behind it: before anything is told with another one, the
+commit names that. So whoever goes on from a commit knows with which bundle others may have told the records from there
+to the end that the log has then, and uses it until they are read, whichever is the newest; only then, and after a
+checkpoint, is the newest taken into use. A partition that is given back in good order has nothing told behind its
+commit, which then names none.
+
+A process has one bundle in use. Where partitions wait for different ones, they take turns: those whose turn it is not
+are paused. Not inside: which bundle is the newest, loading it (`model_watch`); what a commit says (`state.pointer`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from streamer.connectors.kafka import Commit, Consumer
+from streamer.core.pipeline import Pipeline
+from streamer.runtime.checkpoints import Checkpoints
+from streamer.runtime.model_watch import ModelWatch
+from streamer.runtime.poison import Poison
+from streamer.runtime.positions import Position, Positions
+from streamer.runtime.state.pointer import read_note
+
+SETTLE_S = 5.0  # how long the loop stands for the checkpoint before another bundle is taken into use
+
+# What the group has committed in partitions, their first offset still held and the end of their log.
+Found = Mapping[int, tuple[Commit | None, int, int]]
+
+log = logging.getLogger(__name__)
+
+
+class OneBundle:
+    """Of one connection.
+
+    Args:
+        positions: Of the partitions held.
+        pipeline: Has the bundle in use.
+        watch: Takes others into use.
+        consumer: Pauses what waits for another bundle.
+        checkpoints: Taken before bundles change; have commits name them.
+        poison: Partitions that are not read on, by anyone.
+    """
+
+    def __init__(
+        self,
+        positions: Positions,
+        *,
+        pipeline: Pipeline,
+        watch: ModelWatch,
+        consumer: Consumer,
+        checkpoints: Checkpoints,
+        poison: Poison,
+    ) -> None:
+        self._positions, self._pipeline, self._watch = positions, pipeline, watch
+        self._consumer, self._checkpoints, self._poison = consumer, checkpoints, poison
+        self._paused: set[int] = set()
+
+    def choose(self, found: Found, parked: Iterable[Position]) -> None:
+        """Take the bundle into use that partitions about to come need, or the newest; no others are held.
+
+        Args:
+            found: Of those that begin.
+            parked: Those that just go on.
+        """
+        needed = {
+            read_note(commit.note).bundle
+            for commit, _, end in found.values()
+            if commit is not None and commit.offset < end
+        }
+        needed |= {position.bundle for position in parked if position.next_offset < position.told_before}
+        self._watch.look(needed=[bundle for bundle in needed if bundle is not None])
+
+    def assigned(self) -> None:
+        """Partitions have come: those wait that need another bundle than the one in use."""
+        for partition, position in self._positions.items():
+            if position.next_offset < position.told_before:
+                log.info(
+                    "partition %d: bundle %s stays until offset %d is reached: records before it may have been told "
+                    "with it already",
+                    partition, position.bundle, position.told_before, extra={"model_version": position.bundle},
+                )  # fmt: skip
+        self._hold(assigned=True)
+
+    def waits(self, partition: int) -> bool:
+        """Whether what comes next in a partition may have been told with another bundle than the one in use."""
+        return self._needs(partition) not in (None, self._pipeline.scorer.version)
+
+    def named(self) -> bool:
+        """Have the commits name the bundle in use: to be called before anything is told. False: not now."""
+        version = self._pipeline.scorer.version
+        unnamed = [p for p, each in self._positions.items() if each.bundle != version and not self.waits(p)]
+        if fresh := [partition for partition in unnamed if self._positions[partition].committed is None]:
+            # There is no commit to name it in; without a first one, a store that cannot be written stops no scoring.
+            for partition in fresh:
+                self._positions[partition].bundle = version
+            self._checkpoints.take(fresh, timeout_s=SETTLE_S)
+        return self._checkpoints.name(unnamed, version)
+
+    def look(self) -> bool:
+        """Take another bundle into use if it is time; False when one waits for a checkpoint."""
+        needed = {needs for partition in self._positions if (needs := self._needs(partition)) is not None}
+        done = self._watch.look(needed=needed, ready=self._settled)
+        self._hold()
+        return done
+
+    def _hold(self, *, assigned: bool = False) -> None:
+        """Pause partitions that wait for another bundle, and read on those that do so no more.
+
+        Args:
+            assigned: Partitions have come; the client may not know any more which were paused.
+        """
+        waiting = {partition for partition in self._positions if self.waits(partition)}
+        if pause := sorted(waiting if assigned else waiting - self._paused):
+            log.info("partitions %s are paused until it is their bundle's turn", pause)
+            self._consumer.pause(pause)
+        if resume := sorted((self._paused - waiting - self._poison.paused()) & self._positions.keys()):
+            self._consumer.resume(resume)
+        self._paused = waiting
+
+    def _needs(self, partition: int) -> str | None:
+        """The bundle with which the records that come next in a partition may have been told."""
+        position = self._positions[partition]
+        if position.next_offset >= position.told_before or partition in self._poison.paused():
+            return None
+        return None if position.bundle in self._watch.gone else position.bundle
+
+    def _settled(self) -> bool:
+        """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
+        return self._checkpoints.take(list(self._positions), timeout_s=SETTLE_S)
