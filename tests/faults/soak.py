@@ -4,8 +4,9 @@
 
 After every kill the load goes on while the others take over; then it rests for a moment. At every rest the group must
 have committed every record there is, each living process must account for every record it has consumed, and its memory
-is noted. At the end the memory of the last third must be that of the first. Counters begin anew with a process, so what
-a killed one had counted is not added up: its successor reads again what it had not committed.
+is noted. At the end the memory of the last third must be that of the first; the first replica is never killed, so its
+memory is that of a process as old as the run. Counters begin anew with a process, so what a killed one had counted is
+not added up: its successor reads again what it had not committed.
 
 KAFKA_HOME names a Kafka distribution. Exit code 1 if anything of this does not hold.
 """
@@ -107,7 +108,7 @@ class Soak:
             time.sleep(min(30.0, options.kill_every))  # windows fill
             number = 0
             while time.monotonic() - began_s < options.minutes * 60:
-                self._cycle(number % options.replicas, began_s)
+                self._cycle(1 + number % (options.replicas - 1), began_s)
                 number += 1
         finally:
             self._stop.set()
@@ -288,13 +289,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=10_000, help="(default: 10000)")
     parser.add_argument("--rename-minutes", type=float, default=10.0, help="5%% of the streams get new names so often")
     parser.add_argument("--kill-every", type=float, default=120.0, metavar="SECONDS", help="(default: 120)")
-    parser.add_argument("--replicas", type=int, default=2, help="(default: 2)")
+    parser.add_argument("--replicas", type=int, default=3, help="two or more; the first is never killed (default: 3)")
     parser.add_argument("--partitions", type=int, default=6, help="(default: 6)")
     parser.add_argument("--client", default="confluent", choices=["kafka-python", "confluent", "mixed"])
     parser.add_argument("--store", default="topic", choices=["topic", "file", "shared"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a directory for logs and data, kept")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.replicas < 2:
+        parser.error(f"--replicas: wanted two or more, since the first is never killed; got {options.replicas}")
+    return options
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka import Commit, RangeReader, connect_consumer, connect_range_reader
+from streamer.connectors.kafka.confluent.range_reader import ConfluentRangeReader
 from streamer.errors import BrokerError
 from tests.brokers import Broker, config_for, produce
 
@@ -162,3 +165,27 @@ def test_a_topic_that_is_not_there_is_named(broker: Broker, client: str, open_re
 
     with pytest.raises(BrokerError, match=f"topic {config.topic} is not on {config.bootstrap_servers}"):
         open_reader(config).bounds()
+
+
+def test_confluent_asks_again_while_brokers_have_not_agreed_who_leads_a_partition(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(broker, client="confluent")
+    topic_with(broker, config, 3)
+    reader = ConfluentRangeReader(config)
+    consumer, answers = reader._consumer, [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE]
+
+    class Unsettled:
+        def get_watermark_offsets(self, *arguments: Any, **options: Any) -> Any:
+            if answers:
+                raise KafkaException(KafkaError(answers.pop()))
+            return consumer.get_watermark_offsets(*arguments, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(consumer, name)
+
+    monkeypatch.setattr(reader, "_consumer", Unsettled())
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    assert reader.bounds() == {0: (0, 3)}
+    reader.close()

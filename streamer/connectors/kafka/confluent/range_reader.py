@@ -18,6 +18,7 @@ from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError, ConfigError
 
 _RETRY_S = 0.1
+_UNSETTLED = frozenset({KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION})  # of a topic just made
 
 
 class ConfluentRangeReader(AssignedRangeReader):
@@ -118,7 +119,13 @@ class ConfluentRangeReader(AssignedRangeReader):
         return TopicPartition(self._config.topic, partition, offset)
 
     def _ask(self, what: str, call: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            return call(*arguments, **options)
-        except (KafkaException, RuntimeError) as error:
-            raise BrokerError(f"{what} of {self._config.topic}: {explain(error, self._config)}") from error
+        """What `call` answers; asked again for a while where brokers have not yet agreed who leads a partition."""
+        deadline_s = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return call(*arguments, **options)
+            except (KafkaException, RuntimeError) as error:
+                code = error.args[0].code() if isinstance(error, KafkaException) else None
+                if code not in _UNSETTLED or time.monotonic() > deadline_s:
+                    raise BrokerError(f"{what} of {self._config.topic}: {explain(error, self._config)}") from error
+            time.sleep(_RETRY_S)
