@@ -127,6 +127,9 @@ class Soak:
             if not life.runs:
                 wrong.append(f"replica {other} ended by itself with {life.exit_code}: ...{life.log()[-500:]}")
                 self._start(other)
+        cycle_s = time.monotonic()
+        # Right after a rest all is committed, and a kill would lose nothing that has to be read again.
+        time.sleep(self._dice.uniform(0.1, 0.3) * options.kill_every)
         killed_s = time.monotonic()
         ends = self._site.ends()
         self._lives[slot].signal(signal.SIGKILL)
@@ -134,7 +137,7 @@ class Soak:
         self._start(slot)
         takeover_s = self._until_committed(ends, killed_s, options.kill_every)
         rest_s = min(15.0, options.kill_every / 4)
-        time.sleep(max(0.0, killed_s + options.kill_every - rest_s - time.monotonic()))
+        time.sleep(max(0.0, cycle_s + options.kill_every - rest_s - time.monotonic()))
 
         self._paused.set()
         time.sleep(1.0)  # what is on its way arrives
