@@ -1,6 +1,7 @@
 """The command line: parse, call one function, return a named exit code.
 
     arguments    what can be typed, and its help
+    values       what an option's value may be
     commands     one function for each command
     exit_codes   what a command returns
 

@@ -7,18 +7,16 @@ commands do (`commands`).
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from streamer import __version__
+from streamer.cli import values
 from streamer.cli.exit_codes import EXIT_USAGE
-from streamer.core.durations import parse_duration
 from streamer.errors import UsageError
+from streamer.formats.rejects import REASONS
 
 DESCRIPTION = "Detects anomalies in Kafka time series and raises alerts."
 EPILOG = """\
@@ -31,6 +29,7 @@ examples:
   streamer backtest --config streamer.yaml --data last-month.csv --out backtest/ --labels fault
   streamer run      --config streamer.yaml
   streamer replay   --config streamer.yaml --data last-month.csv --speed 60
+  streamer dlq list --config streamer.yaml --since 1d
 """
 _DATA = "CSV, Parquet, JSON lines or JSON files, also compressed, or folders of them"
 
@@ -49,6 +48,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     if left and options.command == "models" and options.version is None and not left[0].startswith("-"):
         # argparse takes a version only right after the action; people write it after --config, too.
         options.version, left = left[0], left[1:]
+    if left and options.command == "dlq" and options.action == "replay" and not options.places:
+        # So it does with places.
+        while left and not left[0].startswith("-"):
+            try:
+                options.places.append(values.place(left[0]))
+            except argparse.ArgumentTypeError as error:
+                parser.error(str(error))
+            left = left[1:]
     if left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     _check_together(options)
@@ -84,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(
         add("simulate", "send readings of simulated machines to Kafka, or write them to a file", config=False)
     )
+    _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
     _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
     return parser
 
@@ -111,27 +119,31 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bootstrap-servers", metavar="LIST", help="host:port list (default: kafka.bootstrap_servers)")
     parser.add_argument("--schema-registry", metavar="URL", help="of messages in the Confluent wire format")
     parser.add_argument(
-        "--messages", type=_sample, default=3000, metavar="N", help="about how many to look at (default 3000)"
+        "--messages", type=values.sample, default=3000, metavar="N", help="about how many to look at (default 3000)"
     )
     decide = parser.add_argument_group("decide instead of finding out")
-    decide.add_argument("--stream", type=_names, metavar="FIELD", help='that names the stream; "@key": the message key')
+    decide.add_argument(
+        "--stream", type=values.names, metavar="FIELD", help='that names the stream; "@key": the message key'
+    )
     decide.add_argument("--timestamp", metavar="FIELD", help='with the event time; or "@kafka", "@header:NAME"')
     decide.add_argument("--timestamp-unit", choices=["iso8601", "s", "ms", "us", "ns"], help="of the event time")
-    decide.add_argument("--features", type=_names, metavar="LIST", help="fields or metrics, joined by commas")
+    decide.add_argument("--features", type=values.names, metavar="LIST", help="fields or metrics, joined by commas")
     decide.add_argument("--metric", metavar="FIELD", help="that names the metric, if each message has one")
     decide.add_argument("--value", metavar="FIELD", help="with the value of the metric")
     decide.add_argument("--readings", metavar="FIELD", help='an array of readings; "@root": the message is one')
-    decide.add_argument("--grid", type=_duration, metavar="TIME", help="interval to work on, such as 10s; 0s: none")
-    decide.add_argument("--lateness", type=_duration, metavar="TIME", help="how long to wait for late readings")
+    decide.add_argument(
+        "--grid", type=values.duration, metavar="TIME", help="interval to work on, such as 10s; 0s: none"
+    )
+    decide.add_argument("--lateness", type=values.duration, metavar="TIME", help="how long to wait for late readings")
     decide.add_argument(
         "--preset", choices=["sensor", "sensor-long", "ticks-trades", "ticks-quotes"], help="kind of data"
     )
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument("--seconds", type=_positive, default=60.0, help="length of the live part (default 60)")
+    demo.add_argument("--seconds", type=values.positive, default=60.0, help="length of the live part (default 60)")
     demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the plot (default demo-out/)")
-    demo.add_argument("--seed", type=_seed, default=7, help="seed of machines and faults (default 7)")
+    demo.add_argument("--seed", type=values.seed, default=7, help="seed of machines and faults (default 7)")
 
 
 def _add_retrain(retrain: argparse.ArgumentParser) -> None:
@@ -177,7 +189,10 @@ def _add_backtest(backtest: argparse.ArgumentParser) -> None:
 def _add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=_DATA)
     replay.add_argument(
-        "--speed", type=_positive, metavar="N", help="N seconds of event time per second (default: as fast as possible)"
+        "--speed",
+        type=values.positive,
+        metavar="N",
+        help="N seconds of event time per second (default: as fast as possible)",
     )
     replay.add_argument(
         "--shift-to-now", action="store_true", help="move all times so that the newest is that of the end of the replay"
@@ -188,19 +203,54 @@ def _add_replay(replay: argparse.ArgumentParser) -> None:
 def _add_simulate(simulate: argparse.ArgumentParser) -> None:
     simulate.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML; sends to its input topic")
     simulate.add_argument("--out", type=Path, metavar="FILE", help="write history (.parquet or .csv) instead")
-    simulate.add_argument("--machines", type=_count, default=6, metavar="N", help="how many (default 6)")
+    simulate.add_argument("--machines", type=values.count, default=6, metavar="N", help="how many (default 6)")
     simulate.add_argument(
-        "--hours", type=_hours, default=72.0, metavar="H", help="with --out: length, 60 readings an hour (default 72)"
+        "--hours",
+        type=values.hours,
+        default=72.0,
+        metavar="H",
+        help="with --out: length, 60 readings an hour (default 72)",
     )
     simulate.add_argument(
-        "--interval", type=_positive, default=60.0, metavar="S", help="seconds between timestamps (default 60)"
+        "--interval", type=values.positive, default=60.0, metavar="S", help="seconds between timestamps (default 60)"
     )
-    simulate.add_argument("--seed", type=_seed, default=7, metavar="N", help="seed of the machines (default 7)")
+    simulate.add_argument("--seed", type=values.seed, default=7, metavar="N", help="seed of the machines (default 7)")
 
 
 def _add_models(models: argparse.ArgumentParser) -> None:
     models.add_argument("action", choices=["list", "show", "promote", "rollback"])
     models.add_argument("version", nargs="?", help="of show (default: the current one) and promote")
+
+
+def _add_dlq(dlq: argparse.ArgumentParser) -> None:
+    actions = dlq.add_subparsers(title="actions", required=True, dest="action", metavar="ACTION")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        one = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        one.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, YAML")
+        return one
+
+    listed = add("list", "count dead letters by reason and list the newest")
+    _add_choice(listed)
+    listed.add_argument("--limit", type=values.rows, default=20, metavar="N", help="letters to list (default 20)")
+    listed.add_argument("--json", action="store_true", help="for programs")
+    shown = add("show", "show one dead letter with all that is known of it")
+    shown.add_argument("place", type=values.place, metavar="PARTITION:OFFSET", help="as `list` names it")
+    shown.add_argument("--json", action="store_true", help="for programs; the value whole, in base64 if it is binary")
+    again = add("replay", "send dead letters again to the topic they came from")
+    again.add_argument(
+        "places", type=values.place, nargs="*", metavar="PARTITION:OFFSET", help="these; as `list` names them"
+    )
+    _add_choice(again)
+    again.add_argument("--all", action="store_true", help="all that are in the topic")
+    again.add_argument("--yes", action="store_true", help="send them; without, only what would be sent is said")
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", action="append", choices=REASONS, metavar="WORD", help="only of this; repeatable")
+    parser.add_argument(
+        "--since", metavar="WHEN", help="only those written from then on: an age such as 7d or 12h, or an ISO 8601 time"
+    )
 
 
 def _add_where(parser: argparse.ArgumentParser) -> None:
@@ -229,6 +279,8 @@ def _check_together(options: argparse.Namespace) -> None:
                 "simulate: wanted --config FILE to send readings to Kafka, or --out FILE to write them to a file; "
                 "got neither"
             )
+    elif options.command == "dlq":
+        _check_dlq(options)
     elif options.command == "models":
         if options.action == "promote" and options.version is None:
             raise UsageError("models promote: wanted a version; see `streamer models list`")
@@ -241,27 +293,27 @@ def _check_together(options: argparse.Namespace) -> None:
             raise UsageError("models list: takes no version; for one bundle: streamer models show VERSION")
 
 
+def _check_dlq(options: argparse.Namespace) -> None:
+    if options.action == "replay":
+        chosen = {"--reason": options.reason, "--since": options.since, "--all": options.all}
+        others = [option for option, value in chosen.items() if value]
+        if not others and not options.places:
+            raise UsageError("dlq replay: wanted PARTITION:OFFSET, --reason, --since or --all; got none of them")
+        if others and options.places:
+            raise UsageError(f"{others[0]}: does not go with PARTITION:OFFSET, which names letters one by one")
+        if options.all and len(others) > 1:
+            raise UsageError(f"--all: does not go with {others[0]}, which chooses some")
+    if options.action != "show":
+        options.since = values.moment("--since", options.since, time.time())
+
+
 def _check_times(options: argparse.Namespace) -> None:
     """`--since` and `--until` become seconds since 1970, in this order."""
     now_s = time.time()
     since, until = options.since, options.until
-    options.since, options.until = _moment("--since", since, now_s), _moment("--until", until, now_s)
+    options.since, options.until = values.moment("--since", since, now_s), values.moment("--until", until, now_s)
     if None not in (options.since, options.until) and options.since >= options.until:
         raise UsageError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
-
-
-def _moment(option: str, text: str | None, now_s: float) -> float | None:
-    """Seconds since 1970 of an age or an ISO 8601 time, which without a zone is UTC."""
-    if text is None:
-        return None
-    try:
-        return now_s - parse_duration(text)
-    except ValueError as error:
-        try:
-            moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            raise UsageError(f"{option}: {error}, or an ISO 8601 time such as 2026-01-31T08:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -273,46 +325,3 @@ class _Parser(argparse.ArgumentParser):
         if missing != message:
             message = "no command given" if missing == "COMMAND" else f"{missing} is missing"
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")
-
-
-def _number(wanted: str, kind: Callable[[str], float], accepts: Callable[[float], bool], text: str) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not accepts(value):
-        raise argparse.ArgumentTypeError(f"wanted {wanted}; got {text}")
-    return value
-
-
-def _positive(text: str) -> float:
-    return _number("a number above 0", float, lambda value: 0 < value < math.inf, text)
-
-
-def _count(text: str) -> int:
-    return int(_number("a whole number from 1 to 100000", int, lambda value: 1 <= value <= 100_000, text))
-
-
-def _sample(text: str) -> int:
-    wanted = "a whole number from 10 to 100000"
-    return int(_number(wanted, int, lambda value: 10 <= value <= 100_000, text))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _hours(text: str) -> float:
-    wanted = "hours from 0.0167 (one reading) to 87840 (ten years)"
-    return _number(wanted, float, lambda value: 1 / 60 <= value <= 24 * 3660, text)
-
-
-def _seed(text: str) -> int:
-    return int(_number("a whole number from 0", int, lambda value: value >= 0, text))

@@ -41,7 +41,7 @@ class RecordsConfig(Section):
     missing: Literal["refuse", "fill"] = "refuse"  # null or absent features: dead-letter, or fill them in
     max_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # of one message; more are dead-lettered
     max_record_bytes: Annotated[int, Field(ge=64)] = 1_000_000  # longer messages are dead-lettered
-    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # readings of more are rejected
+    max_streams: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000  # of a replica; new names beyond are rejected
     stream_ttl: Duration = 604_800.0  # event time without readings, then a stream is forgotten: 7d, 12h; 0: never
     max_future_s: Positive = 3600.0  # a reading further ahead of the broker's clock is dead-lettered
 

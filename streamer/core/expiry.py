@@ -120,15 +120,27 @@ class Expiry:
             self.clocks[rows] = clocks
             own, clocks_here = self._own(partition, codes, rows, clocks)
             last[codes[own]] = clocks_here  # of several readings of a stream the last stays
-            if self.ttl_ns is None or clocks[-1] - self._oldest.get(partition, 0) <= self.ttl_ns:
-                continue
-            known = np.flatnonzero((self._state.partition == partition) & (last >= 0))
-            is_gone = clocks[-1] - last[known] > self.ttl_ns
-            gone = known[is_gone]
-            expired.append(gone)
-            at.append(rows[np.searchsorted(clocks, last[gone] + self.ttl_ns, side="right")])
-            self._oldest[partition] = int(last[known[~is_gone]].min(initial=int(clocks[-1])))
+            gone = self._gone(partition, clocks)
+            expired.append(gone.codes)
+            at.append(rows[gone.rows])
         return Expired(np.concatenate(expired), np.concatenate(at))
+
+    def go_on(self, partition: int, times_ns: Ints) -> Expired:
+        """Time goes on in a partition by readings that are of no stream known."""
+        self._state.reach(np.empty(0, np.int64))
+        _, clocks, self._clocks[partition] = self._advance(partition, times_ns, np.ones(len(times_ns), bool))
+        return self._gone(partition, clocks)
+
+    def _gone(self, partition: int, clocks: Ints) -> Expired:
+        """Streams of a partition that have expired, given its clock after each reading."""
+        last = self._columns["last_clock_ns"]
+        if self.ttl_ns is None or clocks[-1] - self._oldest.get(partition, 0) <= self.ttl_ns:
+            return NOTHING_EXPIRED
+        known = np.flatnonzero((self._state.partition == partition) & (last >= 0))
+        is_gone = clocks[-1] - last[known] > self.ttl_ns
+        gone = known[is_gone]
+        self._oldest[partition] = int(last[known[~is_gone]].min(initial=int(clocks[-1])))
+        return Expired(gone, np.searchsorted(clocks, last[gone] + self.ttl_ns, side="right"))
 
     def _own(self, partition: int, codes: Ints, rows: Ints, *columns: Ints) -> list[Ints]:
         """Of the rows of a partition those of its own streams and of new ones; columns beside them likewise."""

@@ -139,6 +139,16 @@ class Pipeline(Portable):
         self.begin_cold(partition)
         return Outcome.without_readings(told, self.event_time.width, (partition, offset))
 
+    def turn_away(self, partition: int, times_ns: Ints, offset: int) -> Outcome:
+        """Readings found no room. By their times, `(n,)`, one at least, streams may expire and make some.
+
+        `offset` is said to have triggered what comes of it.
+        """
+        gone = self.expiry.go_on(partition, times_ns)
+        told = self.cold.mark(self.leaving.close(gone.codes, np.zeros_like(gone.rows), times_ns[gone.rows]))
+        outcome = Outcome.without_readings(told, self.event_time.width, (partition, offset))
+        return dataclasses.replace(outcome, expired=len(gone.codes), forgotten=self._forget(gone.codes))
+
     def waits(self, partition: int) -> bool:
         """Whether there is anything for `release` to do."""
         return bool(len(self.event_time.holders(partition)) or len(self.silence.moves.gone(partition)))

@@ -138,7 +138,9 @@ class Assembler:
         )
         rejects = joined(faults, sizes)
         extra = len(readings) + ignored + len(rejects) - len(batch.offsets)
-        return Decoded(readings, rejects, ignored, extra)
+        away = np.array([i for i, (reason, _) in unknown.items() if reason == STREAM_LIMIT], np.int64)
+        relied_on = (taken_ns[away] < _FAR_NS) & (times[away] - taken_ns[away] <= LEAP_NS)
+        return Decoded(readings, rejects, ignored, extra, times[away[relied_on]])
 
     # Values.
 

@@ -11,7 +11,7 @@ Types only. Not inside: choosing a format (`decoder_of` of this package), implem
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,6 +106,8 @@ class Decoded:
     rejects: list[Reject]  # at most one a message, in order
     ignored: int = 0  # elements with nothing in them that is configured
     extra: int = 0  # elements beyond the first of their message
+    # Event times of readings refused for want of room (`max_streams`), where their records vouch for them.
+    turned_away_ns: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class Decoder(Protocol):

@@ -84,6 +84,7 @@ class Intake:
         decoded = [self._decode(batch, self._positions[batch.partition].publish_from) for batch in held]
         live: list[Readings] = []
         loud: dict[int, RecordBatch] = {}
+        turned_away: list[tuple[RecordBatch, Decoded]] = []
         for batch, (silent, replayed, found) in zip(held, decoded, strict=True):
             self._metrics.records_consumed.inc(len(batch))
             self._metrics.headers_unreadable.inc(batch.unreadable_headers)
@@ -91,6 +92,7 @@ class Intake:
                 self._metrics.records_replayed.inc(silent)
                 held_before = self._pipeline.event_time.holding
                 self._pipeline.process(replayed.readings)
+                self._turn_away(batch, replayed)
                 _moved_over(self._metrics, self._pipeline.event_time.holding - held_before)
             if found is not None:
                 loud[batch.partition] = batch.rows(slice(silent, None)) if silent else batch
@@ -98,12 +100,16 @@ class Intake:
                 self._metrics.records_unpacked.inc(found.extra)
                 self._metrics.records_ignored.inc(found.ignored)
                 live.append(found.readings)
+                turned_away.append((batch, found))
             self._positions[batch.partition].next_offset = int(batch.offsets[-1]) + 1
         if live:
             outcome = self._pipeline.process(Readings.concatenate(live))
             self._send_future_on(loud, outcome)
             sent_on = self._send_late_on(loud, outcome) if self._options.dead_letter_late else 0
             self._publisher.publish(outcome, late_sent_on=sent_on)
+            for batch, found in turned_away:
+                if (left := self._turn_away(batch, found)) is not None:
+                    self._publisher.publish(left)
             newest_ms = max(int(batch.timestamps_ms[-1]) for batch in polled)
             if newest_ms > 0:
                 self._metrics.event_to_score.observe(max(0.0, self._clock() - newest_ms / 1000))
@@ -191,6 +197,13 @@ class Intake:
             self._publisher.dead_letter(batch, rejects)
             count += len(rejects)
         return count
+
+    def _turn_away(self, batch: RecordBatch, decoded: Decoded) -> Outcome | None:
+        """What comes of readings that found no room, after those of the same batch that were taken."""
+        times_ns = decoded.turned_away_ns
+        if not len(times_ns):
+            return None
+        return self._pipeline.turn_away(batch.partition, times_ns, int(batch.offsets[-1]))
 
     def _decode(self, batch: RecordBatch, publish_from: int) -> tuple[int, Decoded | None, Decoded | None]:
         """How many records come before `publish_from`, what they hold, and what the rest holds."""

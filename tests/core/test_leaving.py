@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from models.detector import Detector
 from streamer.core.pipeline import Pipeline
 from tests import tiny
@@ -24,3 +26,25 @@ def test_a_stream_that_has_expired_does_not_fall_silent_with_the_rest_of_the_bat
         assert sum(outcome.expired for outcome in outcomes) == 1
 
     assert told == [[], [], []]
+
+
+def test_streams_expire_by_readings_that_found_no_room_and_what_was_open_of_them_resolves(
+    tiny_detector: Detector,
+) -> None:
+    alerting = {"silent_after": None, "open_after": 2, "open_within": 3, "resolve_after": 90}
+    options = tiny.settings(alerting=alerting, records={"stream_ttl": 3600.0}).pipeline_options()
+    made = Pipeline(options, tiny_detector, VERSION)
+    made.keys.add("a")
+    values = tiny.wave(60)
+    values[40:, 1] += 8
+    opened = made.process(tiny.readings([0] * 60, [tiny.START_NS + at * MINUTE_NS for at in range(60)], values))
+
+    later = [tiny.START_NS + np.arange(at, at + 10) * MINUTE_NS for at in range(60, 140, 10)]
+    outcomes = [made.turn_away(0, times_ns, offset) for offset, times_ns in enumerate(later)]
+    made.sweep()
+
+    (incident,) = {alert.incident_id for alert in opened.alerts}
+    ends = [alert for outcome in outcomes for alert in outcome.alerts]
+    assert [(end.incident_id, end.event, end.reason) for end in ends] == [(incident, "resolve", "expired")]
+    assert [outcome.expired for outcome in outcomes] == [0] * 6 + [1, 0], "an hour after its last reading"
+    assert len(made.keys) == 0

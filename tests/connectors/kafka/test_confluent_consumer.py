@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +15,12 @@ from streamer.connectors.kafka import OffsetReset
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
 
-from confluent_kafka import KafkaError, TopicPartition  # noqa: E402
+from confluent_kafka import KafkaError, KafkaException, TopicPartition  # noqa: E402
 
 from streamer.connectors.kafka.confluent import side_client  # noqa: E402
 from streamer.connectors.kafka.confluent.consumer import ConfluentConsumer  # noqa: E402
 from streamer.connectors.kafka.confluent.side_client import SideClient  # noqa: E402
+from tests.brokers import Broker, config_for, produce  # noqa: E402
 
 PATIENCE_S = 20.0
 
@@ -190,3 +192,28 @@ def test_a_closed_consumer_lets_go_of_the_client_it_asks_beside_without_waiting_
     consumer.close()
 
     assert beside() is None
+
+
+def test_log_ends_are_asked_again_of_a_new_client_where_the_known_leader_is_of_before(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(broker, client="confluent")
+    broker.create_topic(config.topic)
+    produce(broker, config.topic, [{"value": b"v"}] * 3)
+    side, asked = SideClient(config), list[str]()
+
+    class Before:
+        """A client that learned of the leader before the broker was started again."""
+
+        def list_offsets(self, wanted: dict[Any, Any], **_: Any) -> dict[Any, Future[Any]]:
+            asked.append("before")
+            answers: dict[Any, Future[Any]] = {where: Future() for where in wanted}
+            for answer in answers.values():
+                answer.set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+            return answers
+
+    monkeypatch.setattr(side, "_client", Before())
+
+    assert side.log_end(0) == 3
+    assert asked == ["before"]
+    side.close()

@@ -12,13 +12,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.options import reading_options
-from streamer.connectors.kafka.confluent.records import POISON, columns, explain, poisoned
+from streamer.connectors.kafka.confluent.records import POISON, RETRY_S, columns, explain, poisoned, unsettled
 from streamer.connectors.kafka.interface import RecordBatch
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError, ConfigError
-
-_RETRY_S = 0.1
-_UNSETTLED = frozenset({KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION})  # of a topic just made
 
 
 class ConfluentRangeReader(AssignedRangeReader):
@@ -52,7 +49,7 @@ class ConfluentRangeReader(AssignedRangeReader):
                 return sorted(topic.partitions)
             if not topic.error.retriable() or time.monotonic() > deadline_s:
                 raise BrokerError(f"partitions of {self._config.topic}: {explain(topic.error, self._config)}")
-            time.sleep(_RETRY_S)
+            time.sleep(RETRY_S)
 
     def _bounds(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
         found = {}
@@ -125,7 +122,6 @@ class ConfluentRangeReader(AssignedRangeReader):
             try:
                 return call(*arguments, **options)
             except (KafkaException, RuntimeError) as error:
-                code = error.args[0].code() if isinstance(error, KafkaException) else None
-                if code not in _UNSETTLED or time.monotonic() > deadline_s:
+                if not unsettled(error) or time.monotonic() > deadline_s:
                     raise BrokerError(f"{what} of {self._config.topic}: {explain(error, self._config)}") from error
-            time.sleep(_RETRY_S)
+            time.sleep(RETRY_S)

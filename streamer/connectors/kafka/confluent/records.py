@@ -15,6 +15,16 @@ from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
 
 POISON = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED)
 
+RETRY_S = 0.1
+_UNSETTLED = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+
 
 def columns(topic: str, partition: int, messages: Sequence[Any]) -> RecordBatch:
     """One list of messages as columns; no Python-level work per record."""
@@ -75,3 +85,9 @@ def explain(error: Any, config: KafkaConfig) -> str:
     if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
         return f"{who} may not use group {config.group}; grant READ on it"
     return reason.str() if isinstance(reason, KafkaError) else f"{type(error).__name__}: {error}"
+
+
+def unsettled(error: Any) -> bool:
+    """Whether client and brokers do not agree who leads a partition: the topic was just made, or a broker came back."""
+    reason = error.args[0] if isinstance(error, KafkaException) else error
+    return isinstance(reason, KafkaError) and reason.code() in _UNSETTLED

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.confluent.options import connection_options
-from streamer.connectors.kafka.confluent.records import explain
+from streamer.connectors.kafka.confluent.records import RETRY_S, explain, unsettled
 from streamer.errors import BrokerError
 
 ASKED_EVERY_S = 10.0
@@ -63,15 +63,19 @@ class SideClient:
     def _offsets(self, partitions: Sequence[int], spec: OffsetSpec, level: IsolationLevel) -> dict[int, int]:
         wanted = {partition: TopicPartition(self._config.topic, partition) for partition in partitions}
         timeout_s = self._config.request_timeout_ms / 1000
-        try:
-            asked = self._ready().list_offsets(
-                dict.fromkeys(wanted.values(), spec), isolation_level=level, request_timeout=timeout_s
-            )
-            return {partition: int(asked[where].result(timeout_s + 1).offset) for partition, where in wanted.items()}
-        except (KafkaException, RuntimeError, NoAnswer) as error:
-            self._client = None
-            what = f"offsets of {self._config.topic}{list(partitions)}"
-            raise BrokerError(f"{what}: {explain(error, self._config)}") from error
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                asked = self._ready().list_offsets(
+                    dict.fromkeys(wanted.values(), spec), isolation_level=level, request_timeout=timeout_s
+                )
+                return {partition: int(asked[at].result(timeout_s + 1).offset) for partition, at in wanted.items()}
+            except (KafkaException, RuntimeError, NoAnswer) as error:
+                self._client = None  # with what it believed of leaders
+                if not unsettled(error) or time.monotonic() > deadline_s:
+                    what = f"offsets of {self._config.topic}{list(partitions)}"
+                    raise BrokerError(f"{what}: {explain(error, self._config)}") from error
+            time.sleep(RETRY_S)
 
     def close(self) -> None:
         """Let go of the client, whose threads and sockets would else stay until Python looks for garbage."""
