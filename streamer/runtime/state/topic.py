@@ -178,9 +178,8 @@ class TopicStore:
         growing: dict[str, _Growing] = {}  # by nonce; the chunks of one are in order, those of others between
         with self._reading:  # what is written meanwhile must not close the reader
             for batch in self._records(partition):
-                for offset, key, value, headers in zip(
-                    batch.offsets.tolist(), batch.keys, batch.values, batch.headers, strict=True
-                ):
+                rows = zip(batch.offsets.tolist(), batch.keys, batch.values, batch.headers, strict=True)
+                for offset, key, value, headers in rows:
                     nonce = (key or b"").decode(errors="replace").partition("/")[2].partition("/")[0]
                     if value is None:
                         growing.pop(nonce, None)
