@@ -10,11 +10,10 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from streamer import __version__
 from streamer.cli import values
-from streamer.cli.exit_codes import EXIT_USAGE
+from streamer.cli.parser import Parser
 from streamer.errors import UsageError
 from streamer.formats.rejects import REASONS
 
@@ -44,6 +43,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     given = sys.argv[1:] if arguments is None else arguments
     if given and given[0].partition("=")[0] == "--config":
         parser.error("options come after the command: streamer COMMAND --config FILE")
+    options: argparse.Namespace
     options, left = parser.parse_known_args(arguments)
     if left and options.command == "models" and options.version is None and not left[0].startswith("-"):
         # argparse takes a version only right after the action; people write it after --config, too.
@@ -57,13 +57,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                 parser.error(str(error))
             left = left[1:]
     if left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        parser.unrecognized(left, options)
     _check_together(options)
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="streamer",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -314,14 +314,3 @@ def _check_times(options: argparse.Namespace) -> None:
     options.since, options.until = values.moment("--since", since, now_s), values.moment("--until", until, now_s)
     if None not in (options.since, options.until) and options.since >= options.until:
         raise UsageError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with the exit code of this program's contract."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        missing = message.removeprefix("the following arguments are required: ")
-        if missing != message:
-            message = "no command given" if missing == "COMMAND" else f"{missing} is missing"
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")
