@@ -69,6 +69,7 @@ class OneBundle:
             for commit, _, end in found.values()
             if commit is not None and commit.offset < end
         }
+        self._watch.gone.clear()  # what was not there for others may be by now
         needed |= {position.bundle for position in parked if position.next_offset < position.told_before}
         self._watch.look(needed=[bundle for bundle in needed if bundle is not None])
 
@@ -91,6 +92,9 @@ class OneBundle:
         """Have the commits name the bundle in use: to be called before anything is told. False: not now."""
         version = self._pipeline.scorer.version
         unnamed = [p for p, each in self._positions.items() if each.bundle != version and not self.waits(p)]
+        if unnamed:
+            # Nothing is told of those a person must look at; what was, before the bad batch, was told with another.
+            unnamed = [partition for partition in unnamed if partition not in self._poison.paused()]
         if fresh := [partition for partition in unnamed if self._positions[partition].committed is None]:
             # There is no commit to name it in; without a first one, a store that cannot be written stops no scoring.
             for partition in fresh:
