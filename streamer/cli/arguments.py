@@ -30,6 +30,14 @@ examples:
   streamer replay   --config streamer.yaml --data last-month.csv --speed 60
   streamer dlq list --config streamer.yaml --since 1d
 """
+_COMPLETION = """\
+to use it:
+  bash  streamer completion bash > ~/.local/share/bash-completion/completions/streamer
+  zsh   streamer completion zsh  > ~/.zfunc/_streamer      # a folder in fpath, before compinit
+  fish  streamer completion fish > ~/.config/fish/completions/streamer.fish
+"""
+SHELLS = ("bash", "zsh", "fish")
+DIRECTORY = "DIR"  # stands for the value of an option that names one
 _DATA = "CSV, Parquet, JSON lines or JSON files, also compressed, or folders of them"
 
 
@@ -39,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     Raises:
         UsageError: They are right one by one and do not go together.
     """
-    parser = _parser()
+    parser = command_line()
     given = sys.argv[1:] if arguments is None else arguments
     if given and given[0].partition("=")[0] == "--config":
         parser.error("options come after the command: streamer COMMAND --config FILE")
@@ -62,7 +70,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def _parser() -> Parser:
+def command_line() -> Parser:
+    """All commands with their options."""
     parser = Parser(
         prog="streamer",
         description=DESCRIPTION,
@@ -93,6 +102,10 @@ def _parser() -> Parser:
     )
     _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
     _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
+    shells = add("completion", "print a script for a shell that completes commands and options", config=False)
+    shells.add_argument("shell", choices=SHELLS, help="to be completed in")
+    shells.epilog = _COMPLETION
+    shells.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -142,7 +155,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--seconds", type=values.positive, default=60.0, help="length of the live part (default 60)")
-    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the plot (default demo-out/)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-out"), metavar=DIRECTORY, help="folder for the plot (default demo-out/)"
+    )
     demo.add_argument("--seed", type=values.seed, default=7, help="seed of machines and faults (default 7)")
 
 
@@ -172,7 +187,7 @@ def _add_retrain(retrain: argparse.ArgumentParser) -> None:
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=_DATA)
-    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    backtest.add_argument("--out", type=Path, required=True, metavar=DIRECTORY, help="folder for the results")
     backtest.add_argument("--model", metavar="VERSION", help="bundle to use (default: the current one)")
     backtest.add_argument(
         "--labels", metavar="COLUMN", help="column with 1 inside a known anomaly, else 0: reports recall and delay"
