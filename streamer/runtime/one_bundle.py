@@ -23,7 +23,8 @@ from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.pointer import read_note
 
-SETTLE_S = 5.0  # how long the loop stands for the checkpoint before another bundle is taken into use
+SETTLE_S = 5.0  # how long the loop stands for the checkpoint before another bundle is taken into use ...
+SETTLE_MOST_S = 30.0  # ... and where the last checkpoint took long: that of a large fleet
 
 # What the group has committed in partitions, their first offset still held and the end of their log.
 Found = Mapping[int, tuple[Commit | None, int, int]]
@@ -132,4 +133,6 @@ class OneBundle:
 
     def _settled(self) -> bool:
         """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
-        return self._checkpoints.take(list(self._positions), timeout_s=SETTLE_S)
+        # Time for the one underway, for this one, and to spare: else it would never be done while readings come.
+        timeout_s = min(SETTLE_MOST_S, max(SETTLE_S, 3 * self._checkpoints.write_s))
+        return self._checkpoints.take(list(self._positions), timeout_s=timeout_s)
