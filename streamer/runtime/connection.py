@@ -128,6 +128,7 @@ class Connection:
             consumer=self.consumer,
             checkpoints=self.checkpoints,
             poison=poison,
+            again=lambda numbers: self.partitions.begin_again(numbers),
         )
         self.partitions = Partitions(
             self.positions,

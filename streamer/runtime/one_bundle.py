@@ -13,7 +13,7 @@ are paused. Not inside: which bundle is the newest, loading it (`model_watch`); 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streamer.connectors.kafka import Commit, Consumer
 from streamer.core.pipeline import Pipeline
@@ -42,6 +42,8 @@ class OneBundle:
         consumer: Pauses what waits for another bundle.
         checkpoints: Taken before bundles change; have commits name them.
         poison: Partitions that are not read on, by anyone.
+        again: Begins partitions again, with what their own bundle had learned: carried over to another one and back,
+            their state lacks it.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class OneBundle:
         consumer: Consumer,
         checkpoints: Checkpoints,
         poison: Poison,
+        again: Callable[[Sequence[int]], None] = lambda partitions: None,
     ) -> None:
         self._positions, self._pipeline, self._watch = positions, pipeline, watch
         self._consumer, self._checkpoints, self._poison = consumer, checkpoints, poison
+        self._again = again
         self._paused: set[int] = set()
 
     def choose(self, found: Found, parked: Iterable[Position]) -> None:
@@ -106,7 +110,10 @@ class OneBundle:
     def look(self) -> bool:
         """Take another bundle into use if it is time; False when one waits for a checkpoint."""
         needed = {needs for partition in self._positions if (needs := self._needs(partition)) is not None}
+        held = [partition for partition in self._positions if self.waits(partition)]
         done = self._watch.look(needed=needed, ready=self._settled)
+        if turn := [partition for partition in held if not self.waits(partition)]:
+            self._again(turn)
         self._hold()
         return done
 

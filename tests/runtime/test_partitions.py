@@ -88,6 +88,8 @@ class Saves:
             return False
         for partition in partitions:
             position = self.positions[partition]
+            if position.saved_offset == position.next_offset:
+                continue
             position.saved_offset = position.committed = position.next_offset
             position.states = (f"s{position.next_offset}",)
             self.offsets.commits[partition] = self._commit(position)
@@ -667,7 +669,9 @@ def begun_with(
     checkpoints.positions, checkpoints.offsets = positions, offsets
     parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": Poison() if poison is None else poison}
     watch = ModelWatch(pipeline, cast(Any, bundles), metrics)
-    one_bundle = OneBundle(positions, pipeline=pipeline, watch=watch, **parts)
+    one_bundle = OneBundle(
+        positions, pipeline=pipeline, watch=watch, again=lambda turn: partitions.begin_again(turn), **parts
+    )
     partitions = partitions_of(
         pipeline,
         keeper,
@@ -711,6 +715,25 @@ def test_partitions_told_with_different_bundles_take_turns(tiny_detector: Detect
 
     assert turns == [(NEWER, [0]), (VERSION, []), (NEWER, [])]
     assert pipeline.scorer.version == NEWER
+
+
+def test_a_partition_whose_turn_has_come_goes_on_with_all_that_its_bundle_had_learned(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: NEWER})
+    (name,) = read_note(offsets.commits[0].note).states
+    kept = keeper_in(tmp_path).read(0, name).state
+    bundle.named()
+    positions[1].next_offset = offsets.end
+    bundle.look()
+    state = pipeline.export_partition(0)
+
+    assert pipeline.scorer.version == VERSION
+    assert kept.columns["adaptation.windows"].any()
+    assert {
+        column for column in kept.columns if not np.array_equal(kept.columns[column], state.columns[column])
+    } == set()
+    assert (offsets.sought[0], positions[0].next_offset, offsets.paused) == (40, 40, [])
 
 
 def test_a_checkpoint_that_takes_long_does_not_keep_the_next_bundle_out(
