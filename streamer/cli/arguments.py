@@ -65,7 +65,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                 parser.error(str(error))
             left = left[1:]
     if left:
-        parser.unrecognized(left, options)
+        parser.chosen(options).error(f"unrecognized arguments: {' '.join(left)}")
+    if options.command == "dlq" and options.config is None:
+        parser.chosen(options).error("--config is missing")
     _check_together(options)
     return options
 
@@ -242,9 +244,11 @@ def _add_dlq(dlq: argparse.ArgumentParser) -> None:
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
         one = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        one.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, YAML")
+        # Taken before the action, too.
+        one.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings, YAML")
         return one
 
+    dlq.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML")
     listed = add("list", "count dead letters by reason and list the newest")
     _add_choice(listed)
     listed.add_argument("--limit", type=values.rows, default=20, metavar="N", help="letters to list (default 20)")

@@ -35,16 +35,12 @@ class Parser(argparse.ArgumentParser):
             message += self._misspelt()
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
-    def unrecognized(self, left: Sequence[str], options: argparse.Namespace) -> NoReturn:
-        """Leave because of arguments that no option takes."""
-        self._chosen(options).error(f"unrecognized arguments: {' '.join(left)}")
-
-    def _chosen(self, options: argparse.Namespace) -> Parser:
+    def chosen(self, options: argparse.Namespace) -> Parser:
         """The parser of the command, or action of one, that was given."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 inner: Parser = action.choices[getattr(options, action.dest)]
-                return inner._chosen(options)
+                return inner.chosen(options)
         return self
 
     def _misspelt(self) -> str:
