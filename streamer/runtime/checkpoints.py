@@ -156,11 +156,11 @@ class Checkpoints:
         self._underway = _Underway(frozen, self._writer.submit(partial(self._write, frozen)), time.monotonic())
         return self._wait(deadline_s)
 
-    def take_last(self, *, timeout_s: float) -> bool:
-        """The checkpoint before leaving: of all partitions, and with all the time given."""
+    def take_last(self, *, timeout_s: float, answers: bool = True) -> bool:
+        """The checkpoint before leaving, of all partitions; `answers`: whether the broker does, as far as known."""
         self._last = True
         began_s = time.monotonic()
-        done = self.leave(list(self._positions), timeout_s=timeout_s)
+        done = (self.leave if answers else self.take)(list(self._positions), timeout_s=timeout_s)
         took_s = time.monotonic() - began_s
         if done:
             log.info("final checkpoint written and committed in %.1f s: %d partitions", took_s, len(self._positions))

@@ -309,3 +309,17 @@ def test_a_broker_that_is_away_is_not_asked_to_name_no_bundle(tiny_detector: Det
     checkpoints.take_last(timeout_s=0.1)
 
     assert [call for call, _ in broker.calls if "commit" in call] == []
+
+
+def test_a_stop_with_nothing_to_save_does_not_wait_for_a_broker_that_is_known_to_be_away(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """A commit may wait for the coordinator as long as a session lasts, 45 s."""
+    broker = Broker(keeper_in(tmp_path))
+    positions: Positions = {0: Position(7, 0, saved_offset=7, committed=7, bundle=VERSION)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    done = checkpoints.take_last(timeout_s=0.1, answers=False)
+
+    assert done
+    assert broker.calls == [("flush", None)]
