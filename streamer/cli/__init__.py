@@ -3,6 +3,7 @@
     arguments    what can be typed, and its help
     values       what an option's value may be
     commands     one function for each command
+    parser       argparse in the words of this program
     exit_codes   what a command returns
 
 Nothing here decides; heavy imports wait until a command needs them.

@@ -10,11 +10,10 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
 
 from streamer import __version__
 from streamer.cli import values
-from streamer.cli.exit_codes import EXIT_USAGE
+from streamer.cli.parser import Parser
 from streamer.errors import UsageError
 from streamer.formats.rejects import REASONS
 
@@ -31,6 +30,14 @@ examples:
   streamer replay   --config streamer.yaml --data last-month.csv --speed 60
   streamer dlq list --config streamer.yaml --since 1d
 """
+_COMPLETION = """\
+to use it:
+  bash  streamer completion bash > ~/.local/share/bash-completion/completions/streamer
+  zsh   streamer completion zsh  > ~/.zfunc/_streamer      # a folder in fpath, before compinit
+  fish  streamer completion fish > ~/.config/fish/completions/streamer.fish
+"""
+SHELLS = ("bash", "zsh", "fish")
+DIRECTORY = "DIR"  # stands for the value of an option that names one
 _DATA = "CSV, Parquet, JSON lines or JSON files, also compressed, or folders of them"
 
 
@@ -40,10 +47,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     Raises:
         UsageError: They are right one by one and do not go together.
     """
-    parser = _parser()
+    parser = command_line()
     given = sys.argv[1:] if arguments is None else arguments
     if given and given[0].partition("=")[0] == "--config":
         parser.error("options come after the command: streamer COMMAND --config FILE")
+    options: argparse.Namespace
     options, left = parser.parse_known_args(arguments)
     if left and options.command == "models" and options.version is None and not left[0].startswith("-"):
         # argparse takes a version only right after the action; people write it after --config, too.
@@ -57,13 +65,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                 parser.error(str(error))
             left = left[1:]
     if left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        parser.chosen(options).error(f"unrecognized arguments: {' '.join(left)}")
+    if options.command == "dlq" and options.config is None:
+        parser.chosen(options).error("--config is missing")
     _check_together(options)
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def command_line() -> Parser:
+    """All commands with their options."""
+    parser = Parser(
         prog="streamer",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -93,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
     _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
+    shells = add("completion", "print a script for a shell that completes commands and options", config=False)
+    shells.add_argument("shell", choices=SHELLS, help="to be completed in")
+    shells.epilog = _COMPLETION
+    shells.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -142,7 +157,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--seconds", type=values.positive, default=60.0, help="length of the live part (default 60)")
-    demo.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the plot (default demo-out/)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("demo-out"), metavar=DIRECTORY, help="folder for the plot (default demo-out/)"
+    )
     demo.add_argument("--seed", type=values.seed, default=7, help="seed of machines and faults (default 7)")
 
 
@@ -172,7 +189,7 @@ def _add_retrain(retrain: argparse.ArgumentParser) -> None:
 
 def _add_backtest(backtest: argparse.ArgumentParser) -> None:
     backtest.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH", help=_DATA)
-    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    backtest.add_argument("--out", type=Path, required=True, metavar=DIRECTORY, help="folder for the results")
     backtest.add_argument("--model", metavar="VERSION", help="bundle to use (default: the current one)")
     backtest.add_argument(
         "--labels", metavar="COLUMN", help="column with 1 inside a known anomaly, else 0: reports recall and delay"
@@ -227,9 +244,11 @@ def _add_dlq(dlq: argparse.ArgumentParser) -> None:
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
         one = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        one.add_argument("--config", type=Path, required=True, metavar="FILE", help="settings, YAML")
+        # Taken before the action, too.
+        one.add_argument("--config", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="settings, YAML")
         return one
 
+    dlq.add_argument("--config", type=Path, metavar="FILE", help="settings, YAML")
     listed = add("list", "count dead letters by reason and list the newest")
     _add_choice(listed)
     listed.add_argument("--limit", type=values.rows, default=20, metavar="N", help="letters to list (default 20)")
@@ -314,14 +333,3 @@ def _check_times(options: argparse.Namespace) -> None:
     options.since, options.until = values.moment("--since", since, now_s), values.moment("--until", until, now_s)
     if None not in (options.since, options.until) and options.since >= options.until:
         raise UsageError(f"--since: wanted a time before --until; got --since {since} and --until {until}")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with the exit code of this program's contract."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        missing = message.removeprefix("the following arguments are required: ")
-        if missing != message:
-            message = "no command given" if missing == "COMMAND" else f"{missing} is missing"
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from streamer import config
 from streamer.cli.checking import check
+from streamer.cli.completion import completion
 from streamer.cli.dead_letters import dlq
 from streamer.cli.exit_codes import EXIT_INTERNAL, EXIT_OK
 from streamer.cli.looking import init, inspect, look_first
@@ -210,6 +211,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "simulate": simulate,
     "dlq": dlq,
     "models": models,
+    "completion": completion,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from streamer.config.calendars import sessions
+from streamer.config.nearest import did_you_mean
 from streamer.config.section import Duration, Section
 from streamer.core.event_time.options import TimeOptions, parse_feature
 from streamer.core.sessions import Sessions
@@ -77,7 +78,8 @@ class TimeConfig(Section):
         grid = bool(self.grid or self.bars != "time")
         given = self.features or {name: f"{self.aggregate}({name})" for name in fields}
         if self.bar_field is not None and self.bar_field not in fields:
-            raise ValueError(f"time.bar_field: wanted one of {list(fields)}; got {self.bar_field!r}")
+            meant = did_you_mean(self.bar_field, fields)
+            raise ValueError(f"time.bar_field: wanted one of {list(fields)}; got {self.bar_field!r}{meant}")
         return TimeOptions(
             fields=fields,
             lateness_ns=round(self.lateness * 1e9),

@@ -2,7 +2,8 @@
 
 Order, strongest first: environment (`STREAMER_KAFKA__TOPIC=...`), environment files
 (`STREAMER_KAFKA__SASL_PASSWORD_FILE=/run/secrets/...`), the YAML file, defaults. Secrets
-are refused in the YAML file. This is the only module that reads `os.environ`.
+are refused in the YAML file, and so is a variable that lacks one of its two underscores. This is the only module that
+reads `os.environ`.
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings in `STREAMER_SECTION__KEY[_FILE]`, and which variable each came from."""
+    _refuse_misnamed(environ)
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
     # Plain variables come after files, so that they win.
@@ -181,6 +183,35 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
         found.setdefault(section, {})[key] = value
         sources[f"{section}.{key}"] = name
     return found, sources
+
+
+def _refuse_misnamed(environ: dict[str, str]) -> None:
+    """Settings with one underscore between section and key, which would have no effect.
+
+    Raises:
+        ConfigError: A line for each, with the right name.
+    """
+    right = {f"{section}_{key}_file": (section, f"{key}_file") for section, key in _settings()}
+    right |= {f"{section}_{key}": (section, key) for section, key in _settings()}
+    lines = []
+    for name in sorted(environ):
+        found = right.get(name.removeprefix(ENV_PREFIX).lower().strip("_")) if name.startswith(ENV_PREFIX) else None
+        if found is None:
+            continue
+        wanted = f"{ENV_PREFIX}{'__'.join(found)}".upper()
+        # Kubernetes names the port of a Service streamer-http so: STREAMER_HTTP_PORT=tcp://10.0.0.1:9108
+        if wanted not in environ and not (found[1] == "port" and "://" in environ[name]):
+            lines.append(f"{'.'.join(found)}: {name} is not read; two underscores follow the section: set {wanted}")
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _settings() -> list[tuple[str, str]]:
+    return [
+        (section, key)
+        for section, field in Settings.model_fields.items()
+        for key in getattr(field.annotation, "model_fields", {})
+    ]
 
 
 def _is_setting(section: str, key: str) -> bool:

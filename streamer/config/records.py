@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from streamer.config.nearest import did_you_mean
 from streamer.config.section import Duration, Positive, Section
 from streamer.formats import FormatOptions
 from streamer.formats.shapes import fields_of
@@ -61,7 +62,8 @@ class RecordsConfig(Section):
         names += [self.value] if self.metric else []
         odd = sorted(set(self.zero_is_missing) - set(self.features))
         if odd:
-            raise ValueError(f"zero_is_missing: wanted names among features {list(self.features)}; got {odd}")
+            meant = did_you_mean(odd[0], self.features)
+            raise ValueError(f"zero_is_missing: wanted names among features {list(self.features)}; got {odd}{meant}")
         for name in names:
             if not all(name.split(".")):
                 raise ValueError(f"wanted names of fields, or several joined by single dots (a.b); got {name!r}")

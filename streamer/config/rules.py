@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from streamer.config.nearest import did_you_mean
 from streamer.config.section import Duration, Section
 from streamer.core.rules.options import BookRule, PriceRule, QuoteRule, RulesOptions, SpikeRule
 
@@ -62,7 +63,10 @@ class RulesConfig(Section):
 
         def column(key: str, name: str) -> int:
             if name not in fields:
-                raise ValueError(f"rules.{key}: wanted one of records.features {list(fields)}; got {name!r}")
+                raise ValueError(
+                    f"rules.{key}: wanted one of records.features {list(fields)}; got {name!r}"
+                    f"{did_you_mean(name, fields)}"
+                )
             return fields.index(name)
 
         if self.sequence_gap and not has_sequence:

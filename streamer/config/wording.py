@@ -5,13 +5,13 @@ No word of the library that checks the settings reaches the user, and no secret.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from streamer.config.nearest import nearest
 from streamer.config.schema import SECRET_KEYS, Settings
 
 _FEATURES = "a list of field names, such as [temperature, vibration]"
@@ -88,17 +88,37 @@ def _explain(fault: Mapping[str, Any], path: Path | None, sources: Mapping[str, 
 
 def _meant(keys: Sequence[str]) -> str:
     """The setting or section that was probably meant, else where to look."""
-    if len(keys) == 1:
-        known = list(Settings.model_fields)
-    else:
-        section: Any = Settings.model_fields[keys[0]].annotation
-        known = list(section.model_fields)
-    close = difflib.get_close_matches(keys[-1].lower(), known, n=1)
-    if close:
-        return f"; did you mean {'.'.join([*keys[:-1], close[0]])}?"
-    if len(keys) == 1:
-        return f"; the sections are {', '.join(known)}"
+    *above, last = keys
+    here = _names(above)
+    close = nearest(last, here, cutoff=0.8)
+    elsewhere = [f"{section}.{last}" for section in Settings.model_fields if last in _names([section])]
+    if close is None and elsewhere:
+        return f"; did you mean {' or '.join(elsewhere)}?"
+    close = close or nearest(last, here)
+    if close is not None:
+        return f"; did you mean {'.'.join([*above, close])}?"
+    if not above:
+        return f"; the sections are {', '.join(here)}"
     return "; see the configuration reference in the README"
+
+
+def _names(above: Sequence[str]) -> list[str]:
+    """The keys that may stand below others."""
+    section: type[BaseModel] = Settings
+    for key in above:
+        field = section.model_fields.get(key)
+        inside = _section_in(field.annotation) if field is not None else None
+        if inside is None:
+            return []
+        section = inside
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a setting is, or may be."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)
 
 
 def _needs_quotes(kind: str, got: object) -> bool:

@@ -70,8 +70,8 @@ class Beginnings:
         pointer = Pointer() if commit is None else read_note(commit.note)
         position, ends = self._begin(partition, commit, pointer, first, end)
         if position.committed is not None and pointer.bundle is not None:
-            # Whoever had it may have told of all that is there by now.
-            position.bundle, position.told_before = pointer.bundle, end
+            # Whoever had it may have told of all that is there by now, from the commit on.
+            position.bundle, position.told_before = pointer.bundle, end if end > position.committed else 0
         return position, ends
 
     def _begin(

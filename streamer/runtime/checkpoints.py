@@ -50,6 +50,7 @@ class _Frozen:
     offset: int
     commit: int
     snapshot: Snapshot | None  # None: nothing is kept
+    changes: int = 0  # of the position, then
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +156,11 @@ class Checkpoints:
         self._underway = _Underway(frozen, self._writer.submit(partial(self._write, frozen)), time.monotonic())
         return self._wait(deadline_s)
 
-    def take_last(self, *, timeout_s: float) -> bool:
-        """The checkpoint before leaving: of all partitions, and with all the time given."""
+    def take_last(self, *, timeout_s: float, answers: bool = True) -> bool:
+        """The checkpoint before leaving, of all partitions; `answers`: whether the broker does, as far as known."""
         self._last = True
         began_s = time.monotonic()
-        done = self.leave(list(self._positions), timeout_s=timeout_s)
+        done = (self.leave if answers else self.take)(list(self._positions), timeout_s=timeout_s)
         took_s = time.monotonic() - began_s
         if done:
             log.info("final checkpoint written and committed in %.1f s: %d partitions", took_s, len(self._positions))
@@ -200,9 +201,10 @@ class Checkpoints:
 
     def leave(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
         """The checkpoint before partitions leave: where it is whole, nothing is told behind it, with any bundle."""
-        done = self.take(partitions, timeout_s=timeout_s)
+        if not self.take(partitions, timeout_s=timeout_s):
+            return False  # not worth a wait for a broker that may be away: a bundle that is named is right as well
         self.name([partition for partition in partitions if self._positions[partition].clean], None)
-        return done
+        return True
 
     def close(self) -> None:
         """No checkpoint after this one.
@@ -227,7 +229,8 @@ class Checkpoints:
             state = None if self._keeper is None else self._pipeline.export_partition(partition)
             snapshot = None if state is None else Snapshot(offset, state, self._topic_id)
             # While a partition is only catching up on its past, the commit stays where it is.
-            frozen.append(_Frozen(partition, position, offset, max(offset, position.publish_from), snapshot))
+            commit = max(offset, position.publish_from)
+            frozen.append(_Frozen(partition, position, offset, commit, snapshot, position.changes))
         return frozen
 
     def _write(self, frozen: Sequence[_Frozen]) -> list[str]:
@@ -295,7 +298,8 @@ class Checkpoints:
             log.warning("commit refused; after a restart, records since the last one would be reprocessed: %s", error)
             return False
         for each, states in held:
-            each.position.saved_offset, each.position.committed = each.offset, each.commit
+            each.position.saved_offset = each.offset if each.changes == each.position.changes else -1
+            each.position.committed = each.commit
             each.position.states = states
             if self._keeper is not None:
                 gone, each.position.left_behind = each.position.left_behind, ()

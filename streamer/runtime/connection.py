@@ -31,6 +31,7 @@ from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.status import Status
 
 SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry, or to commit before anything is told
+UNNAMED_S = 10.0  # commits that name the bundle in use may be refused for so long while the group finds together
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,9 @@ class Connection:
         kafka, metrics = settings.kafka, gauges.metrics
         if keeper is not None:
             keeper.prepare()
-        self._stop = stop
+        self._stop, self._clock = stop, clock
         self._waiting: tuple[str, list[int]] = "", []
+        self._unnamed: tuple[float, list[int]] = 0.0, []  # since when nothing of which partitions is told
         self.positions: Positions = {}
         self.sinks = KafkaSinks(
             connect_producer(kafka, settings.limits),
@@ -126,6 +128,7 @@ class Connection:
             consumer=self.consumer,
             checkpoints=self.checkpoints,
             poison=poison,
+            again=lambda numbers: self.partitions.begin_again(numbers),
         )
         self.partitions = Partitions(
             self.positions,
@@ -156,8 +159,10 @@ class Connection:
     def take_in(self, polled: Sequence[RecordBatch]) -> bool:
         """Deal with one poll; False: not now, the next poll brings the same records again (`waiting` says why)."""
         if not self.one_bundle.named():
-            self._put_back(polled)
+            since_s = self._unnamed[0] if self._unnamed[1] else self._clock()
+            self._unnamed = since_s, self._put_back(polled)
             return False
+        self._unnamed = 0.0, []
         try:
             self.intake.take_in(polled)
         except SchemasUnavailable as error:
@@ -178,6 +183,12 @@ class Connection:
         """What records wait for, those of partitions that left not counted; None: for nothing."""
         reason, partitions = self._waiting
         return reason if any(partition in self.positions for partition in partitions) else None
+
+    def unnamed(self) -> bool:
+        """Whether nothing has been told for a while, since commits that name the bundle in use are refused."""
+        since_s, partitions = self._unnamed
+        held = any(partition in self.positions for partition in partitions)
+        return held and self._clock() - since_s > UNNAMED_S
 
     def close(self) -> None:
         """Leave the group, which takes a checkpoint of the partitions still held."""

@@ -197,7 +197,7 @@ class Daemon:
         """Last checkpoint; what it could not save is not committed on leaving the group either."""
         log.info("stopping: final checkpoint")
         self._tell(connection, self._topic_silence.stop())
-        connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S)
+        connection.checkpoints.take_last(timeout_s=SHUTDOWN_FLUSH_S, answers=self._sight.knows)
         connection.partitions.drop_all()  # before leaving the group, which would try it once more
 
     def _bounds(self, connection: Connection, partition: int) -> tuple[int, int]:

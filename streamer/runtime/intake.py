@@ -165,7 +165,7 @@ class Intake:
                 break
             self._publisher.publish(self._pipeline.release(partition, position.next_offset))
             self._metrics.post(self._pipeline.event_time.holding)
-            position.saved_offset = -1  # no record moved it, and yet there is something to save
+            position.changed()
         for partition in self._arrived_s.keys() - self._positions.keys():
             del self._arrived_s[partition]
 

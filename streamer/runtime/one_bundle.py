@@ -13,7 +13,7 @@ are paused. Not inside: which bundle is the newest, loading it (`model_watch`); 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from streamer.connectors.kafka import Commit, Consumer
 from streamer.core.pipeline import Pipeline
@@ -23,7 +23,8 @@ from streamer.runtime.poison import Poison
 from streamer.runtime.positions import Position, Positions
 from streamer.runtime.state.pointer import read_note
 
-SETTLE_S = 5.0  # how long the loop stands for the checkpoint before another bundle is taken into use
+SETTLE_S = 5.0  # how long the loop stands for the checkpoint before another bundle is taken into use ...
+SETTLE_MOST_S = 30.0  # ... and where the last checkpoint took long: that of a large fleet
 
 # What the group has committed in partitions, their first offset still held and the end of their log.
 Found = Mapping[int, tuple[Commit | None, int, int]]
@@ -41,6 +42,8 @@ class OneBundle:
         consumer: Pauses what waits for another bundle.
         checkpoints: Taken before bundles change; have commits name them.
         poison: Partitions that are not read on, by anyone.
+        again: Begins partitions again, with what their own bundle had learned: carried over to another one and back,
+            their state lacks it.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class OneBundle:
         consumer: Consumer,
         checkpoints: Checkpoints,
         poison: Poison,
+        again: Callable[[Sequence[int]], None] = lambda partitions: None,
     ) -> None:
         self._positions, self._pipeline, self._watch = positions, pipeline, watch
         self._consumer, self._checkpoints, self._poison = consumer, checkpoints, poison
+        self._again = again
         self._paused: set[int] = set()
 
     def choose(self, found: Found, parked: Iterable[Position]) -> None:
@@ -69,6 +74,7 @@ class OneBundle:
             for commit, _, end in found.values()
             if commit is not None and commit.offset < end
         }
+        self._watch.gone.clear()  # what was not there for others may be by now
         needed |= {position.bundle for position in parked if position.next_offset < position.told_before}
         self._watch.look(needed=[bundle for bundle in needed if bundle is not None])
 
@@ -91,6 +97,9 @@ class OneBundle:
         """Have the commits name the bundle in use: to be called before anything is told. False: not now."""
         version = self._pipeline.scorer.version
         unnamed = [p for p, each in self._positions.items() if each.bundle != version and not self.waits(p)]
+        if unnamed:
+            # Nothing is told of those a person must look at; what was, before the bad batch, was told with another.
+            unnamed = [partition for partition in unnamed if partition not in self._poison.paused()]
         if fresh := [partition for partition in unnamed if self._positions[partition].committed is None]:
             # There is no commit to name it in; without a first one, a store that cannot be written stops no scoring.
             for partition in fresh:
@@ -101,7 +110,10 @@ class OneBundle:
     def look(self) -> bool:
         """Take another bundle into use if it is time; False when one waits for a checkpoint."""
         needed = {needs for partition in self._positions if (needs := self._needs(partition)) is not None}
+        held = [partition for partition in self._positions if self.waits(partition)]
         done = self._watch.look(needed=needed, ready=self._settled)
+        if turn := [partition for partition in held if not self.waits(partition)]:
+            self._again(turn)
         self._hold()
         return done
 
@@ -128,4 +140,6 @@ class OneBundle:
 
     def _settled(self) -> bool:
         """Whether all that was scored is committed: what another bundle scores must not be scored again by this one."""
-        return self._checkpoints.take(list(self._positions), timeout_s=SETTLE_S)
+        # Time for the one underway, for this one, and to spare: else it would never be done while readings come.
+        timeout_s = min(SETTLE_MOST_S, max(SETTLE_S, 3 * self._checkpoints.write_s))
+        return self._checkpoints.take(list(self._positions), timeout_s=timeout_s)

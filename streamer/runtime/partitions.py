@@ -147,6 +147,24 @@ class Partitions:
         self._status.beat(self._ask_s)
         self.look(wait=bool(self._positions))
 
+    def begin_again(self, partitions: Sequence[int]) -> None:
+        """Partitions held, of which nothing was read yet: as if they were gained now.
+
+        Raises:
+            BrokerError: Broker or store do not answer.
+        """
+        self._restorer.begin()
+        self._status.beat(self._ask_s)
+        commits, bounds = self._consumer.committed(partitions), self._consumer.bounds(partitions)
+        for partition in partitions:
+            self._status.beat(self._ask_s)
+            self._drop(partition)
+            position, ends = self._beginnings.begin(partition, commits.get(partition), *bounds[partition])
+            self._positions[partition] = position
+            if ends:
+                self._end_incidents(partition, position)
+            self._consumer.seek(partition, position.next_offset)
+
     def look(self, *, wait: bool = False) -> None:
         """Find out whether partitions have been added to the topic; waits for the broker only if it shall."""
         try:

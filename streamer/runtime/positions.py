@@ -17,6 +17,12 @@ class Position:
     left_behind: tuple[str, ...] = ()  # snapshots of earlier topics of the same name, to be removed
     bundle: str | None = None  # that the group's commit names; it alone tells what lies behind the commit
     told_before: int = 0  # records before it may have been told already, by whoever had the partition, with `bundle`
+    changes: int = 0  # times its state changed though no record came
+
+    def changed(self) -> None:
+        """State is another one, though no record came: there is something to save."""
+        self.saved_offset = -1
+        self.changes += 1
 
     @property
     def clean(self) -> bool:

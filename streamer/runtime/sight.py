@@ -94,8 +94,15 @@ class Sight:
         reasons = readiness.why_not(connection.positions, paused=paused, stuck=stuck)
         if waiting is not None:
             reasons.append(NotReady(Reason.SCHEMA_REGISTRY, waiting))
+        if connection.unnamed():
+            text = "nothing is told until commits can name the bundle in use: see the log for why they are refused"
+            reasons.append(NotReady(Reason.NOTHING_COMMITTED, text))
         self._status.set_ready(reasons)
         self._status.note("partitions", readiness.spare(connection.positions))
+        turn = (
+            f"partitions {sorted(held)} are not read until it is their bundle's turn: others are told with another one"
+        )
+        self._status.note("bundle", turn if held else None)
         self.knows = knows(reasons)
         return sees(reasons)
 

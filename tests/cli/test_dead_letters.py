@@ -258,6 +258,19 @@ def test_a_dead_letter_topic_that_is_not_there_is_named(broker: Broker, tmp_path
     assert "nowhere.dlq" in capsys.readouterr().err
 
 
+def test_the_configuration_is_named_before_the_action_or_behind_it(tmp_path: Path, capsys: Captured) -> None:
+    nowhere = str(tmp_path / "nowhere.yaml")
+
+    assert cli.main(["dlq", "--config", nowhere, "list"]) == cli.main(["dlq", "list", "--config", nowhere]) == 78
+    with pytest.raises(SystemExit) as left:
+        cli.main(["dlq", "list"])
+
+    assert left.value.code == 64
+    error = capsys.readouterr().err
+    assert error.count(f"{nowhere}: No such file or directory") == 2
+    assert error.endswith("streamer dlq list: --config is missing; see `streamer dlq list --help`\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

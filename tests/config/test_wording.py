@@ -115,12 +115,84 @@ def test_a_long_value_is_cut(path: Path) -> None:
             {"STREAMER_KAFAK__TOPIC": "x"},
             "kafak: no such section; did you mean kafka? (from STREAMER_KAFAK__TOPIC)",
         ),
+        (
+            "rules: {crossed_book: {bidd: x}}",
+            {},
+            "rules.crossed_book[bidd]: no such setting; did you mean rules.crossed_book.bid? (from FILE)",
+        ),
+        (
+            "kafka: {Bootstrap-Servers: x}",
+            {},
+            "kafka.Bootstrap-Servers: no such setting; did you mean kafka.bootstrap_servers? (from FILE)",
+        ),
+        ("window: {epochs: 5}", {}, "window.epochs: no such setting; did you mean model.epochs? (from FILE)"),
+        ("topic: readings", {}, "topic: no such section; did you mean kafka.topic or state.topic? (from FILE)"),
     ],
 )
 def test_an_unknown_key_is_an_error_that_names_what_was_probably_meant(
     path: Path, text: str, environ: dict[str, str], said: str
 ) -> None:
     assert refusal(path, text, **environ) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rules: {power_of_ten: {field: hate}}", "rules.power_of_ten.field: wanted one of records.features ['heat', "),
+        ("time: {bars: volume, bar_size: 5, bar_field: hate}", "time.bar_field: wanted one of ['heat', 'size']; "),
+        ("records: {features: [heat, size], zero_is_missing: [hate]}", "zero_is_missing: wanted names among features"),
+    ],
+)
+def test_a_feature_that_is_not_there_names_what_was_probably_meant(path: Path, text: str, words: str) -> None:
+    message = refusal(path, text if text.startswith("records") else f"records: {{features: [heat, size]}}\n{text}")
+
+    assert words in message
+    assert "; did you mean 'heat'?" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "STREAMER_KAFKA_TOPIC",
+            "kafka.topic: STREAMER_KAFKA_TOPIC is not read; two underscores follow the section: "
+            "set STREAMER_KAFKA__TOPIC",
+        ),
+        (
+            "STREAMER__KAFKA_TOPIC",
+            "kafka.topic: STREAMER__KAFKA_TOPIC is not read; two underscores follow the "
+            "section: set STREAMER_KAFKA__TOPIC",
+        ),
+        (
+            "STREAMER_KAFKA_SASL_PASSWORD_FILE",
+            "kafka.sasl_password_file: STREAMER_KAFKA_SASL_PASSWORD_FILE is not "
+            "read; two underscores follow the section: set STREAMER_KAFKA__SASL_PASSWORD_FILE",
+        ),
+        (
+            "STREAMER_SCHEMA_REGISTRY_URL",
+            "schema_registry.url: STREAMER_SCHEMA_REGISTRY_URL is not read; two "
+            "underscores follow the section: set STREAMER_SCHEMA_REGISTRY__URL",
+        ),
+    ],
+)
+def test_a_variable_with_one_underscore_is_refused_with_its_right_name_and_without_its_value(
+    path: Path, given: str, said: str
+) -> None:
+    assert refusal(path, "window: {length: 64}", **{given: "hunter2"}) == said
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"STREAMER_TORCH": "cpu", "STREAMER_PORT": "9108", "STREAMER_TAG": "local"},  # of make and compose
+        {"STREAMER_HTTP_PORT": "tcp://10.0.0.1:9108", "STREAMER_HTTP_SERVICE_HOST": "10.0.0.1"},  # of Kubernetes
+        {"STREAMER_KAFKA_TOPIC": "other", "STREAMER_KAFKA__TOPIC": "readings"},  # the right one is there, too
+    ],
+)
+def test_variables_of_others_are_left_alone(path: Path, environ: dict[str, str]) -> None:
+    path.write_text(RECORDS)
+
+    assert config.load(path, environ).kafka.topic == "readings"
 
 
 JARGON = re.compile(

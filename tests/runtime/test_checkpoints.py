@@ -166,6 +166,25 @@ def test_while_state_is_written_the_loop_goes_on_and_what_was_frozen_is_committe
     assert broker.named[1] == (positions[0].states[0], broker.named[0][0])  # the new one, and the one before
 
 
+def test_what_an_idle_partition_released_while_state_was_written_is_saved_with_the_next_checkpoint(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    slow = Slow(tmp_path)
+    broker, positions = Broker(StateKeeper(slow, Codec("readings", "s1"))), {0: Position(7, 0, 0, 0)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    checkpoints.begin([0], timeout_s=1.0)
+    positions[0].changed()  # no record moves it
+    slow.may_write.set()
+    checkpoints.take([], timeout_s=30.0)
+    clean = positions[0].clean
+    checkpoints.take([0], timeout_s=30.0)
+
+    assert not clean
+    assert [call for call, _ in broker.calls if "commit" in call] == ["commit 0: 7", "commit 0: 7"]
+    assert positions[0].clean
+
+
 def test_what_was_frozen_of_a_partition_that_left_and_came_back_is_not_committed(
     tiny_detector: Detector, tmp_path: Path
 ) -> None:
@@ -280,3 +299,27 @@ def test_the_commits_name_the_bundle_and_none_where_nothing_is_told_behind_them(
         {1: (9, VERSION), 2: (9, VERSION)},
         {0: (7, None), 1: (9, None)},
     ]
+
+
+def test_a_broker_that_is_away_is_not_asked_to_name_no_bundle(tiny_detector: Detector, tmp_path: Path) -> None:
+    broker = Broker(keeper_in(tmp_path), fails="flush")
+    positions: Positions = {0: Position(7, 0, saved_offset=7, committed=7, bundle=VERSION), 1: Position(9, 0, 5, 5)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    checkpoints.take_last(timeout_s=0.1)
+
+    assert [call for call, _ in broker.calls if "commit" in call] == []
+
+
+def test_a_stop_with_nothing_to_save_does_not_wait_for_a_broker_that_is_known_to_be_away(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """A commit may wait for the coordinator as long as a session lasts, 45 s."""
+    broker = Broker(keeper_in(tmp_path))
+    positions: Positions = {0: Position(7, 0, saved_offset=7, committed=7, bundle=VERSION)}
+    checkpoints, _ = made(tiny_detector, broker, positions)
+
+    done = checkpoints.take_last(timeout_s=0.1, answers=False)
+
+    assert done
+    assert broker.calls == [("flush", None)]

@@ -81,10 +81,15 @@ class Saves:
 
     def __init__(self, offsets: Offsets, keeper: StateKeeper, pipeline: Pipeline) -> None:
         self.offsets, self.keeper, self.pipeline, self.positions = offsets, keeper, pipeline, Positions()
+        self.write_s = 0.0
 
     def take(self, partitions: Sequence[int], *, timeout_s: float) -> bool:
+        if timeout_s < 2 * self.write_s:  # the one underway, and this one
+            return False
         for partition in partitions:
             position = self.positions[partition]
+            if position.saved_offset == position.next_offset:
+                continue
             position.saved_offset = position.committed = position.next_offset
             position.states = (f"s{position.next_offset}",)
             self.offsets.commits[partition] = self._commit(position)
@@ -639,24 +644,34 @@ def test_a_newer_bundle_is_taken_into_use_before_partitions_that_another_may_hav
 
 
 def begun_with(
-    detector: Detector, directory: Path, told_with: dict[int, str], *, held: Sequence[str] = (VERSION, NEWER)
+    detector: Detector,
+    directory: Path,
+    told_with: dict[int, str],
+    *,
+    held: Sequence[str] = (VERSION, NEWER),
+    poison: Poison | None = None,
+    end: int = 100,
+    damaged: bool = False,
+    bundles: Bundles | None = None,
+    checkpoints: Saves | None = None,
 ) -> tuple[Partitions, Any, Pipeline, Positions, Offsets]:
     """A process with the newer bundle that begins partitions of which 60 records since the commit were read."""
     keeper, positions = keeper_in(directory), Positions()
-    offsets = Offsets(dict.fromkeys(told_with, 40))
+    offsets = Offsets(dict.fromkeys(told_with, 40), end=end)
     for partition, name in saved(keeper, detector, list(told_with)).items():
+        if damaged:
+            next(directory.rglob(f"{name}*")).write_bytes(b"damaged")
         offsets.commits[partition] = Commit(40, Pointer((name,), bundle=told_with[partition]).note())
-    pipeline, bundles, metrics = (
-        new_pipeline(detector, NEWER),
-        Bundles(dict.fromkeys(held, detector)),
-        Metrics(CollectorRegistry()),
-    )
+    pipeline, metrics = new_pipeline(detector, NEWER), Metrics(CollectorRegistry())
+    bundles = bundles or Bundles(dict.fromkeys(held, detector))
     bundles.now = NEWER
-    checkpoints = Saves(offsets, keeper, pipeline)
-    checkpoints.positions = positions
-    parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": Poison()}
+    checkpoints = checkpoints or Saves(offsets, keeper, pipeline)
+    checkpoints.positions, checkpoints.offsets = positions, offsets
+    parts: Any = {"consumer": offsets, "checkpoints": checkpoints, "poison": Poison() if poison is None else poison}
     watch = ModelWatch(pipeline, cast(Any, bundles), metrics)
-    one_bundle = OneBundle(positions, pipeline=pipeline, watch=watch, **parts)
+    one_bundle = OneBundle(
+        positions, pipeline=pipeline, watch=watch, again=lambda turn: partitions.begin_again(turn), **parts
+    )
     partitions = partitions_of(
         pipeline,
         keeper,
@@ -702,6 +717,39 @@ def test_partitions_told_with_different_bundles_take_turns(tiny_detector: Detect
     assert pipeline.scorer.version == NEWER
 
 
+def test_a_partition_whose_turn_has_come_goes_on_with_all_that_its_bundle_had_learned(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: NEWER})
+    (name,) = read_note(offsets.commits[0].note).states
+    kept = keeper_in(tmp_path).read(0, name).state
+    bundle.named()
+    positions[1].next_offset = offsets.end
+    bundle.look()
+    state = pipeline.export_partition(0)
+
+    assert pipeline.scorer.version == VERSION
+    assert kept.columns["adaptation.windows"].any()
+    assert {
+        column for column in kept.columns if not np.array_equal(kept.columns[column], state.columns[column])
+    } == set()
+    assert (offsets.sought[0], positions[0].next_offset, offsets.paused) == (40, 40, [])
+
+
+def test_a_checkpoint_that_takes_long_does_not_keep_the_next_bundle_out(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    """A bucket takes 9 s for 100,000 streams."""
+    checkpoints = Saves(Offsets({}), keeper_in(tmp_path), new_pipeline(tiny_detector))
+    _, bundle, pipeline, positions, offsets = begun_with(
+        tiny_detector, tmp_path, {0: VERSION, 1: NEWER}, checkpoints=checkpoints
+    )
+    positions[1].next_offset, checkpoints.write_s = offsets.end, 9.0
+    bundle.look()
+
+    assert (pipeline.scorer.version, offsets.paused) == (VERSION, [])
+
+
 def test_a_bundle_that_is_gone_is_not_waited_for(tiny_detector: Detector, tmp_path: Path) -> None:
     _, alone, pipeline, _, offsets = begun_with(tiny_detector, tmp_path / "a", {0: VERSION}, held=[NEWER])
     alone.look()
@@ -713,6 +761,44 @@ def test_a_bundle_that_is_gone_is_not_waited_for(tiny_detector: Detector, tmp_pa
     bundle.look()
 
     assert begun == (NEWER, [], True)
+    assert (pipeline.scorer.version, offsets.paused) == (NEWER, [])
+
+
+def test_a_bundle_that_was_missing_once_is_used_where_it_is_needed_when_it_is_there(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    bundles = Bundles({NEWER: tiny_detector})
+    partitions, bundle, pipeline, _, _ = begun_with(tiny_detector, tmp_path, {0: VERSION}, bundles=bundles)
+    missing = pipeline.scorer.version
+    bundles.held = {NEWER: tiny_detector, VERSION: tiny_detector}  # copied to this replica after others
+    partitions.revoked([0])
+    partitions.assigned([0])
+
+    assert (missing, pipeline.scorer.version) == (NEWER, VERSION)
+    assert bundle.named()
+
+
+def test_a_partition_that_cannot_be_read_keeps_the_bundle_that_told_what_lies_before_the_bad_batch(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    poison = Poison({(0, 60): POISONED_AFTER})
+    _, bundle, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION, 1: NEWER}, poison=poison)
+    bundle.named()
+    positions[1].next_offset = offsets.end
+    bundle.look()
+    bundle.named()
+
+    assert pipeline.scorer.version == NEWER
+    # A new process reads on up to 60, which has been told.
+    assert read_note(offsets.commits[0].note).bundle == VERSION
+
+
+def test_where_all_is_committed_no_bundle_is_waited_for_though_state_must_be_rebuilt(
+    tiny_detector: Detector, tmp_path: Path
+) -> None:
+    _, _, pipeline, positions, offsets = begun_with(tiny_detector, tmp_path, {0: VERSION}, end=40, damaged=True)
+
+    assert (positions[0].next_offset, positions[0].publish_from) == (0, 40)
     assert (pipeline.scorer.version, offsets.paused) == (NEWER, [])
 
 

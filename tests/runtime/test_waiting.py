@@ -11,7 +11,7 @@ import pytest
 from streamer.connectors.kafka import RecordBatch
 from streamer.errors import SchemasUnavailable
 from streamer.runtime import connection
-from streamer.runtime.connection import Connection
+from streamer.runtime.connection import UNNAMED_S, Connection
 from streamer.runtime.positions import Position
 from tests.messages import batch
 
@@ -49,6 +49,8 @@ def some(monkeypatch: pytest.MonkeyPatch) -> Any:
     made.positions = {number: Position(0, 0, -1) for number in (0, 1)}
     made.consumer, made.intake, made._stop = Consumer(), Intake(), threading.Event()
     made._waiting, made.one_bundle = ("", []), Named()
+    made._unnamed, made.now_s = (0.0, []), 1000.0
+    made._clock = lambda: made.now_s
     return made
 
 
@@ -87,3 +89,21 @@ def test_nothing_is_told_before_the_commits_name_the_bundle_in_use(some: Any) ->
 
     assert (taken, taken_later) == (False, True)
     assert some.consumer.sought == [(0, 17)]
+
+
+def test_that_nothing_is_told_because_commits_are_refused_is_said_after_a_while(some: Any) -> None:
+    some.intake.away, some.one_bundle.now = False, False
+    polled = [batch([b"?"], first=17)]
+    said = []
+    for _ in range(3):
+        some.take_in(polled)
+        said.append(some.unnamed())
+        some.now_s += UNNAMED_S
+    held = some.positions.pop(0)
+    left = some.unnamed()
+    some.positions[0], some.one_bundle.now = held, True
+    some.take_in(polled)
+
+    assert said == [False, False, True]
+    assert not left
+    assert not some.unnamed()

@@ -6,6 +6,7 @@ shapes        documents as flat rows, one for each reading
 fields        what stands in each field
 movement      how times and values move
 choosing      which field is the stream, the time, the metric
+named         whether fields that the user names are there
 features      which numbers a model should see
 looking       all of it: a sample -> a `Look`
 """

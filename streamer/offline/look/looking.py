@@ -20,6 +20,7 @@ from streamer.offline.look.choosing import KAFKA, KEY, Choice, Chosen, Wanted, c
 from streamer.offline.look.features import Features, choose_features
 from streamer.offline.look.fields import NO_TIME, Field, field_of, profile
 from streamer.offline.look.movement import Timing, codes_of, timing
+from streamer.offline.look.named import check_features, check_named
 from streamer.offline.look.partitions import Split, split_of
 from streamer.offline.look.recognising import FromRegistry, Recognised, recognise
 from streamer.offline.look.sampling import Message, Sample
@@ -69,7 +70,7 @@ def look(
         from_registry: Decodes messages by their schema.
 
     Raises:
-        DataError: There is nothing that could be recognised.
+        DataError: There is nothing that could be recognised, or no field that the user names.
     """
     wanted = wanted or Wanted()
     recognised = recognise(sample, from_registry)
@@ -100,7 +101,9 @@ def look(
         run = np.asarray(sample.runs or np.zeros(len(sample.documents or ())), np.int64)[message]
         taken_ms, pseudo = np.full(len(message), -1, np.int64), {}
         partition = np.zeros(len(message), np.int64)
+    check_named(sample.origin, wanted, fields, pseudo)
     chosen = choose(fields, run, wanted, pseudo)
+    check_features(sample.origin, wanted, fields, chosen)
     every = {**fields, **pseudo}
     times = every[chosen.timestamp].times_ns if chosen.timestamp in every else None
     if times is None:

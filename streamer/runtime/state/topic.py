@@ -176,16 +176,16 @@ class TopicStore:
     def names(self, partition: int) -> list[str]:
         """See `StateStore.names`: what is superseded has been removed, so that there are few."""
         growing: dict[str, _Growing] = {}  # by nonce; the chunks of one are in order, those of others between
-        for batch in self._records(partition):
-            for offset, key, value, headers in zip(
-                batch.offsets.tolist(), batch.keys, batch.values, batch.headers, strict=True
-            ):
-                nonce = (key or b"").decode(errors="replace").partition("/")[2].partition("/")[0]
-                if value is None:
-                    growing.pop(nonce, None)
-                else:
-                    about = dict(headers).get(HEADER, b"")
-                    growing.setdefault(nonce, _Growing(partition, nonce)).add(offset, key, value, about)
+        with self._reading:  # what is written meanwhile must not close the reader
+            for batch in self._records(partition):
+                rows = zip(batch.offsets.tolist(), batch.keys, batch.values, batch.headers, strict=True)
+                for offset, key, value, headers in rows:
+                    nonce = (key or b"").decode(errors="replace").partition("/")[2].partition("/")[0]
+                    if value is None:
+                        growing.pop(nonce, None)
+                    else:
+                        about = dict(headers).get(HEADER, b"")
+                        growing.setdefault(nonce, _Growing(partition, nonce)).add(offset, key, value, about)
         places = [place for each in growing.values() if (place := each.place()) is not None]
         return [str(place) for place in sorted(places, key=lambda place: place.last, reverse=True)]
 

@@ -277,6 +277,39 @@ def test_what_the_user_decides_is_taken() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (Wanted(stream=("devise",)), "--stream: 'devise' is not in what was looked at; "),
+        (Wanted(metric="devise"), "--metric: 'devise'"),
+        (Wanted(value="devise"), "--value: 'devise'"),
+        (Wanted(features=("temperature", "devise")), "--features: 'devise'"),
+    ],
+)
+def test_a_field_that_the_user_names_and_no_message_has_is_an_error_with_the_one_that_was_meant(
+    wanted: Wanted, said: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        look(topics.sample(topics.machines()), wanted)
+
+    assert said in str(refused.value)
+    assert str(refused.value).endswith("; did you mean 'device'?")
+
+
+def test_a_metric_that_the_user_names_and_no_message_has_is_an_error() -> None:
+    rows = [
+        {
+            "timestamp": 60 * (i // 2) + topics.START_S,
+            "metric": ("heat", "current")[i % 2],
+            "value": i % 7 + 9 * (i % 2),
+        }
+        for i in range(200)
+    ]
+
+    with pytest.raises(DataError, match=r"--features: 'curent' is not in .* did you mean 'current'"):
+        look(topics.sample(rows), Wanted(stream=("@key",), metric="metric", value="value", features=("heat", "curent")))
+
+
 def test_a_topic_of_nothing_but_tombstones_says_so() -> None:
     with pytest.raises(DataError, match="holds no message with a value among the 3 looked at"):
         look(topics.sample([b"", b"", b""]))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from kafka.admin import ACLOperation, ResourceType
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import Entry, connect_range_reader, connect_topic_admin
+from streamer.connectors.kafka import Entry, RecordBatch, connect_range_reader, connect_topic_admin
 from streamer.errors import StateError, StateUnavailable
 from streamer.runtime.state import topic as topics
 from streamer.runtime.state.topic import TopicStore
@@ -336,3 +337,21 @@ def test_the_check_of_a_topic_that_is_not_there_makes_none(
     admin = connect_topic_admin(config)
     assert admin.partitions(store.topic) == 0
     admin.close()
+
+
+def test_a_snapshot_written_while_snapshots_are_listed_does_not_take_the_reader_away(
+    config: KafkaConfig, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(config)
+    store.prepare()
+    names = [store.write(0, 1, [b"state"])]
+    records = store._records
+
+    def while_written(partition: int, *place: Any) -> Iterator[RecordBatch]:
+        for batch in records(partition, *place):
+            store.write(1, 7, [b"of a partition given back a moment ago"])
+            yield batch
+
+    monkeypatch.setattr(store, "_records", while_written)
+
+    assert store.names(0) == names
