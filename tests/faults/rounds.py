@@ -282,11 +282,17 @@ class Round:
 
     def _use_everywhere(self) -> None:
         """Each model has to score something in every partition, or nobody could say from outside that it was in use."""
-        version = str(self._registry.current())
-        for life in self._lives.values():
-            self._until(lambda: life.scores_with(version), f"bundle {version} to be used")  # noqa: B023
-        before = self.site.committed()
-        self._until(lambda: self.site.feed.beyond(before), f"bundle {version} to score")
+        version, setup = str(self._registry.current()), self._setup
+        # Streams are not spread evenly, and one is scored with every `stride`th reading only.
+        enough = 4 * setup.stride * setup.streams // setup.partitions
+        for _ in range(5):
+            for life in self._lives.values():
+                self._until(lambda: life.scores_with(version), f"bundle {version} to be used")  # noqa: B023
+            before = self.site.committed()
+            self._until(lambda: self.site.feed.beyond(before, enough), f"bundle {version} to score")  # noqa: B023
+            # One that has just begun had the newest until it saw which one its partitions need first.
+            if all(life.scores_with(version) for life in self._lives.values()):
+                return
 
     def _promote_other(self) -> None:
         current = self._registry.current()

@@ -180,10 +180,10 @@ class Feed:
         """Records the group has committed."""
         return sum(self.committed.values())
 
-    def beyond(self, before: Mapping[int, int]) -> bool:
-        """Whether every partition was committed further than then."""
+    def beyond(self, before: Mapping[int, int], by: int = 1) -> bool:
+        """Whether every partition was committed further than then, by so many records."""
         now = self.committed
-        return bool(now) and all(offset > before.get(partition, 0) for partition, offset in now.items())
+        return bool(now) and all(offset >= before.get(partition, 0) + by for partition, offset in now.items())
 
     def finish(self, calm_steps: int = 40) -> None:
         """Send nothing new but an end in which all that is open resolves."""
