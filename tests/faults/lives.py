@@ -143,9 +143,9 @@ class Life:
         """Whether it has had partitions."""
         return self.works() and "reading from offset" in self.log()
 
-    def scores_with(self, version: str) -> bool:
-        """Whether a bundle is the one it took into use last."""
-        return self.log().rpartition("scoring with bundle ")[2].startswith(version)
+    def bundles(self) -> list[str]:
+        """Versions it took into use, one after the other."""
+        return re.findall(r"scoring with bundle ([^;\s]+)", self.log())
 
     def rss_bytes(self) -> int:
         """Memory it has resident."""

@@ -285,13 +285,13 @@ class Round:
         version, setup = str(self._registry.current()), self._setup
         # Streams are not spread evenly, and one is scored with every `stride`th reading only.
         enough = 4 * setup.stride * setup.streams // setup.partitions
-        for _ in range(5):
+        for _ in range(10):
             for life in self._lives.values():
-                self._until(lambda: life.scores_with(version), f"bundle {version} to be used")  # noqa: B023
-            before = self.site.committed()
+                self._until(lambda: life.bundles()[-1:] == [version], f"bundle {version} to be used")  # noqa: B023
+            used, before = [life.bundles() for life in self._lives.values()], self.site.committed()
             self._until(lambda: self.site.feed.beyond(before, enough), f"bundle {version} to score")  # noqa: B023
-            # One that has just begun had the newest until it saw which one its partitions need first.
-            if all(life.scores_with(version) for life in self._lives.values()):
+            # Whoever takes over partitions of a dead one may use another bundle for a while.
+            if [life.bundles() for life in self._lives.values()] == used:
                 return
 
     def _promote_other(self) -> None:
