@@ -129,6 +129,7 @@ class Connection:
             checkpoints=self.checkpoints,
             poison=poison,
             again=lambda numbers: self.partitions.begin_again(numbers),
+            keeps_state=keeper is not None,
         )
         self.partitions = Partitions(
             self.positions,

@@ -152,6 +152,8 @@ class Intake:
                 continue
             if position.next_offset < position.publish_from or not self._pipeline.waits(partition):
                 continue
+            if position.next_offset < position.told_before:  # and maybe paused until another bundle is in use
+                continue
             try:
                 is_all = bounds(partition)[1] <= position.next_offset
             except BrokerError as error:

@@ -7,7 +7,9 @@ checkpoint, is the newest taken into use. A partition that is given back in good
 commit, which then names none.
 
 A process has one bundle in use. Where partitions wait for different ones, they take turns: those whose turn it is not
-are paused. Not inside: which bundle is the newest, loading it (`model_watch`); what a commit says (`state.pointer`).
+are paused. So are those that wait for none while an older one is in use for the sake of others, and then go on from
+their snapshot: with the older one for a moment their streams would begin to learn anew, twice. Not inside: which bundle
+is the newest, loading it (`model_watch`); what a commit says (`state.pointer`).
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class OneBundle:
         poison: Partitions that are not read on, by anyone.
         again: Begins partitions again, with what their own bundle had learned: carried over to another one and back,
             their state lacks it.
+        keeps_state: Whether there are snapshots to begin again with.
     """
 
     def __init__(
@@ -56,11 +59,13 @@ class OneBundle:
         checkpoints: Checkpoints,
         poison: Poison,
         again: Callable[[Sequence[int]], None] = lambda partitions: None,
+        keeps_state: bool = True,
     ) -> None:
         self._positions, self._pipeline, self._watch = positions, pipeline, watch
         self._consumer, self._checkpoints, self._poison = consumer, checkpoints, poison
-        self._again = again
+        self._again, self._keeps_state = again, keeps_state
         self._paused: set[int] = set()
+        self._next_version: str | None = None  # in use before one that partitions needed, and after it
 
     def choose(self, found: Found, parked: Iterable[Position]) -> None:
         """Take the bundle into use that partitions about to come need, or the newest; no others are held.
@@ -76,7 +81,9 @@ class OneBundle:
         }
         self._watch.gone.clear()  # what was not there for others may be by now
         needed |= {position.bundle for position in parked if position.next_offset < position.told_before}
+        before = self._pipeline.scorer.version
         self._watch.look(needed=[bundle for bundle in needed if bundle is not None])
+        self._next_version = before if self._pipeline.scorer.version in needed - {before} else None
 
     def assigned(self) -> None:
         """Partitions have come: those wait that need another bundle than the one in use."""
@@ -87,6 +94,7 @@ class OneBundle:
                     "with it already",
                     partition, position.bundle, position.told_before, extra={"model_version": position.bundle},
                 )  # fmt: skip
+        self._set_aside()
         self._hold(assigned=True)
 
     def waits(self, partition: int) -> bool:
@@ -111,11 +119,26 @@ class OneBundle:
         """Take another bundle into use if it is time; False when one waits for a checkpoint."""
         needed = {needs for partition in self._positions if (needs := self._needs(partition)) is not None}
         held = [partition for partition in self._positions if self.waits(partition)]
+        before = self._pipeline.scorer.version
         done = self._watch.look(needed=needed, ready=self._settled)
+        version = self._pipeline.scorer.version
+        if version != before:
+            self._next_version = before if version in needed and self._next_version is None else None
+            self._set_aside()
         if turn := [partition for partition in held if not self.waits(partition)]:
             self._again(turn)
         self._hold()
         return done
+
+    def _set_aside(self) -> None:
+        """While a bundle is in use for the sake of some partitions, the others wait for the next, all being saved."""
+        in_use = self._pipeline.scorer.version
+        if self._next_version is None or not self._keeps_state or in_use not in map(self._needs, self._positions):
+            return
+        for partition, position in self._positions.items():
+            saved = position.committed is not None and position.saved_offset == position.next_offset
+            if saved and self._needs(partition) is None and partition not in self._poison.paused():
+                position.bundle, position.told_before = self._next_version, position.next_offset + 1
 
     def _hold(self, *, assigned: bool = False) -> None:
         """Pause partitions that wait for another bundle, and read on those that do so no more.

@@ -180,9 +180,11 @@ def new_pipeline(detector: Detector, version: str = VERSION) -> Pipeline:
     return Pipeline(tiny.settings().pipeline_options(), detector, version)
 
 
-def saved(keeper: StateKeeper, detector: Detector, partitions: Sequence[int], *, offset: int = 40) -> dict[int, str]:
-    """Names of snapshots of partitions with one stream each, written with `VERSION`."""
-    pipeline, names = new_pipeline(detector), {}
+def saved(
+    keeper: StateKeeper, detector: Detector, partitions: Sequence[int], *, offset: int = 40, version: str = VERSION
+) -> dict[int, str]:
+    """Names of snapshots of partitions with one stream each, written with a bundle."""
+    pipeline, names = new_pipeline(detector, version), {}
     for partition in partitions:
         code = pipeline.keys.add(f"s{partition}")
         times = [tiny.START_NS + i * tiny.MINUTE_NS for i in range(offset)]
@@ -654,11 +656,12 @@ def begun_with(
     damaged: bool = False,
     bundles: Bundles | None = None,
     checkpoints: Saves | None = None,
+    written_with: str = VERSION,
 ) -> tuple[Partitions, Any, Pipeline, Positions, Offsets]:
     """A process with the newer bundle that begins partitions of which 60 records since the commit were read."""
     keeper, positions = keeper_in(directory), Positions()
     offsets = Offsets(dict.fromkeys(told_with, 40), end=end)
-    for partition, name in saved(keeper, detector, list(told_with)).items():
+    for partition, name in saved(keeper, detector, list(told_with), version=written_with).items():
         if damaged:
             next(directory.rglob(f"{name}*")).write_bytes(b"damaged")
         offsets.commits[partition] = Commit(40, Pointer((name,), bundle=told_with[partition]).note())
@@ -713,7 +716,7 @@ def test_partitions_told_with_different_bundles_take_turns(tiny_detector: Detect
         turns.append((pipeline.scorer.version, offsets.paused))
     bundle.look()
 
-    assert turns == [(NEWER, [0]), (VERSION, []), (NEWER, [])]
+    assert turns == [(NEWER, [0]), (VERSION, [1]), (NEWER, [])]
     assert pipeline.scorer.version == NEWER
 
 
@@ -733,7 +736,36 @@ def test_a_partition_whose_turn_has_come_goes_on_with_all_that_its_bundle_had_le
     assert {
         column for column in kept.columns if not np.array_equal(kept.columns[column], state.columns[column])
     } == set()
-    assert (offsets.sought[0], positions[0].next_offset, offsets.paused) == (40, 40, [])
+    assert (offsets.sought[0], positions[0].next_offset, offsets.paused) == (40, 40, [1])
+
+
+@pytest.mark.parametrize("when", ["held when the others came", "begun with the others"])
+def test_a_partition_that_needs_no_bundle_keeps_what_it_learned_while_an_older_one_is_in_use_for_others(
+    tiny_detector: Detector, tmp_path: Path, when: str
+) -> None:
+    """Read to its end and committed, partition 1 waits; with the older bundle its streams would learn anew."""
+    partitions, bundle, pipeline, positions, offsets = begun_with(
+        tiny_detector, tmp_path, {1: NEWER}, end=40, written_with=NEWER
+    )
+    keeper = keeper_in(tmp_path)
+    (name,) = saved(keeper, tiny_detector, [0]).values()
+    commit, end = Commit(40, Pointer((name,), bundle=VERSION).note()), 100
+    learned = pipeline.export_partition(1).columns
+    if when == "begun with the others":
+        partitions.revoked([1])
+    offsets.commits[0], offsets.end = commit, end
+    partitions.assigned([0, 1] if when == "begun with the others" else [0])
+    bundle.look()
+    turn = pipeline.scorer.version, offsets.paused
+    positions[0].next_offset = end
+    bundle.look()
+    bundle.look()
+    state = pipeline.export_partition(1).columns
+
+    assert turn == (VERSION, [1])
+    assert (pipeline.scorer.version, offsets.paused, positions[1].next_offset) == (NEWER, [], 40)
+    assert learned["adaptation.windows"].any()
+    assert {column for column in learned if not np.array_equal(learned[column], state[column])} == set()
 
 
 def test_a_checkpoint_that_takes_long_does_not_keep_the_next_bundle_out(
@@ -747,7 +779,7 @@ def test_a_checkpoint_that_takes_long_does_not_keep_the_next_bundle_out(
     positions[1].next_offset, checkpoints.write_s = offsets.end, 9.0
     bundle.look()
 
-    assert (pipeline.scorer.version, offsets.paused) == (VERSION, [])
+    assert (pipeline.scorer.version, offsets.paused) == (VERSION, [1])
 
 
 def test_a_bundle_that_is_gone_is_not_waited_for(tiny_detector: Detector, tmp_path: Path) -> None:
