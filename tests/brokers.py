@@ -457,7 +457,8 @@ def config_for(broker: Broker, **settings: Any) -> KafkaConfig:
             "topic": name,
             "group": f"{name}-group",
             "alerts_topic": f"{name}-alerts",
-            "session_timeout_ms": broker.min_session_ms,
+            # Not the shortest: while a callback runs, librdkafka may send heartbeats a second apart.
+            "session_timeout_ms": max(5_000, broker.min_session_ms),
             "request_timeout_ms": 10_000,
             "delivery_timeout_s": 15.0,
             **settings,

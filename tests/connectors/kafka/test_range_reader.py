@@ -102,7 +102,7 @@ def test_an_empty_topic_has_bounds_and_nothing_to_read(broker: Broker, client: s
 def test_readers_beside_each_other_and_beside_a_group_each_see_everything(
     broker: Broker, client: str, open_reader: Open
 ) -> None:
-    config = config_for(broker, client=client, session_timeout_ms=10_000)
+    config = config_for(broker, client=client)
     topic_with(broker, config, 40, partitions=2)
     events: list[str] = []
     member = connect_consumer(
