@@ -9,6 +9,7 @@ reads `os.environ`.
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,7 +155,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings in `STREAMER_SECTION__KEY[_FILE]`, and which variable each came from."""
-    _refuse_misnamed(environ)
+    settings = _settings()
+    _refuse_misnamed(environ, settings)
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
     # Plain variables come after files, so that they win.
@@ -164,7 +166,7 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
             continue
         text: Any = environ[name]
         secret: SecretFile | None = None
-        if key.endswith("_file") and not _is_setting(section, key):
+        if key.endswith("_file") and (section, key) not in settings:  # `http.auth_file` names a file itself
             key = key.removesuffix("_file")
             try:
                 secret = SecretFile(Path(text))
@@ -185,14 +187,14 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
     return found, sources
 
 
-def _refuse_misnamed(environ: dict[str, str]) -> None:
+def _refuse_misnamed(environ: dict[str, str], settings: Set[tuple[str, str]]) -> None:
     """Settings with one underscore between section and key, which would have no effect.
 
     Raises:
         ConfigError: A line for each, with the right name.
     """
-    right = {f"{section}_{key}_file": (section, f"{key}_file") for section, key in _settings()}
-    right |= {f"{section}_{key}": (section, key) for section, key in _settings()}
+    right = {f"{section}_{key}_file": (section, f"{key}_file") for section, key in settings}
+    right |= {f"{section}_{key}": (section, key) for section, key in settings}
     lines = []
     for name in sorted(environ):
         found = right.get(name.removeprefix(ENV_PREFIX).lower().strip("_")) if name.startswith(ENV_PREFIX) else None
@@ -206,18 +208,13 @@ def _refuse_misnamed(environ: dict[str, str]) -> None:
         raise ConfigError("\n".join(lines))
 
 
-def _settings() -> list[tuple[str, str]]:
-    return [
+def _settings() -> set[tuple[str, str]]:
+    """Section and key of each."""
+    return {
         (section, key)
         for section, field in Settings.model_fields.items()
         for key in getattr(field.annotation, "model_fields", {})
-    ]
-
-
-def _is_setting(section: str, key: str) -> bool:
-    """Whether a section has such a key: `http.auth_file` names a file itself."""
-    field = Settings.model_fields.get(section)
-    return field is not None and key in getattr(field.annotation, "model_fields", {})
+    }
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
