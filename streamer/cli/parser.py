@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from streamer.cli.exit_codes import EXIT_USAGE
-from streamer.config.nearest import did_you_mean, nearest
+from streamer.formats.nearest import did_you_mean, nearest
 
 
 class Parser(argparse.ArgumentParser):

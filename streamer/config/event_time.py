@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from streamer.config.calendars import sessions
-from streamer.config.nearest import did_you_mean
 from streamer.config.section import Duration, Section
 from streamer.core.event_time.options import TimeOptions, parse_feature
 from streamer.core.sessions import Sessions
+from streamer.formats.nearest import did_you_mean
 
 ContextName = Literal["time-of-day", "day-of-week", "session-phase"]
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from streamer.config.nearest import did_you_mean
 from streamer.config.section import Duration, Positive, Section
 from streamer.formats import FormatOptions
+from streamer.formats.nearest import did_you_mean
 from streamer.formats.shapes import fields_of
 
 Format = Literal["json", "csv", "tsv", "msgpack", "avro", "json-schema", "protobuf", "influx"]

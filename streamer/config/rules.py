@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streamer.config.nearest import did_you_mean
 from streamer.config.section import Duration, Section
 from streamer.core.rules.options import BookRule, PriceRule, QuoteRule, RulesOptions, SpikeRule
+from streamer.formats.nearest import did_you_mean
 
 FieldName = Annotated[str, Field(min_length=1, max_length=256)]
 

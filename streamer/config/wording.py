@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from streamer.config.nearest import nearest
 from streamer.config.schema import SECRET_KEYS, Settings
+from streamer.formats.nearest import nearest
 
 _FEATURES = "a list of field names, such as [temperature, vibration]"
 _TOPIC = "a topic name: 1 to 249 of the characters A-Z a-z 0-9 . _ -"

@@ -5,7 +5,6 @@ Only rejects are looked at, so nothing here needs to be fast. Not inside: findin
 
 from __future__ import annotations
 
-import difflib
 import functools
 from datetime import datetime
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from streamer.formats.interface import FormatOptions
+from streamer.formats.nearest import nearest
 from streamer.formats.shapes import fields_of, stream_fields
 from streamer.formats.timestamps import NS_PER_UNIT
 
@@ -60,7 +60,7 @@ def missing_field(document: Any, name: str) -> str:
 @functools.lru_cache(maxsize=256)
 def _meant(name: str, names: tuple[str, ...]) -> str | None:
     """The name that is most like one that is not there. Of a flood of messages most have the same fields."""
-    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
+    return nearest(name, names)
 
 
 def walk(document: Any, path: str) -> tuple[Any, str | None]:

@@ -5,13 +5,13 @@ Not inside: how a file is read, what the columns mean.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from streamer.config import FilesConfig, RecordsConfig
 from streamer.connectors.files.paths import File
 from streamer.errors import DataError
+from streamer.formats.nearest import nearest
 
 _TIMES = ("timestamp", "time", "datetime", "date", "ts", "event_time", "eventtime", "@timestamp", "date_time", "t",
     "zeitstempel", "zeit", "datum", "uhrzeit")  # fmt: skip
@@ -131,7 +131,6 @@ def did_you_mean(wanted: Sequence[str], found: Sequence[str]) -> str:
     >>> did_you_mean(["vibraton"], ["time", "heat"])
     ''
     """
-    plain = {name.lower().split(".")[-1]: name for name in reversed(found)} | {name.lower(): name for name in found}
-    likely = [difflib.get_close_matches(name.lower().split(".")[-1], plain, 1, 0.7) for name in wanted]
-    shown = [f"{plain[match]!r}" for match in dict.fromkeys(each[0] for each in likely if each)]
+    likely = [nearest(name.rpartition(".")[2], found, cutoff=0.7) for name in wanted]
+    shown = [repr(name) for name in dict.fromkeys(likely) if name is not None]
     return f"; did you mean {' and '.join(shown)}?" if shown else ""

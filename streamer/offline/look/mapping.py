@@ -5,13 +5,13 @@ Not inside: what the daemon's decoder refuses (`examining`).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from streamer.config import RecordsConfig
+from streamer.formats.nearest import nearest
 from streamer.offline.look.choosing import KAFKA, KEY
 from streamer.offline.look.fields import NOTHING, NUMBER, NUMBER_IN_TEXT, NUMERIC, TEXT, Field, profile
 from streamer.offline.look.looking import Look
@@ -98,7 +98,7 @@ def _absent(records: RecordsConfig, every: Mapping[str, Field], seen: Look) -> I
         found = set() if names is None else {str(name) for name in names if name is not None}
         missing = [name for name in records.features if name not in found]
         if found and len(missing) == len(records.features):
-            close = _close(missing[0], found)
+            close = nearest(missing[0], sorted(found), cutoff=0.7)
             hint = f", did you mean {close!r}?" if close else ""
             yield (
                 f"no message is of a metric in records.features {_list(missing)}{hint}; field {records.metric!r} names "
@@ -109,7 +109,7 @@ def _absent(records: RecordsConfig, every: Mapping[str, Field], seen: Look) -> I
 def _meant(key: str, name: str, rest: set[str], seen: Look) -> str:
     """The field that was probably meant: by its name, else by what it holds."""
     chosen = seen.chosen
-    close = _close(name, rest)
+    close = nearest(name, sorted(rest), cutoff=0.7)
     if close is None and key == "timestamp" and chosen.timestamp != name:
         close = chosen.timestamp
     if close is None and key == "stream" and len(chosen.stream) == 1:
@@ -119,18 +119,6 @@ def _meant(key: str, name: str, rest: set[str], seen: Look) -> str:
     if close is None and key == "value" and chosen.value is not None:
         close = chosen.value.name
     return f": did you mean {close!r}?" if close is not None and close != name else ""
-
-
-def _close(name: str, known: set[str]) -> str | None:
-    """The nearest of known names, wherever it is nested."""
-    lower = {other.lower(): other for other in sorted(known)}
-    last = {other.rpartition(".")[2].lower(): other for other in sorted(known)}
-    for candidates in (lower, last):
-        for text in (name.lower(), name.rpartition(".")[2].lower()):
-            found = difflib.get_close_matches(text, candidates, n=1, cutoff=0.7)
-            if found:
-                return candidates[found[0]]
-    return None
 
 
 def _wrong_time(records: RecordsConfig, every: Mapping[str, Field], seen: Look) -> Iterator[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from streamer.config.nearest import did_you_mean
 from streamer.errors import DataError
+from streamer.formats.nearest import did_you_mean
 from streamer.offline.look.choosing import Chosen, Wanted
 from streamer.offline.look.fields import Field
 

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from streamer.config import KafkaConfig, SchemaRegistryConfig, Settings
-from streamer.connectors.files.wanted import did_you_mean
 from streamer.errors import DataError, UsageError
 from streamer.formats.framed import FORMATS
+from streamer.formats.nearest import did_you_mean
 from streamer.offline.look.arrivals import tried, written_at_once
 from streamer.offline.look.choosing import AS_YOU_SAID, KAFKA
 from streamer.offline.look.features import Features
@@ -97,7 +97,7 @@ def check_complete(seen: Look) -> None:
             "(--topic), not from files: send the lines to a topic, or export the data as CSV"
         )
     if timestamp is not None and timestamp not in {**seen.fields, **seen.pseudo}:
-        hint = did_you_mean([timestamp], list(seen.fields))
+        hint = did_you_mean(timestamp, seen.fields)
         raise DataError(f"{seen.sample.origin}: --timestamp: wanted a field; {timestamp!r} is none of {names}{hint}")
     unclear = [field for field in seen.fields.values() if field.unclear and timestamp in (None, field.name)]
     if unclear:

@@ -10,17 +10,24 @@ _LONGEST = 256  # characters
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The most similar known name; None if none is similar. Case, and - for _, make no difference.
+    """The most similar known name, wherever it is nested; None if none is similar. Case, and - for _, do not matter.
 
     >>> nearest("Vibraton", ["heat", "vibration"]), nearest("bootstrap-servers", ["bootstrap_servers"])
     ('vibration', 'bootstrap_servers')
+    >>> nearest("vibraton", ["pump.heat", "pump.vibration"])
+    'pump.vibration'
     >>> nearest("current", ["heat", "vibration"])
     """
     if len(name) > _LONGEST:
         return None
-    plain = {_plain(one): one for one in list(known)[:_MOST] if len(one) <= _LONGEST}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=cutoff)
-    return plain[found[0]] if found else None
+    whole = {_plain(one): one for one in list(known)[:_MOST] if len(one) <= _LONGEST}
+    last = {_last(text): one for text, one in whole.items()}
+    texts = dict.fromkeys((_plain(name), _last(_plain(name))))  # comparing is slow, and most names are not nested
+    for candidates in (whole, last) if last.keys() != whole.keys() else (whole,):
+        for text in texts:
+            if found := difflib.get_close_matches(text, candidates, n=1, cutoff=cutoff):
+                return candidates[found[0]]
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -35,3 +42,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "_")
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
