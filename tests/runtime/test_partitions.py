@@ -739,7 +739,7 @@ def test_a_partition_whose_turn_has_come_goes_on_with_all_that_its_bundle_had_le
     assert (offsets.sought[0], positions[0].next_offset, offsets.paused) == (40, 40, [1])
 
 
-@pytest.mark.parametrize("when", ["held when the others came", "begun with the others"])
+@pytest.mark.parametrize("when", ["held when the others came", "begun with the others", "a rebalance in between"])
 def test_a_partition_that_needs_no_bundle_keeps_what_it_learned_while_an_older_one_is_in_use_for_others(
     tiny_detector: Detector, tmp_path: Path, when: str
 ) -> None:
@@ -756,6 +756,10 @@ def test_a_partition_that_needs_no_bundle_keeps_what_it_learned_while_an_older_o
     offsets.commits[0], offsets.end = commit, end
     partitions.assigned([0, 1] if when == "begun with the others" else [0])
     bundle.look()
+    if when == "a rebalance in between":
+        partitions.revoked([0, 1])
+        offsets.paused = []
+        partitions.assigned([0, 1])
     turn = pipeline.scorer.version, offsets.paused
     positions[0].next_offset = end
     bundle.look()
