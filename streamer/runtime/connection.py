@@ -31,7 +31,7 @@ from streamer.runtime.state.keeper import StateKeeper
 from streamer.runtime.status import Status
 
 SCHEMAS_PAUSE_S = 1.0  # between two attempts to reach the schema registry, or to commit before anything is told
-UNNAMED_S = 10.0  # commits that name the bundle in use may be refused for so long while the group finds together
+UNNAMED_S = 10.0  # commits that name the bundle in use may be refused for so long while the group rebalances
 
 log = logging.getLogger(__name__)
 

@@ -83,7 +83,11 @@ class OneBundle:
         needed |= {position.bundle for position in parked if position.next_offset < position.told_before}
         before = self._pipeline.scorer.version
         self._watch.look(needed=[bundle for bundle in needed if bundle is not None])
-        self._next_version = before if self._pipeline.scorer.version in needed - {before} else None
+        version = self._pipeline.scorer.version
+        if version not in needed:
+            self._next_version = None
+        elif version != before:
+            self._next_version = before
 
     def assigned(self) -> None:
         """Partitions have come: those wait that need another bundle than the one in use."""

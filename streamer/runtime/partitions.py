@@ -183,12 +183,14 @@ class Partitions:
     def revoked(self, partitions: Sequence[int]) -> None:
         """Partitions about to leave: a checkpoint, so that their next owner goes on from here."""
         mine = [partition for partition in partitions if partition in self._positions]
+        # Here their state was carried over to another bundle than theirs; what that had learned is in their snapshot.
+        waiting = {partition for partition in mine if self._one_bundle.waits(partition)}
         if mine:
             self._checkpoints.leave(mine, timeout_s=self._revoke_timeout_s)
         for partition in mine:
             # Most partitions come back at once: when a member joins or leaves, all are revoked and assigned anew.
             position = self._positions.pop(partition)
-            if position.saved_offset == position.next_offset and partition not in self._poison.paused():
+            if position.saved_offset == position.next_offset and partition not in waiting | self._poison.paused():
                 self._parked[partition] = position
             else:
                 self._forget(partition)
