@@ -46,7 +46,7 @@ from streamer.runtime.state.pointer import read_note
 from tests.brokers import Broker, ends_with_us, unique
 
 T = TypeVar("T")
-PATIENCE_S = 40.0
+PATIENCE_S = 90.0
 STOP_S = 20.0  # what a container is given to stop
 
 Scores = dict[tuple[str, int], float]  # by stream and event time in ns

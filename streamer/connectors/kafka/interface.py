@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from streamer.errors import BrokerError
 
 _YEAR_2200_MS = 7_258_118_400_000
+_TOLD = 3  # partitions, in a message
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -89,6 +90,17 @@ class Commit:
 
     offset: int  # of the next record to read
     note: str = ""  # kept with it by the coordinator, 4,096 bytes at most; empty if a person moved the group
+
+
+def told(commits: Mapping[int, Commit], topic: str, group: str) -> str:
+    """What is committed, in a few words however many partitions there are.
+
+    >>> told({0: Commit(12), 3: Commit(9), 4: Commit(0), 5: Commit(7)}, "machines", "streamer")
+    "commit of group 'streamer' (machines[0]: 12, [3]: 9, [4]: 0 and 1 more)"
+    """
+    some = ", ".join(f"[{partition}]: {commit.offset}" for partition, commit in list(commits.items())[:_TOLD])
+    more = f" and {len(commits) - _TOLD} more" if len(commits) > _TOLD else ""
+    return f"commit of group {group!r} ({topic}{some}{more})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,21 @@ def test_a_partition_is_read_again_from_another_place(broker: Broker, client: st
     assert found == [{0: [first, first + 1, first + 2]} for first in (0, 8, 17, 2)]
 
 
+def test_what_was_read_of_before_and_given_up_does_not_come_with_what_is_read_next(
+    broker: Broker, client: str, open_reader: Open
+) -> None:
+    config = config_for(broker, client=client, max_poll_records=7)
+    topic_with(broker, config, 60, partitions=3)
+    reader = open_reader(config)
+
+    assert offsets(reader, {0: (0, 20), 2: (0, 20)})[2] == list(range(20))
+    for batch in reader.read({0: (0, 20), 1: (0, 20)}):
+        assert len(batch)
+        break  # as where what was looked for is found
+    assert offsets(reader, {1: (3, 9)}) == {1: list(range(3, 9))}
+    assert offsets(reader, {0: (0, 2), 1: (0, 2)}) == {0: [0, 1], 1: [0, 1]}
+
+
 def test_offsets_are_found_by_the_time_the_broker_took_the_records(
     broker: Broker, client: str, open_reader: Open
 ) -> None:

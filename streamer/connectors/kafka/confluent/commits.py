@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig
 from streamer.connectors.kafka.confluent.records import explain
-from streamer.connectors.kafka.interface import Commit
+from streamer.connectors.kafka.interface import Commit, told
 from streamer.errors import BrokerError, CommitFailed
 
 
@@ -21,7 +21,7 @@ def commit(consumer: Consumer, config: KafkaConfig, commits: Mapping[int, Commit
     Raises:
         CommitFailed: It refused; nothing may be assumed committed.
     """
-    what = f"commit of {dict(commits)} on {config.topic} for group {config.group!r}"
+    what = told(commits, config.topic, config.group)
     wanted = [TopicPartition(config.topic, p, each.offset, each.note) for p, each in commits.items()]
     try:
         done = consumer.commit(offsets=wanted, asynchronous=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import confluent_kafka
@@ -17,14 +17,18 @@ from streamer.connectors.kafka.interface import RecordBatch
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError, ConfigError
 
+FETCH_MAX_WAIT_MS = 5  # who reads up to an end waits for nothing that is still to come
+
 
 class ConfluentRangeReader(AssignedRangeReader):
     """A `RangeReader` on librdkafka."""
 
     def __init__(self, config: KafkaConfig, *, limits: LimitsConfig | None = None) -> None:
         super().__init__(config)
-        self._next: dict[int, int] = {}
+        self._next: dict[int, int] = {}  # position of each partition that was asked for last
+        self._taken: set[int] = set()  # those that are assigned
         options = reading_options(config, limits or LimitsConfig()) | {
+            "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
             "group.id": config.group,  # librdkafka wants one; with assign() it joins none
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -70,11 +74,11 @@ class ConfluentRangeReader(AssignedRangeReader):
         return {tp.partition: None if tp.offset < 0 else int(tp.offset) for tp in found}
 
     def _assign(self, offsets: Mapping[int, int]) -> None:
-        self._next = dict(offsets)
-        places = [self._tp(partition, offset) for partition, offset in offsets.items()]
-        self._consumer.assign(places)
-        # A partition that was read before is paused, and stays so when it is assigned again.
-        self._consumer.resume(places)
+        # Taken and given back one by one: where a partition was paused instead, or all were assigned anew, librdkafka
+        # often fetched nothing for a second.
+        self._give_back(set(self._taken))
+        self._next, self._taken = dict(offsets), set(offsets)
+        self._consumer.incremental_assign([self._tp(partition, offset) for partition, offset in offsets.items()])
 
     def _poll(self, timeout_s: float) -> list[RecordBatch]:
         try:
@@ -110,7 +114,12 @@ class ConfluentRangeReader(AssignedRangeReader):
         return self._next[partition]
 
     def _pause(self, partition: int) -> None:
-        self._consumer.pause([self._tp(partition)])
+        self._give_back({partition})
+
+    def _give_back(self, partitions: Set[int]) -> None:
+        if partitions:
+            self._consumer.incremental_unassign([self._tp(partition) for partition in sorted(partitions)])
+            self._taken -= partitions
 
     def _tp(self, partition: int, offset: int = -1001) -> TopicPartition:
         return TopicPartition(self._config.topic, partition, offset)

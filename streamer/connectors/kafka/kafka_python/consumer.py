@@ -20,6 +20,7 @@ from streamer.connectors.kafka.interface import (
     OnPartitions,
     PoisonedBatch,
     RecordBatch,
+    told,
 )
 from streamer.connectors.kafka.kafka_python.fetching import bound
 from streamer.connectors.kafka.kafka_python.options import (
@@ -214,8 +215,7 @@ class KafkaPythonConsumer:
             self._consumer.commit(wanted, timeout_ms=min(COMMIT_TIMEOUT_MS, self._timeout_ms))
         except Exception as error:  # besides KafkaError: assertions and errors of the socket
             raise CommitFailed(
-                f"commit of {dict(commits)} on {self._config.topic} for group {self._config.group!r}: "
-                f"{type(error).__name__}: {error}"
+                f"{told(commits, self._config.topic, self._config.group)}: {type(error).__name__}: {error}"
             ) from error
 
     def lag(self) -> dict[int, int]:
