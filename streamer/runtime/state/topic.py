@@ -116,10 +116,10 @@ class TopicStore:
         self._offsets: dict[int, list[int]] = {}  # of all records written here and not removed
         self._may_delete = True
 
-    def prepare(self) -> None:
+    def prepare(self, at_least: int = 1) -> None:
         """See `StateStore.prepare`: the topic is made, grown or checked."""
         with self._asking:
-            self._partitions = self._settings.prepare()
+            self._partitions = self._settings.prepare(at_least)
         self._writer.close()  # it remembers how many partitions there were
 
     def write(self, partition: int, offset: int, body: Sequence[bytes]) -> str:
@@ -132,7 +132,7 @@ class TopicStore:
                 self._reading.release()
         if partition >= self._partitions:
             try:
-                self.prepare()
+                self.prepare(partition + 1)
             except StateUnavailable as error:
                 raise StateError(str(error)) from None
         digest = hashlib.blake2b(digest_size=16)

@@ -35,14 +35,18 @@ class StateTopic:
     def __init__(self, admin: TopicAdmin, topic: str, config: KafkaConfig) -> None:
         self._admin, self._topic, self._config = admin, topic, config
 
-    def prepare(self) -> int:
+    def prepare(self, at_least: int = 1) -> int:
         """See that the topic is there and will do; its partitions.
+
+        Args:
+            at_least: Partitions that the input is known to have: the broker asked may not have heard of all yet.
 
         Raises:
             StateError: It is not and will not.
             StateUnavailable: The broker does not answer.
         """
         wanted, there = self._count()
+        wanted = max(wanted, at_least)
         try:
             if there == 0:
                 self._admin.create(self._topic, wanted, SETTINGS)
