@@ -75,6 +75,18 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     def encode(self) -> bytes:
         return msgspec.json.encode(self)
 
+    @staticmethod
+    def decode(message: bytes) -> Alert:
+        """What `encode` made, also by an earlier or later version: fields it lacks have their defaults, others are left.
+
+        Raises:
+            msgspec.ValidationError: It is no alert; `msgspec.DecodeError`: it is no JSON.
+        """
+        return _decoder.decode(message)
+
+
+_decoder = msgspec.json.Decoder(Alert)
+
 
 def build(
     event: Event,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -184,3 +185,13 @@ def test_times_are_iso_to_the_millisecond(time_ns: int) -> None:
 )
 def test_a_length_of_time_is_human_readable(seconds: int, text: str) -> None:
     assert alerts.duration(seconds * 10**9) == text
+
+
+def test_an_alert_of_an_earlier_or_later_version_is_read_as_far_as_it_goes() -> None:
+    alert = build(url="https://grafana.example/d/stream")
+    document = json.loads(alert.encode())
+    assert Alert.decode(json.dumps(document | {"a_later_field": [1]}).encode()) == alert
+    del document["cold_start"], document["scope"]
+    assert Alert.decode(json.dumps(document).encode()) == alert
+    with pytest.raises(msgspec.ValidationError, match="alert_id"):
+        Alert.decode(b'{"event": "open"}')
