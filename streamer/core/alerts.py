@@ -77,7 +77,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
 
     @staticmethod
     def decode(message: bytes) -> Alert:
-        """What `encode` made, also by an earlier or later version: fields it lacks have their defaults, others are left.
+        """What `encode` made, in any version: fields it lacks have their defaults, unknown ones are left out.
 
         Raises:
             msgspec.ValidationError: It is no alert; `msgspec.DecodeError`: it is no JSON.
