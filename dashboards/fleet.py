@@ -517,6 +517,23 @@ def build() -> dict[str, Any]:
                 width=6,
             )
         )
+        .with_panel(
+            lines(
+                "Alerts that wait for a sink",
+                "Alerts on the alerts topic that a sink (docs/sinks.md) is not done with. They wait while it fails.",
+                [(f"sum by (sink) (streamer_sink_backlog{{{JOB}}})", "{{sink}}")],
+                width=9,
+            )
+        )
+        .with_panel(
+            lines(
+                "Failed attempts of sinks",
+                "Attempts to deliver an alert that failed. They are repeated; StreamerSinkStalled tells when it lasts.",
+                [(f"sum by (sink) (increase(streamer_sink_failures_total{{{JOB}}}[$__rate_interval]))", "{{sink}}")],
+                bars=True,
+                width=9,
+            )
+        )
     )
     return plain(dashboard)
 
