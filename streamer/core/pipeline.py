@@ -40,7 +40,6 @@ from streamer.core.rules import Rules
 from streamer.core.scoring import Scorer
 from streamer.core.silence import SilenceWatch
 from streamer.core.telling import Telling, Told
-from streamer.core.times import Times
 
 Float32 = NDArray[np.float32]
 
@@ -83,7 +82,6 @@ class Pipeline(Portable):
         self.rules = Rules(self.keys, options.rules, options.sessions)
         self.expiry = Expiry(self.keys, options.stream_ttl_ns)
         self.cold = Cold(self.keys, WINDOWS * options.window, options.stream_ttl_ns)
-        self.times = Times(self.keys, options.window)
         self.telling = Telling(self.keys, options, self.scorer)
         self.leaving = Leaving(self.telling, self.incidents, self.silence, self.rules)
         self.latest = Latest(self.keys)
@@ -240,17 +238,15 @@ class Pipeline(Portable):
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
         kept, fresh = admitted.readings, admitted.fresh
         score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
-        failures = sparse = 0
-        told: Told = []
-        timed = self.times.look(kept.stream, kept.time_ns)
+        failures, sparse, told = 0, 0, Told()
+        timed = self.telling.times.look(kept.stream, kept.time_ns)
         for some in self.scorer.score(kept.stream, kept.values, fresh):
             score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
             failures, sparse = failures + some.failures, sparse + some.sparse
-            codes = kept.stream[some.rows]
-            events = self.incidents.step(codes, kept.time_ns[some.rows], some.score)
-            told += self.telling.scored(events, some, timed, codes)
+            events = self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score)
+            told += self.telling.scored(events, some, timed, kept.stream[some.rows])
             del some  # its windows go before the next are cut
-        self.times.step(timed)
+        self.telling.times.step(timed)
         settled = self.retrospective.step(kept.stream, score, fresh)
         self.latest.step(kept.stream, fresh, score, settled, error)
         if self.corrections:

@@ -19,7 +19,7 @@ from streamer.core.keyed_state import KeyedState
 from streamer.core.options import PipelineOptions
 from streamer.core.scoring import Scored, Scorer
 from streamer.core.spans import Part, anomalous_part, leading
-from streamer.core.times import Timed
+from streamer.core.times import Timed, Times
 
 Float32 = NDArray[np.float32]
 Told = list[tuple[Event, alerts.Alert]]
@@ -36,6 +36,7 @@ class Telling:
 
     def __init__(self, state: KeyedState, options: PipelineOptions, scorer: Scorer) -> None:
         self._names, self._options, self._scorer = state.names, options, scorer
+        self.times = Times(state, options.window)
         # How the features took part in each open incident when it was last reported.
         self.attributions: dict[int, list[alerts.Attribution]] = state.register_sparse(
             "attributions", msgspec.to_builtins, lambda value: msgspec.convert(value, list[alerts.Attribution])
