@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from streamer import config
 from streamer.cli import values
 from streamer.cli.exit_codes import EXIT_OK
@@ -33,10 +31,10 @@ from streamer.core.incident_life import (
     MAX_WHO,
     UNACKNOWLEDGE,
     UNDO,
-    Action,
     Incident,
     as_json,
     iso_ms,
+    moment_as_json,
 )
 from streamer.errors import UsageError
 from streamer.observability import logs
@@ -151,7 +149,7 @@ def _show(options: Namespace, settings: config.Settings) -> int:
         incident = one(store, options.id)
         timeline = store.timeline(incident.id)
     if options.json:
-        told = {"incident": as_json(incident), "timeline": list(map(_moment_as_json, timeline))}
+        told = {"incident": as_json(incident), "timeline": [moment_as_json(*moment) for moment in timeline]}
         print(json.dumps(told, indent=2))
         return EXIT_OK
     for name, text in _about(incident):
@@ -224,12 +222,6 @@ def _user() -> str:
         return getpass.getuser()[:MAX_WHO]
     except (OSError, KeyError):
         raise UsageError("incidents: who does this is not known on this machine; say it with --by NAME") from None
-
-
-def _moment_as_json(moment: Moment) -> dict[str, Any]:
-    kind = "action" if isinstance(moment.what, Action) else "alert"
-    told: dict[str, Any] = {"time": iso_ms(moment.at_ms), kind: msgspec.to_builtins(moment.what)}
-    return told
 
 
 def _moment(time_ms: int) -> str:

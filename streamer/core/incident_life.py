@@ -288,6 +288,11 @@ def as_json(incident: Incident) -> dict[str, Any]:
     }
 
 
+def moment_as_json(at_ms: int, what: Alert | Action) -> dict[str, Any]:
+    """What programs are told of an alert or an action in the life of an incident."""
+    return {"time": iso_ms(at_ms), "alert" if isinstance(what, Alert) else "action": msgspec.to_builtins(what)}
+
+
 def clean(text: str) -> str:
     """Without the character that no database keeps in text."""
     return text.replace("\0", "\ufffd")

@@ -129,6 +129,7 @@ class Daemon:
             healthy=status.unhealthy,
             ready=status.not_ready,
             notes=status.notes,
+            incidents=self._incidents.pages if self._incidents else None,
         )
         log.info("metrics at %s/metrics", self._web.address)
         if self._incidents is not None:

@@ -18,6 +18,7 @@ from streamer.config import Settings
 from streamer.connectors.incident_store import ActionsTopic, Follower, IncidentStore, SqliteDatabase, StoreDamaged
 from streamer.errors import BrokerError, ConfigError
 from streamer.observability.metrics import Metrics
+from streamer.runtime.incident_pages import IncidentPages
 from streamer.runtime.status import Status
 
 TURN_S = 1.0  # between two looks at the topics
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class IncidentThread:
-    """Follows the topics until it is told to stop.
+    """Follows the topics until it is told to stop; `pages` answers what is asked over HTTP.
 
     Args:
         settings: Where the store is, topics, retention.
@@ -47,6 +48,7 @@ class IncidentThread:
         self._stop = threading.Event()
         self._store: IncidentStore | None = None
         self._follower: Follower | None = None
+        self.pages = IncidentPages(path)
         self._swept_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name="incidents", daemon=True)
 

@@ -74,7 +74,7 @@ _PUT = (
     + ", ".join(f"{name} = excluded.{name}" for name in _FIELDS if name != "id")
 )
 _SCANNED = 500  # rows looked at in one statement
-_MOST_SCANNED = 20_000  # for one page
+_MOST_SCANNED = 5_000  # for one page
 _MOST_EVENTS = 1000  # shown of one incident
 
 
