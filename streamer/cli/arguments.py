@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from streamer import __version__
-from streamer.cli import incidents, values
+from streamer.cli import incidents, injecting, values
 from streamer.cli.parser import Parser
 from streamer.errors import UsageError
 from streamer.formats.rejects import REASONS
@@ -105,6 +105,7 @@ def command_line() -> Parser:
     _add_simulate(
         add("simulate", "send readings of simulated machines to Kafka, or write them to a file", config=False)
     )
+    injecting.add_options(add("inject", "ask a running simulator for a fault in a machine", config=False))
     _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
     incidents.add_arguments(
         add("incidents", "list, show, acknowledge and judge incidents, and comment on them", config=False)
@@ -238,6 +239,7 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         "--interval", type=values.positive, default=60.0, metavar="S", help="seconds between timestamps (default 60)"
     )
     simulate.add_argument("--seed", type=values.seed, default=7, metavar="N", help="seed of the machines (default 7)")
+    simulate.add_argument("--requests", type=Path, metavar="DIR", help="folder where `inject` asks for faults")
 
 
 def _add_models(models: argparse.ArgumentParser) -> None:
