@@ -517,6 +517,19 @@ def build() -> dict[str, Any]:
                 width=6,
             )
         )
+        .with_panel(
+            lines(
+                "Store of incidents",
+                "Alerts and actions that are not in the store yet, failures to keep it up to date, and messages that "
+                "were neither. Scoring does not depend on it.",
+                [
+                    (f"max by (instance) (streamer_incident_store_lag_records{{{JOB}}})", "behind {{instance}}"),
+                    (f"sum(increase(streamer_incident_store_failures_total{{{JOB}}}[$__rate_interval]))", "failures"),
+                    (f"sum(increase(streamer_incident_store_refused_total{{{JOB}}}[$__rate_interval]))", "refused"),
+                ],
+                width=6,
+            )
+        )
     )
     return plain(dashboard)
 

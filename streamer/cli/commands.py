@@ -18,6 +18,7 @@ from streamer.cli.checking import check
 from streamer.cli.completion import completion
 from streamer.cli.dead_letters import dlq
 from streamer.cli.exit_codes import EXIT_INTERNAL, EXIT_OK
+from streamer.cli.incidents import incidents
 from streamer.cli.injecting import inject
 from streamer.cli.looking import init, inspect, look_first
 from streamer.cli.signals import stop_on_signals
@@ -217,6 +218,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "simulate": simulate,
     "inject": inject,
     "dlq": dlq,
+    "incidents": incidents,
     "models": models,
     "completion": completion,
 }
