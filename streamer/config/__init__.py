@@ -6,6 +6,7 @@ records   the section on messages
 schema_registry  the section on where schemas of messages are
 event_time  the sections on time and market hours
 state     the section on what a restart resumes from
+incidents the section on the history of incidents
 http      the section on the port of metrics and health
 files     the section on data files
 section   what the sections of the settings have in common
@@ -16,6 +17,7 @@ wording   what is wrong with a setting, said to its author
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.http import HttpConfig
+from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
 from streamer.config.loading import ENV_PREFIX, load, load_connections, load_files
@@ -39,6 +41,7 @@ __all__ = [
     "AlertingConfig",
     "FilesConfig",
     "HttpConfig",
+    "IncidentsConfig",
     "KafkaConfig",
     "LimitsConfig",
     "LogConfig",

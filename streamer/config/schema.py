@@ -19,6 +19,7 @@ from models.network.architecture import Architecture, BackboneName, RegulariserN
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.http import HttpConfig
+from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
 from streamer.config.records import RecordsConfig
@@ -145,6 +146,7 @@ class Settings(Section):
     alerting: AlertingConfig = AlertingConfig()
     sinks: SinksConfig = SinksConfig()
     state: StateConfig = StateConfig()
+    incidents: IncidentsConfig = IncidentsConfig()
     limits: LimitsConfig = LimitsConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
@@ -193,7 +195,28 @@ class Settings(Section):
         self.architecture()
         if self.state.store == "topic":
             self.state.topic_for(self.kafka)
+        self._check_incidents()
         return self
+
+    def _check_incidents(self) -> None:
+        others = [self.kafka.topic, self.kafka.alerts_topic, self.kafka.dlq_topic, self.kafka.scores_topic]
+        others += [self.state.topic_for(self.kafka)] if self.state.store == "topic" else []
+        if self.actions_topic in others:
+            raise ValueError(f"incidents.actions_topic must be a topic of its own; got {self.actions_topic}")
+        path = self.incidents.path
+        if path is not None and not path.is_absolute() and self.state.directory is None:
+            raise ValueError(f"incidents.store: wanted sqlite:/PATH, as there is no state.directory; got sqlite:{path}")
+
+    @property
+    def actions_topic(self) -> str:
+        """Where what people do about incidents is written."""
+        return self.incidents.actions_topic or f"{self.kafka.topic}.actions"
+
+    @property
+    def incidents_file(self) -> Path | None:
+        """The store of incidents; None: there shall be none."""
+        path = self.incidents.path
+        return None if path is None else (self.state.directory or Path()) / path
 
     @property
     def features(self) -> tuple[str, ...]:

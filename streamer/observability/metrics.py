@@ -211,6 +211,16 @@ class Metrics:
         self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
         self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
+        self.incident_store_lag = gauge(
+            "incident_store_lag_records", "Alerts and actions not yet in the store of incidents; NaN: not known."
+        )
+        self.incident_store_failures = counter(
+            "incident_store_failures_total", "Attempts to bring the store of incidents up to date that failed."
+        )
+        self.incident_store_refused = counter(
+            "incident_store_refused_total",
+            "Messages that are no alert or no action, and not in the store of incidents.",
+        )
         self.ready = gauge("ready", "1 while records would be seen, scored, told of and committed.")
         self.not_ready = gauge(
             "not_ready", "1 for each reason why this replica is not ready; /readyz has it in words.", ["reason"]

@@ -31,6 +31,7 @@ from streamer.observability.metrics import CollectorRegistry
 from streamer.observability.web import WebServer
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
+from streamer.runtime.incident_thread import open_incident_thread
 from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.poison import Poison
 from streamer.runtime.prover import Prover
@@ -67,6 +68,7 @@ class Daemon:
         self._models = Registry(settings.model.directory)
         self._keeper = open_keeper(settings, self.metrics)
         self._sinks = SinkThreads(settings, self.metrics, clock)
+        self._incidents = open_incident_thread(settings, self.metrics, self._status, clock)
         self._poison: Poison = Poison()
         self._tried: set[tuple[int, int]] = set()  # partition and offset that a new connection did not bring either
         self._prover = Prover(settings.kafka, clock)
@@ -113,6 +115,8 @@ class Daemon:
                 self._serve(stop)
         finally:
             self._sinks.close()
+            if self._incidents is not None:
+                self._incidents.close()
             if self._keeper is not None:
                 self._keeper.close()
             if self._web is not None:
@@ -129,8 +133,11 @@ class Daemon:
             healthy=status.unhealthy,
             ready=status.not_ready,
             notes=status.notes,
+            incidents=self._incidents.pages if self._incidents else None,
         )
         log.info("metrics at %s/metrics", self._web.address)
+        if self._incidents is not None:
+            self._incidents.start()
         while not stop.is_set():
             status.turn()
             if (loaded := load_current(self._models)) is not None:
