@@ -32,6 +32,7 @@ from streamer.config.schema import (
     WindowConfig,
 )
 from streamer.config.schema_registry import SchemaRegistryConfig
+from streamer.config.sinks import SinksConfig
 from streamer.config.state import StateConfig
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "SchemaRegistryConfig",
     "SessionsConfig",
     "Settings",
+    "SinksConfig",
     "StateConfig",
     "TimeConfig",
     "WindowConfig",

@@ -9,6 +9,7 @@ acts on a setting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.section import Positive, Section, is_loopback
+from streamer.config.sinks import SinksConfig, is_sink_secret
 from streamer.config.state import StateConfig
 from streamer.core import calendar
 from streamer.core.durations import duration_text
@@ -36,6 +38,12 @@ from streamer.formats import FormatOptions
 from streamer.formats.framed import FORMATS as FRAMED
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("schema_registry", "password")})
+
+
+def is_secret(keys: Sequence[str]) -> bool:
+    """Whether a setting, by section and key, must not be shown nor stand in the configuration file."""
+    return tuple(keys[:2]) in SECRET_KEYS or is_sink_secret(keys)
+
 
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 
@@ -136,6 +144,7 @@ class Settings(Section):
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
+    sinks: SinksConfig = SinksConfig()
     state: StateConfig = StateConfig()
     incidents: IncidentsConfig = IncidentsConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -150,6 +159,16 @@ class Settings(Section):
         if not (registry.encrypted or is_loopback(registry.host) or self.kafka.allow_insecure):
             raise ValueError(
                 f"schema_registry.url {registry.url} is not on loopback and not encrypted; use https, or set "
+                "kafka.allow_insecure: true on a network you trust"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sinks_are_safe(self) -> Settings:
+        shown = [] if self.kafka.allow_insecure else self.sinks.in_the_clear()
+        if shown:
+            raise ValueError(
+                f"sinks: the address of {', '.join(shown)} is not on loopback and not encrypted; use https, or set "
                 "kafka.allow_insecure: true on a network you trust"
             )
         return self

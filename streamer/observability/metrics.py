@@ -139,6 +139,16 @@ class Metrics:
             "delivery_failures_total",
             "Flushes that left alerts, dead letters or scores unacknowledged; they are sent again.",
         )
+        self.sink_deliveries = counter(
+            "sink_deliveries_total", "Alerts that a sink is done with, by what became of them.", ["sink", "outcome"]
+        )
+        self.sink_failures = counter("sink_failures_total", "Attempts to deliver that failed; repeated.", ["sink"])
+        self.sink_backlog = gauge("sink_backlog", "Alerts on the alerts topic that a sink is not done with.", ["sink"])
+        self.sink_oldest = gauge(
+            "sink_oldest_undelivered_seconds",
+            "Age of the oldest alert a sink has not taken; without one, for how long it or the alerts topic fails.",
+            ["sink"],
+        )
         self.messages_cut = counter(
             "messages_cut_total",
             "Dead letters, alerts and scores cut or split, because their topic takes no message so large.",

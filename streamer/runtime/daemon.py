@@ -36,6 +36,7 @@ from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.poison import Poison
 from streamer.runtime.prover import Prover
 from streamer.runtime.sight import Sight, why
+from streamer.runtime.sinks import SinkThreads
 from streamer.runtime.state.keeper import open_keeper
 from streamer.runtime.status import NotReady, Reason, Status
 from streamer.runtime.topic_silence import TopicSilence
@@ -66,6 +67,7 @@ class Daemon:
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
         self._keeper = open_keeper(settings, self.metrics)
+        self._sinks = SinkThreads(settings, self.metrics, clock)
         self._incidents = open_incident_thread(settings, self.metrics, self._status, clock)
         self._poison: Poison = Poison()
         self._tried: set[tuple[int, int]] = set()  # partition and offset that a new connection did not bring either
@@ -109,8 +111,10 @@ class Daemon:
             if not self.startup(stop):
                 return
             while not stop.is_set() and self._verify_broker(stop):
+                self._sinks.start()
                 self._serve(stop)
         finally:
+            self._sinks.close()
             if self._incidents is not None:
                 self._incidents.close()
             if self._keeper is not None:
