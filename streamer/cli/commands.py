@@ -22,6 +22,7 @@ from streamer.cli.incidents import incidents
 from streamer.cli.injecting import inject
 from streamer.cli.looking import init, inspect, look_first
 from streamer.cli.signals import stop_on_signals
+from streamer.cli.sinks import sinks
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -219,6 +220,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "inject": inject,
     "dlq": dlq,
     "incidents": incidents,
+    "sinks": sinks,
     "models": models,
     "completion": completion,
 }

@@ -86,7 +86,7 @@ def test_incidents_are_listed_shown_and_judged_without_a_store(site: Site, capsy
     assert [each["incident_id"] for each in told["incidents"]] == [open_id]
     assert (told["more"], told["incidents"][0]["state"]) == (False, "open")
     for line in (
-        "heat       75%         80.5        61.25",
+        "heat       75%         80.5        61.25  58 to 64.5",
         "acknowledged by anna: looking at it",
         "comment added by bob",
     ):

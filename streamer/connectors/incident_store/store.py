@@ -65,6 +65,7 @@ TABLES = (
         topic TEXT NOT NULL, kafka_partition BIGINT NOT NULL, next_offset BIGINT NOT NULL,
         PRIMARY KEY (topic, kafka_partition))""",
 )
+VERSION = 1  # of these
 AT_ONCE = 200  # incidents that one transaction removes
 
 _FIELDS = Incident.__struct_fields__
