@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from streamer import __version__
-from streamer.cli import values
+from streamer.cli import notifications, values
 from streamer.cli.parser import Parser
 from streamer.errors import UsageError
 from streamer.formats.rejects import REASONS
@@ -103,6 +103,7 @@ def command_line() -> Parser:
         add("simulate", "send readings of simulated machines to Kafka, or write them to a file", config=False)
     )
     _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
+    notifications.add_arguments(add("notifications", "explain who is told of an incident, and which rule decides"))
     _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
     shells = add("completion", "print a script for a shell that completes commands and options", config=False)
     shells.add_argument("shell", choices=SHELLS, help="to be completed in")

@@ -19,6 +19,7 @@ from streamer.cli.completion import completion
 from streamer.cli.dead_letters import dlq
 from streamer.cli.exit_codes import EXIT_INTERNAL, EXIT_OK
 from streamer.cli.looking import init, inspect, look_first
+from streamer.cli.notifications import notifications
 from streamer.cli.signals import stop_on_signals
 from streamer.errors import ConfigError
 from streamer.observability import logs
@@ -210,6 +211,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "replay": replay,
     "simulate": simulate,
     "dlq": dlq,
+    "notifications": notifications,
     "models": models,
     "completion": completion,
 }

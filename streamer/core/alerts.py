@@ -71,6 +71,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     reason: str | None = None  # on resolve: quiet | expired | corrected | moved | records_lost
     details: dict[str, Detail] = {}  # figures of a rule or of a silence: bid, ask, streams
     cold_start: bool = False  # the stream's past was lost, and it has had too little history since
+    muted: str | None = None  # the rule or maintenance window that keeps it from people, and why
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

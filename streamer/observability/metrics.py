@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from streamer import __version__
 from streamer.core.alerts import Attribution
 from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, SILENCE, UPDATE
+from streamer.core.notifying.deciding import REASONS as REASONS_TO_MUTE
 from streamer.formats.rejects import REASONS, STREAM_LIMIT
 from streamer.observability.books import Account, Books, OneMoment
 
@@ -132,8 +133,15 @@ class Metrics:
         self.streams_moved = counter(
             "streams_moved_total", "Streams forgotten as they come to another partition since partitions were added."
         )
-        self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
-        self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
+        self.incidents_opened = counter(
+            "incidents_opened_total",
+            "Incidents that people are told of; muted ones once they are.",
+            ["kind", "severity"],
+        )
+        self.incidents_resolved = counter(
+            "incidents_resolved_total", "Incidents resolved that people were told of.", ["kind"]
+        )
+        self.incidents_muted = counter("incidents_muted_total", "Incidents muted when they opened.", ["reason"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
         self.delivery_failures = counter(
             "delivery_failures_total",
@@ -198,8 +206,11 @@ class Metrics:
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.topic_partitions = gauge("topic_partitions", "Partitions of the input topic; 0: not known.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
-        self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
-        self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
+        self.incidents_open = gauge("incidents_open", "Incidents open now that people were told of.", ["kind"])
+        self.incidents_open_muted = gauge("incidents_open_muted", "Incidents open now that are muted.", ["kind"])
+        self.topic_silent = gauge(
+            "topic_silent", "1 while nothing comes from the input topic, unless muted; see docs/silence.md."
+        )
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
         self.ready = gauge("ready", "1 while records would be seen, scored, told of and committed.")
         self.not_ready = gauge(
@@ -229,6 +240,9 @@ class Metrics:
         for kind in KINDS:
             self.incidents_resolved.labels(kind)
             self.incidents_open.labels(kind)
+            self.incidents_open_muted.labels(kind)
+        for reason in REASONS_TO_MUTE:
+            self.incidents_muted.labels(reason)
         for severity in SEVERITIES:
             self.incidents_opened.labels(ANOMALY, severity)
         for kind, severity in SEVERITY.items():
@@ -290,7 +304,7 @@ class _StreamCollector(Collector):
         "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
         "streamer_settled_score_ratio": "Settled score of the reading 16 readings before the newest scored one.",
         "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is typical for the stream.",
-        "streamer_anomaly_active": "1 while an anomaly of the stream is open; silences and rules are counted by kind.",
+        "streamer_anomaly_active": "1 while an anomaly of the stream is open and not muted.",
         "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
         "streamer_feature_error_share": "Share of the feature in an open incident's error; sums to 1.",
         "streamer_feature_observed": "Observed value of the feature where an open incident deviates most.",
