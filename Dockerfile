@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="streamer" \
 RUN groupadd --gid 10001 streamer \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/streamer --shell /usr/sbin/nologin streamer \
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/streamer /var/lib/streamer/bundles /var/lib/streamer/state \
-      /var/lib/streamer/data \
+      /var/lib/streamer/data /var/lib/streamer/requests \
  && install -d -m 0755 /etc/streamer
 
 COPY --from=build /opt/streamer /opt/streamer

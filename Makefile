@@ -48,7 +48,9 @@ bench: setup ## performance ratios measured in one run
 
 up: ## the compose stack: Kafka, daemon, simulator, Prometheus, Alertmanager, Grafana
 	@deploy/make-secrets.sh
+	@test -e .env || cp .env.example .env
 	docker compose up --build --detach --wait $(ARGS)
+	@deploy/addresses.sh
 
 down: ## stop the compose stack and remove its data
 	docker compose down --volumes

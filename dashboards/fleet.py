@@ -517,6 +517,36 @@ def build() -> dict[str, Any]:
                 width=6,
             )
         )
+        .with_panel(
+            lines(
+                "Alerts that wait for a sink",
+                "Alerts on the alerts topic that a sink (docs/sinks.md) is not done with. They wait while it fails.",
+                [(f"sum by (sink) (streamer_sink_backlog{{{JOB}}})", "{{sink}}")],
+                width=6,
+            )
+        )
+        .with_panel(
+            lines(
+                "Failed attempts of sinks",
+                "Attempts to deliver an alert that failed. They are repeated; StreamerSinkStalled tells when it lasts.",
+                [(f"sum by (sink) (increase(streamer_sink_failures_total{{{JOB}}}[$__rate_interval]))", "{{sink}}")],
+                bars=True,
+                width=6,
+            )
+        )
+        .with_panel(
+            lines(
+                "Store of incidents",
+                "Alerts and actions that are not in the store yet, failures to keep it up to date, and messages that "
+                "were neither. Scoring does not depend on it.",
+                [
+                    (f"max by (instance) (streamer_incident_store_lag_records{{{JOB}}})", "behind {{instance}}"),
+                    (f"sum(increase(streamer_incident_store_failures_total{{{JOB}}}[$__rate_interval]))", "failures"),
+                    (f"sum(increase(streamer_incident_store_refused_total{{{JOB}}}[$__rate_interval]))", "refused"),
+                ],
+                width=6,
+            )
+        )
     )
     return plain(dashboard)
 

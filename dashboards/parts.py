@@ -178,7 +178,7 @@ def lines(
         .span(width)
         .height(height)
     )
-    for ref, (expr, legend) in zip("ABCDEFGH", queries, strict=False):
+    for ref, (expr, legend) in zip("ABCDEFGHIJKL", queries, strict=False):
         panel = panel.with_target(query(expr, legend).ref_id(ref))
     if minimum is not None:
         panel = panel.min(minimum)

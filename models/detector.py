@@ -26,6 +26,7 @@ from models.scoring import adaptation, attribution, errors, evidence, imputation
 from models.scoring.alert_line import AlertPolicy, CalibrationEvidence, fit_lines, require_windows
 from models.scoring.baseline import Baseline
 from models.scoring.errors import Scales
+from models.scoring.explanation import Explanation, deviation, half_width
 
 Float32 = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -35,15 +36,6 @@ BATCH = 256  # windows scored at once: the fastest size measured on one core
 # Under 4 rows, matrix products take another path and round otherwise; padded to 8, a window's score
 # has the same bits in every batch.
 MIN_BATCH = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why one window is anomalous; arrays in raw units unless said otherwise."""
-
-    observed: Float32  # (window, features); NaN where a value is missing
-    expected: Float32  # (window, features)
-    shares: Float32  # (features,) share of each feature in the score, sums to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +232,8 @@ class Detector:
             at = np.array([row])
             log_errors, _ = self.measure(window[None], at, has_missing=has_missing)
             shares = self._shares(log_errors, *self._evidence(log_errors, at))[0]
-        rows = np.full(len(window), row)
-        return Explanation(
-            self.scaler.inverse(self.measured(window), rows), self.scaler.inverse(expected, rows), shares
-        )
+        half = half_width(self.baseline, np.array([row]), self.scales.whole)[0]
+        return Explanation.of(self.measured(window), expected, half, shares, scaler=self.scaler, row=row)
 
     def _shares(self, log_errors: Float32, beyond: Float32, found: Float32) -> Float32:
         """Share of each feature; none for one of which the window holds nothing."""
@@ -306,6 +296,15 @@ class Detector:
             windows = self.network.decode(latents, torch.from_numpy(beside).expand(n, -1, -1))
             inputs = windows.reshape(-1, a.features).numpy()
         return self.scaler.inverse(inputs, np.full(len(inputs), row)).reshape(n, a.window, a.features)
+
+
+def deviations(detector: Detector, windows: Float32, rows: Rows) -> Float32:
+    """`Explanation.deviation` of one or more windows, `(n, window, features)`; the same bits whatever the batch."""
+    whole, places = detector.fill(windows) if np.isnan(windows).any() else windows, range(0, len(windows), BATCH)
+    with torch.inference_mode():
+        made = [detector.network(torch.from_numpy(_padded(whole[i : i + BATCH]))).numpy() for i in places]
+    half = half_width(detector.baseline, rows, detector.scales.whole)[:, None]
+    return deviation(detector.measured(windows), np.concatenate(made)[: len(windows)], half)
 
 
 def _errors_with_missing(detector: Detector, windows: Float32, rows: Rows) -> tuple[Float32, NDArray[np.bool_]]:

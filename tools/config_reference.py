@@ -60,7 +60,7 @@ def _comments(kind: type) -> dict[str, str]:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "(required)"
-    if field.default is None:
+    if field.default is None or field.default == {}:
         return "none"
     if any(getattr(part, "func", None) is seconds for part in field.metadata):
         return f"`{duration_text(field.default)}`"

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from streamer import __version__
-from streamer.cli import notifications, values
+from streamer.cli import incidents, injecting, notifications, values
 from streamer.cli.parser import Parser
 from streamer.errors import UsageError
 from streamer.formats.rejects import REASONS
@@ -29,6 +29,7 @@ examples:
   streamer run      --config streamer.yaml
   streamer replay   --config streamer.yaml --data last-month.csv --speed 60
   streamer dlq list --config streamer.yaml --since 1d
+  streamer incidents list --config streamer.yaml --open
 """
 _COMPLETION = """\
 to use it:
@@ -64,9 +65,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
             except argparse.ArgumentTypeError as error:
                 parser.error(str(error))
             left = left[1:]
+    if left and options.command == "incidents" and getattr(options, "text", None) == "" and not left[0].startswith("-"):
+        options.text, left = left[0], left[1:]  # and so with the remark
     if left:
         parser.chosen(options).error(f"unrecognized arguments: {' '.join(left)}")
-    if options.command == "dlq" and options.config is None:
+    if options.command in ("dlq", "incidents") and options.config is None:
         parser.chosen(options).error("--config is missing")
     _check_together(options)
     return options
@@ -102,8 +105,12 @@ def command_line() -> Parser:
     _add_simulate(
         add("simulate", "send readings of simulated machines to Kafka, or write them to a file", config=False)
     )
+    injecting.add_options(add("inject", "ask a running simulator for a fault in a machine", config=False))
     _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
     notifications.add_arguments(add("notifications", "explain who is told of an incident, and which rule decides"))
+    incidents.add_arguments(
+        add("incidents", "list, show, acknowledge and judge incidents, and comment on them", config=False)
+    )
     _add_models(add("models", "list, show or promote bundles, or return to the bundle that was current before"))
     shells = add("completion", "print a script for a shell that completes commands and options", config=False)
     shells.add_argument("shell", choices=SHELLS, help="to be completed in")
@@ -233,6 +240,7 @@ def _add_simulate(simulate: argparse.ArgumentParser) -> None:
         "--interval", type=values.positive, default=60.0, metavar="S", help="seconds between timestamps (default 60)"
     )
     simulate.add_argument("--seed", type=values.seed, default=7, metavar="N", help="seed of the machines (default 7)")
+    simulate.add_argument("--requests", type=Path, metavar="DIR", help="folder where `inject` asks for faults")
 
 
 def _add_models(models: argparse.ArgumentParser) -> None:

@@ -42,7 +42,7 @@ def check(options: Namespace) -> int:
     report = probe(settings.kafka, missing=missing)
     for step in report.steps:
         print(f"{_WORDS[step.ok]}  {step.detail}")
-    if not report.ok or not _check_state(settings):
+    if not report.ok or not _check_state(settings) or not _check_sinks(settings):
         return EXIT_BROKER
     _check_unpacking(settings)
     found, newest_ms = check_topic(settings)
@@ -52,6 +52,27 @@ def check(options: Namespace) -> int:
 
 def _tell(finding: Finding) -> None:
     print(f"{_WORDS[finding.ok]}  {finding.said}")
+
+
+def _check_sinks(settings: config.Settings) -> bool:
+    """Print whether sinks may read the alerts topic, and whether they can be reached; False if they may not read."""
+    from streamer.connectors.alert_sinks import SinkUnreachable, open_sinks
+    from streamer.connectors.kafka.probe import Missing, Needs, probe
+    from streamer.runtime.sinks import group_of
+
+    kafka, granted = settings.kafka, True
+    for sink, _ in open_sinks(settings):
+        needs = Needs(reads=(kafka.alerts_topic,), group=group_of(kafka, sink.name))
+        report = probe(kafka, needs, missing=Missing.CREATED_BY_RUN)
+        for step in report.steps:
+            if step.ok is not True:
+                print(f"{_WORDS[step.ok]}  sink {sink.name}: {step.detail}")
+        granted = granted and report.ok
+        try:
+            print(f"ok    sink {sink.name}: {sink.prove()}")
+        except SinkUnreachable as error:
+            print(f"?     sink {sink.name}: {error}; alerts wait on {kafka.alerts_topic} meanwhile")
+    return granted
 
 
 def _check_unpacking(settings: config.Settings) -> None:

@@ -18,6 +18,8 @@ from streamer.cli.checking import check
 from streamer.cli.completion import completion
 from streamer.cli.dead_letters import dlq
 from streamer.cli.exit_codes import EXIT_INTERNAL, EXIT_OK
+from streamer.cli.incidents import incidents
+from streamer.cli.injecting import inject
 from streamer.cli.looking import init, inspect, look_first
 from streamer.cli.notifications import notifications
 from streamer.cli.signals import stop_on_signals
@@ -145,7 +147,12 @@ def simulate(options: Namespace) -> int:
         return EXIT_OK
     settings = _settings(options)
     simulation.send_live(
-        settings, machines=options.machines, interval_s=options.interval, seed=options.seed, stop=stop_on_signals()
+        settings,
+        machines=options.machines,
+        interval_s=options.interval,
+        seed=options.seed,
+        requests=options.requests,
+        stop=stop_on_signals(),
     )
     return EXIT_OK
 
@@ -210,8 +217,10 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "backtest": backtest,
     "replay": replay,
     "simulate": simulate,
+    "inject": inject,
     "dlq": dlq,
     "notifications": notifications,
+    "incidents": incidents,
     "models": models,
     "completion": completion,
 }

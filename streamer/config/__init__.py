@@ -7,6 +7,7 @@ notifications  the section on who is told of which incident
 schema_registry  the section on where schemas of messages are
 event_time  the sections on time and market hours
 state     the section on what a restart resumes from
+incidents the section on the history of incidents
 http      the section on the port of metrics and health
 files     the section on data files
 section   what the sections of the settings have in common
@@ -17,6 +18,7 @@ wording   what is wrong with a setting, said to its author
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.http import HttpConfig
+from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
 from streamer.config.loading import ENV_PREFIX, load, load_connections, load_files
@@ -32,6 +34,7 @@ from streamer.config.schema import (
     WindowConfig,
 )
 from streamer.config.schema_registry import SchemaRegistryConfig
+from streamer.config.sinks import SinksConfig
 from streamer.config.state import StateConfig
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "AlertingConfig",
     "FilesConfig",
     "HttpConfig",
+    "IncidentsConfig",
     "KafkaConfig",
     "LimitsConfig",
     "LogConfig",
@@ -50,6 +54,7 @@ __all__ = [
     "SchemaRegistryConfig",
     "SessionsConfig",
     "Settings",
+    "SinksConfig",
     "StateConfig",
     "TimeConfig",
     "WindowConfig",

@@ -18,14 +18,16 @@ from pydantic import ValidationError
 
 from streamer.config.files import FilesConfig
 from streamer.config.kafka import KafkaConfig
-from streamer.config.schema import SECRET_KEYS, Settings
+from streamer.config.schema import SECRET_KEYS, Settings, is_secret
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.secrets import SecretFile
 from streamer.config.section import Section
+from streamer.config.sinks import SINK_SECRETS, HttpSinkConfig, SinksConfig
 from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
+_SINK_KEYS = HttpSinkConfig.model_fields
 _S = TypeVar("_S", bound=Section)
 _LISTS = {
     ("records", "features"),
@@ -112,7 +114,21 @@ def _without_secrets(path: Path | None) -> dict[str, Any]:
                 f"{section}.{key}: secrets do not belong in {path}; set {variable}_FILE to a file that holds it, "
                 f"or {variable}"
             )
+    _refuse_sink_secrets(from_file.get("sinks"), path)
     return from_file
+
+
+def _refuse_sink_secrets(sinks: Any, path: Path | None) -> None:
+    for kind, secrets in SINK_SECRETS.items():
+        named = sinks.get(kind) if isinstance(sinks, dict) else None
+        for name, sink in named.items() if isinstance(named, dict) else ():
+            for key in secrets:
+                if isinstance(sink, dict) and key in sink:
+                    variable = f"{ENV_PREFIX}SINKS__{kind}__{name}__{key}".upper()
+                    raise ConfigError(
+                        f"sinks.{kind}.{name}.{key}: secrets do not belong in {path}; set {variable}_FILE to a file "
+                        f"that holds it, or {variable}"
+                    )
 
 
 class _Loader(yaml.SafeLoader):
@@ -164,9 +180,11 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
         section, separator, key = name.removeprefix(ENV_PREFIX).lower().partition("__")
         if not name.startswith(ENV_PREFIX) or not separator:
             continue
+        *above, key = key.split("__")  # a sink has a kind and a name: STREAMER_SINKS__ALERTMANAGER__OPS__TOKEN
         text: Any = environ[name]
         secret: SecretFile | None = None
-        if key.endswith("_file") and (section, key) not in settings:  # `http.auth_file` names a file itself
+        named = above and key in _SINK_KEYS
+        if key.endswith("_file") and (section, key) not in settings and not named:  # `http.auth_file` is a setting
             key = key.removesuffix("_file")
             try:
                 secret = SecretFile(Path(text))
@@ -174,16 +192,20 @@ def _read_environment(environ: dict[str, str]) -> tuple[dict[str, Any], dict[str
             except (OSError, UnicodeDecodeError) as error:
                 # Not what stands there: it may be the secret itself, put in the wrong variable.
                 why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-                raise ConfigError(f"{section}.{key}: wanted the name of a readable file in {name}; {why}") from None
+                where = ".".join([section, *above, key])
+                raise ConfigError(f"{where}: wanted the name of a readable file in {name}; {why}") from None
         value: Any = text
         if (section, key) in _LISTS:
             value = [part.strip() for part in text.split(",")]
-        elif text.lower() in ("", "null", "none") and (section, key) not in SECRET_KEYS:
+        elif text.lower() in ("", "null", "none") and not is_secret([section, *above, key]):
             value = None
-        if secret is not None and (section, key) in SECRET_KEYS:
+        if secret is not None and is_secret([section, *above, key]):
             value = secret  # read again for every connection
-        found.setdefault(section, {})[key] = value
-        sources[f"{section}.{key}"] = name
+        inside = found.setdefault(section, {})
+        for part in above:
+            inside = inside.setdefault(part, {})
+        inside[key] = value
+        sources[".".join([section, *above, key])] = name
     return found, sources
 
 
@@ -236,9 +258,13 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     kafka = _under(base, settings.kafka, "ssl_cafile", "ssl_certfile", "ssl_keyfile", "oauth_token_file")
     http = _under(base, settings.http, "tls_certfile", "tls_keyfile", "tls_client_cafile", "auth_file")
     registry = _under(base, settings.schema_registry, "ca_file")
-    return settings.model_copy(
-        update={"schema_registry": registry, "kafka": kafka, "model": model, "state": state, "http": http}
-    )
+    sections = {"schema_registry": registry, "kafka": kafka, "model": model, "state": state, "http": http}
+    return settings.model_copy(update=sections | {"sinks": _sinks_under(base, settings.sinks)})
+
+
+def _sinks_under(base: Path, sinks: SinksConfig) -> SinksConfig:
+    managers = {name: _under(base, sink, "ca_file") for name, sink in sinks.alertmanager.items()}
+    return sinks.model_copy(update={"alertmanager": managers})
 
 
 def _under(base: Path, section: _S, *keys: str) -> _S:

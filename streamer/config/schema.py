@@ -9,6 +9,7 @@ acts on a setting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ from models.network.architecture import Architecture, BackboneName, RegulariserN
 from streamer.config.event_time import SessionsConfig, TimeConfig
 from streamer.config.files import FilesConfig
 from streamer.config.http import HttpConfig
+from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
 from streamer.config.notifications import NotificationsConfig
@@ -25,6 +27,7 @@ from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.section import Positive, Section, is_loopback
+from streamer.config.sinks import SinksConfig, is_sink_secret
 from streamer.config.state import StateConfig
 from streamer.core import calendar
 from streamer.core.durations import duration_text
@@ -36,6 +39,12 @@ from streamer.formats import FormatOptions
 from streamer.formats.framed import FORMATS as FRAMED
 
 SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("schema_registry", "password")})
+
+
+def is_secret(keys: Sequence[str]) -> bool:
+    """Whether a setting, by section and key, must not be shown nor stand in the configuration file."""
+    return tuple(keys[:2]) in SECRET_KEYS or is_sink_secret(keys)
+
 
 Intervals = Annotated[float, Field(gt=1, le=1e6, allow_inf_nan=False)]
 
@@ -137,7 +146,9 @@ class Settings(Section):
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
     notifications: NotificationsConfig = NotificationsConfig()
+    sinks: SinksConfig = SinksConfig()
     state: StateConfig = StateConfig()
+    incidents: IncidentsConfig = IncidentsConfig()
     limits: LimitsConfig = LimitsConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
@@ -150,6 +161,16 @@ class Settings(Section):
         if not (registry.encrypted or is_loopback(registry.host) or self.kafka.allow_insecure):
             raise ValueError(
                 f"schema_registry.url {registry.url} is not on loopback and not encrypted; use https, or set "
+                "kafka.allow_insecure: true on a network you trust"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sinks_are_safe(self) -> Settings:
+        shown = [] if self.kafka.allow_insecure else self.sinks.in_the_clear()
+        if shown:
+            raise ValueError(
+                f"sinks: the address of {', '.join(shown)} is not on loopback and not encrypted; use https, or set "
                 "kafka.allow_insecure: true on a network you trust"
             )
         return self
@@ -176,7 +197,28 @@ class Settings(Section):
         self.architecture()
         if self.state.store == "topic":
             self.state.topic_for(self.kafka)
+        self._check_incidents()
         return self
+
+    def _check_incidents(self) -> None:
+        others = [self.kafka.topic, self.kafka.alerts_topic, self.kafka.dlq_topic, self.kafka.scores_topic]
+        others += [self.state.topic_for(self.kafka)] if self.state.store == "topic" else []
+        if self.actions_topic in others:
+            raise ValueError(f"incidents.actions_topic must be a topic of its own; got {self.actions_topic}")
+        path = self.incidents.path
+        if path is not None and not path.is_absolute() and self.state.directory is None:
+            raise ValueError(f"incidents.store: wanted sqlite:/PATH, as there is no state.directory; got sqlite:{path}")
+
+    @property
+    def actions_topic(self) -> str:
+        """Where what people do about incidents is written."""
+        return self.incidents.actions_topic or f"{self.kafka.topic}.actions"
+
+    @property
+    def incidents_file(self) -> Path | None:
+        """The store of incidents; None: there shall be none."""
+        path = self.incidents.path
+        return None if path is None else (self.state.directory or Path()) / path
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from streamer.config.schema import SECRET_KEYS, Settings
+from streamer.config.schema import Settings, is_secret
 from streamer.formats.nearest import nearest
 
 _FEATURES = "a list of field names, such as [temperature, vibration]"
@@ -84,7 +84,7 @@ def _explain(fault: Mapping[str, Any], path: Path | None, sources: Mapping[str, 
     wanted = _WANTED[kind].format(**fault.get("ctx", {})) if kind in _WANTED else fault["msg"]
     if wanted == _FEATURES and keys[0] == "notifications":
         wanted = "a list"
-    if tuple(keys[:2]) in SECRET_KEYS or isinstance(got, (dict, BaseModel)):
+    if is_secret(keys) or isinstance(got, (dict, BaseModel)):
         return f"{name}: wanted {wanted} (from {source})"
     quotes = "; in YAML, text that looks like something else needs quotes" if _needs_quotes(kind, got) else ""
     return f"{name}: wanted {wanted}; got {_shown(got)} from {source}{quotes}"
@@ -152,8 +152,9 @@ def kind_of(got: object) -> str:
 
 def _source(keys: list[str], path: Path | None, sources: Mapping[str, str]) -> str:
     """Where a setting came from; for a rule over a whole section, every place that set a part of it."""
-    if len(keys) > 1 and ".".join(keys[:2]) in sources:
-        return sources[".".join(keys[:2])]
+    for known in (".".join(keys), ".".join(keys[:2])):
+        if len(keys) > 1 and known in sources:
+            return sources[known]
     variables = [] if len(keys) > 1 else sorted(v for k, v in sources.items() if k.split(".")[0] == keys[0])
     if keys and keys[0] not in Settings.model_fields and variables:
         return ", ".join(variables)

@@ -244,14 +244,15 @@ class Pipeline(Portable):
         """Scores of readings of the model, and what their incidents come to, in the order of the readings."""
         kept, fresh = admitted.readings, admitted.fresh
         score, error, filled = np.full((3, len(kept)), np.nan, np.float32)
-        failures = sparse = 0
-        told: Told = []
+        failures, sparse, told = 0, 0, Told()
+        timed = self.telling.times.look(kept.stream, kept.time_ns)
         for some in self.scorer.score(kept.stream, kept.values, fresh):
             score[some.rows], error[some.rows], filled[some.rows] = some.score, some.error, some.filled
             failures, sparse = failures + some.failures, sparse + some.sparse
             events = self.incidents.step(kept.stream[some.rows], kept.time_ns[some.rows], some.score)
-            told += self.telling.scored(events, some)
+            told += self.telling.scored(events, some, timed, kept.stream[some.rows])
             del some  # its windows go before the next are cut
+        self.telling.times.step(timed)
         settled = self.retrospective.step(kept.stream, score, fresh)
         self.latest.step(kept.stream, fresh, score, settled, error)
         if self.corrections:

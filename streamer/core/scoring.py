@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detector import BATCH, Detector, Explanation
+from models.detector import BATCH, FLEET, Detector, deviations
 from models.errors import ShapeError
 from models.scoring import imputation
+from models.scoring.explanation import Explanation
+from models.scoring.rarity import Rarities, Rarity
 from streamer.core.grouping import Ints
 from streamer.core.keyed_state import KeyedState
 from streamer.core.windows import Windower, Windows
@@ -62,6 +64,7 @@ class Scorer:
 
     def _use(self, detector: Detector, version: str) -> None:
         self.detector, self.version = detector, version
+        self._rarities = Rarities.of(detector.report, detector.policy)
         # Table row of each stream in the detector; unknown until its name was looked up.
         self._rows = self._state.register("detector", {"row": (np.int64, (), _UNKNOWN)}, exported=False)
         # What adapts at run time: part of a stream's state, and worth nothing to another detector.
@@ -139,6 +142,21 @@ class Scorer:
         """Observed, expected and the share of each feature in one anomalous window of a stream."""
         row = int(self._detector_rows(np.array([code]))[0])
         return self.detector.explain(window, row, shares)
+
+    def deviations(self, windows: Float32, codes: Ints) -> Float32:
+        """How far each reading of some windows deviates, `(n, length, features)`; see `models.detector.deviations`."""
+        return deviations(self.detector, windows, self._detector_rows(codes))
+
+    def rarity(self, code: int, peak: float) -> Rarity | None:
+        """How rare a peak score of a stream is; None: the bundle holds no tail."""
+        if self._rarities is None:
+            return None
+        row = int(self._detector_rows(np.array([code]))[0])
+        return self._rarities.rarity(peak, float(self.detector.baseline.unit[row]))
+
+    def in_training(self, code: int) -> bool:
+        """Whether the detector was trained on a stream."""
+        return int(self._detector_rows(np.array([code]))[0]) != FLEET
 
     def correct(self, code: int, values: Float32) -> None:
         """Replace the newest readings of a stream, `(n, features + context)`, oldest first, raw units."""

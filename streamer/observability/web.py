@@ -1,10 +1,11 @@
-"""The HTTP side of the daemon: `/metrics`, `/healthz`, `/readyz`, and who may see them.
+"""The HTTP side of the daemon: `/metrics`, `/healthz`, `/readyz`, `/incidents`, and who may see them.
 
 Loopback by default. Not inside: the content of the responses, logins (`access`), connections (`serving`).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -19,6 +20,10 @@ from streamer.observability.tls import contexts
 Check = Callable[[], str | None]
 Notes = Callable[[], Sequence[str]]  # what a person may want to know besides
 Headers = list[tuple[str, str]]
+Answer = tuple[str, dict[str, Any]]  # status and content, as JSON
+Ask = Callable[[str, str], Answer]  # of a path and a query string
+
+_INCIDENTS = "/incidents"
 
 _STATUS = {
     Verdict.NOBODY: "401 Unauthorized",
@@ -39,15 +44,25 @@ class WebServer:
         healthy: For `/healthz`.
         ready: For `/readyz`.
         notes: What `/readyz` says besides, to those it knows.
+        incidents: For `/incidents` and what is below it; None: there is no store.
 
     Raises:
         ConfigError: The address cannot be bound, or a file cannot be used.
     """
 
-    def __init__(self, config: HttpConfig, *, metrics: Any, healthy: Check, ready: Check, notes: Notes = tuple) -> None:
+    def __init__(
+        self,
+        config: HttpConfig,
+        *,
+        metrics: Any,
+        healthy: Check,
+        ready: Check,
+        notes: Notes = tuple,
+        incidents: Ask | None = None,
+    ) -> None:
         self._access = Access(config)
         self._open_health = config.open_health
-        self._notes = notes
+        self._notes, self._incidents = notes, incidents
         self._metrics, self._checks = metrics, {"/healthz": healthy, "/readyz": ready}
         self._scheme = "http" if config.tls_certfile is None else "https"
         tls = contexts(config)
@@ -97,6 +112,9 @@ class WebServer:
             said = "ok" if reason is None else reason if known else "no; the reason is told after a login"
             notes = self._notes() if known and path == "/readyz" else ()
             page = _text(start_response, status, "\n".join((said, *notes)))
+        elif self._incidents is not None and (path == _INCIDENTS or path.startswith(f"{_INCIDENTS}/")):
+            below = path.removeprefix(_INCIDENTS).removeprefix("/")
+            page = _json(start_response, *self._incidents(below, environ.get("QUERY_STRING", "")))
         else:
             page = _text(start_response, "404 Not Found", "try /metrics, /healthz or /readyz")
         return page if method == "GET" else []
@@ -108,6 +126,16 @@ class WebServer:
         elif verdict is Verdict.BUSY:
             headers = [("Retry-After", f"{WRONG_S:.0f}")]
         return _text(start_response, _STATUS[verdict], verdict.value, headers)
+
+
+def _json(start_response: Any, status: str, content: dict[str, Any]) -> list[bytes]:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Cache-Control", "no-store"),
+    ]
+    start_response(status, headers)
+    return [json.dumps(content).encode() + b"\n"]
 
 
 def _text(start_response: Any, status: str, text: str, headers: Headers | None = None) -> list[bytes]:

@@ -18,6 +18,7 @@ from streamer.connectors.files import DataSet
 from streamer.connectors.kafka import connect_producer
 from streamer.connectors.kafka.probe import Needs, require
 from streamer.errors import BrokerError, ConfigError, DataError
+from streamer.offline.injecting import Requests
 from streamer.offline.machines import FEATURES, READINGS_A_DAY, Fleet, random_fault
 from streamer.offline.replay import records_of, send
 
@@ -54,8 +55,18 @@ def write_history(path: Path, *, machines: int, hours: float, interval_s: float,
         raise DataError(f"--out: wanted a writable file; {path}: {error.strerror}") from None
 
 
-def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int, stop: threading.Event) -> None:
+def send_live(
+    settings: Settings,
+    *,
+    machines: int,
+    interval_s: float,
+    seed: int,
+    stop: threading.Event,
+    requests: Path | None = None,
+) -> None:
     """Send readings as they are due until told to stop, with an injected fault every 240 readings or so.
+
+    Faults that `streamer inject` asks for in the folder `requests` begin with the next reading.
 
     The machines are those of `write_history` with the same seed. Timestamps are the
     clock's, and the machines' time of day follows from them, so a restart continues.
@@ -63,6 +74,7 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
     Raises:
         ConfigError: The configuration reads other features than the machines have.
         BrokerError: The broker cannot be reached at the start, or does not let us write to the topic.
+        DataError: The folder cannot be used.
     """
     if set(settings.records.features) != set(FEATURES):
         raise ConfigError(
@@ -71,6 +83,7 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
         )
     require(settings.kafka, Needs(writes=(settings.kafka.topic,)))
     fleet, random = Fleet(machines, seed=seed), np.random.default_rng()
+    asked = None if requests is None else Requests(requests, fleet.names)
     columns = [FEATURES.index(name) for name in settings.records.features]
     producer = connect_producer(settings.kafka)
     start_s, began = time.time(), time.monotonic()
@@ -90,6 +103,8 @@ def send_live(settings: Settings, *, machines: int, interval_s: float, seed: int
                     fault.start - number,
                 )
                 next_fault = number + _FAULT_EVERY
+            if asked is not None:
+                fleet.faults += asked.take(number)
             values, sends = fleet.step()
             at_ns = int((start_s + (number - first) * interval_s) * 1e6) * 1000
             data = DataSet(

@@ -61,6 +61,12 @@ def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         for key, value in getattr(settings, section):
             if isinstance(value, SecretStr) and isinstance(value, SecretFile):
                 yield f"{section}.{key}", value.path
+    for name, sink in settings.sinks.all():
+        yield from (
+            (f"{key} of sink {name}", value.path)
+            for key, value in sink
+            if isinstance(value, SecretStr) and isinstance(value, SecretFile)
+        )
 
 
 def _files(directory: Path) -> Iterator[Path]:

@@ -31,10 +31,12 @@ from streamer.observability.metrics import CollectorRegistry
 from streamer.observability.web import WebServer
 from streamer.runtime.connection import Connection
 from streamer.runtime.gauges import Gauges
+from streamer.runtime.incident_thread import open_incident_thread
 from streamer.runtime.model_watch import ModelWatch, load_current
 from streamer.runtime.poison import Poison
 from streamer.runtime.prover import Prover
 from streamer.runtime.sight import Sight, why
+from streamer.runtime.sinks import SinkThreads
 from streamer.runtime.state.keeper import open_keeper
 from streamer.runtime.status import NotReady, Reason, Status
 from streamer.runtime.topic_silence import TopicSilence
@@ -65,6 +67,8 @@ class Daemon:
         self._status = Status(self.metrics, clock)
         self._models = Registry(settings.model.directory)
         self._keeper = open_keeper(settings, self.metrics)
+        self._sinks = SinkThreads(settings, self.metrics, clock)
+        self._incidents = open_incident_thread(settings, self.metrics, self._status, clock)
         self._poison: Poison = Poison()
         self._tried: set[tuple[int, int]] = set()  # partition and offset that a new connection did not bring either
         self._prover = Prover(settings.kafka, clock)
@@ -107,8 +111,12 @@ class Daemon:
             if not self.startup(stop):
                 return
             while not stop.is_set() and self._verify_broker(stop):
+                self._sinks.start()
                 self._serve(stop)
         finally:
+            self._sinks.close()
+            if self._incidents is not None:
+                self._incidents.close()
             if self._keeper is not None:
                 self._keeper.close()
             if self._web is not None:
@@ -125,8 +133,11 @@ class Daemon:
             healthy=status.unhealthy,
             ready=status.not_ready,
             notes=status.notes,
+            incidents=self._incidents.pages if self._incidents else None,
         )
         log.info("metrics at %s/metrics", self._web.address)
+        if self._incidents is not None:
+            self._incidents.start()
         while not stop.is_set():
             status.turn()
             if (loaded := load_current(self._models)) is not None:

@@ -7,6 +7,7 @@ keeps the daemon from seeing its records and telling of them.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -58,6 +59,7 @@ class Status:
         self._metrics, self._clock = metrics, clock
         self._why: tuple[NotReady, ...] = (NotReady(Reason.STARTING, "starting"),)
         self._notes: dict[str, str] = {}
+        self._noting = threading.Lock()
         self._beat_at = clock()
         self._busy_s = 0.0
         for reason in Reason:
@@ -98,14 +100,15 @@ class Status:
         self._metrics.ready.set(not why)
 
     def note(self, about: str, text: str | None) -> None:
-        """Something to know that is no reason not to be ready; None: no longer."""
-        if text == self._notes.get(about):
-            return
-        notes = {name: said for name, said in self._notes.items() if name != about}
-        if text is not None:
-            log.warning("%s", text)
-            notes[about] = text
-        self._notes = notes  # a new one: `/readyz` reads it from another thread
+        """Something to know that is no reason not to be ready; None: no longer. From any thread."""
+        with self._noting:
+            if text == self._notes.get(about):
+                return
+            notes = {name: said for name, said in self._notes.items() if name != about}
+            if text is not None:
+                log.warning("%s", text)
+                notes[about] = text
+            self._notes = notes  # a new one: `/readyz` reads it from another thread
 
     def not_ready(self) -> str | None:
         """Why `/readyz` says no; None when it says yes."""

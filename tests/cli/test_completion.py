@@ -44,6 +44,8 @@ LINES = [
     (["streamer", "dlq", ""], {"list", "show", "replay"}),
     (["streamer", "dlq", "replay", "--rea"], {"--reason"}),
     (["streamer", "dlq", "list", "--reason", "unk"], {"unknown_schema"}),
+    (["streamer", "incidents", "f"], {"false-alarm"}),
+    (["streamer", "incidents", "list", "--kind", "sil"], {"silence"}),
     (["streamer", "models", "pro"], {"promote"}),
     (["streamer", "completion", "b"], {"bash"}),
     (["streamer", "run", "--config", "str"], {"streamer.yaml"}),

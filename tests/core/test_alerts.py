@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.core import alerts
-from streamer.core.alerts import Alert, Attribution
+from streamer.core.alerts import SCHEMA, Alert, Attribution, Rarity, Span
+from streamer.core.alerts.words import say_often
 from streamer.core.events import ANOMALY, OPEN, PARTITION, RESOLVE, SILENCE, UPDATE, Event
 
 MINUTE = 60_000_000_000
@@ -53,6 +54,59 @@ def build(event: str = OPEN, kind: str = ANOMALY, *, url: str | None = None, pea
 )
 def test_an_alert_is_summarised_in_one_sentence(event: str, kind: str, sentence: str) -> None:
     assert build(event, kind).summary == sentence
+
+
+DAY_S = 86_400.0
+SPIKE = Span("2024-01-01T00:00:00.000Z", "2024-01-01T00:03:00.000Z", 240.0)
+
+
+@pytest.mark.parametrize(
+    ("event", "rarity", "sentence"),
+    [
+        (
+            OPEN,
+            Rarity(40 * DAY_S, False),
+            "pump-1 has been anomalous since 2024-01-01 00:00:00 UTC: peak score 2.0 (alert line 1.0), about once in "
+            "40 days; main feature heat (75%), observed 31.5, expected 20 (15.5 to 25); "
+            "the stream was not in the training data.",
+        ),
+        (
+            RESOLVE,
+            Rarity(3 * 365.25 * DAY_S, True),
+            "pump-1 is back to normal after 12 min; the anomalous readings themselves span 4 min; "
+            "peak score 2.0 (alert line 1.0), less than once in 3 years.",
+        ),
+    ],
+)
+def test_the_sentence_says_how_rare_it_is_how_long_it_really_was_and_what_was_expected(
+    event: str, rarity: Rarity, sentence: str
+) -> None:
+    alert = alerts.build(
+        Event(event, ANOMALY, 0, ONSET, ONSET + 12 * MINUTE, 1.7, 2.0, 0),
+        topic="readings",
+        stream="pump-1",
+        attributions=[Attribution("heat", 0.75, 31.5, 20.0, 15.5, 25.0), ATTRIBUTIONS[1]],
+        model_version="v",
+        dashboard_url=None,
+        span=SPIKE,
+        rarity=rarity,
+        in_training=False,
+    )
+
+    assert alert.summary == sentence
+    assert (alert.span, alert.rarity, alert.in_training, alert.schema) == (SPIKE, rarity, False, SCHEMA)
+    assert Alert.decode(alert.encode()) == alert
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (1 / 1440, "a minute"), (0.05, "72 minutes"), (0.5, "12 hours"), (7, "7 days"), (91, "3 months"),
+        (730, "2 years"), (365.25e5, "100,000 years"),
+    ],
+)  # fmt: skip
+def test_how_often_something_comes_is_said_in_a_unit_one_can_imagine(days: float, said: str) -> None:
+    assert say_often(days * DAY_S, at_least=False) == f"about once in {said}"
 
 
 def test_a_return_with_late_readings_tells_no_length_of_the_silence() -> None:
@@ -112,7 +166,8 @@ def test_an_alert_has_all_that_the_operator_needs() -> None:
     assert (message["event"], message["kind"], message["severity"]) == ("open", "anomaly", "warning")
     assert (message["onset"], message["time"]) == ("2024-01-01T00:00:00.000Z", "2024-01-01T00:12:00.000Z")
     assert (message["score"], message["peak_score"], message["model_version"]) == (1.7, 2.0, "v")
-    assert message["features"][0] == {"name": "heat", "share": 0.75, "observed": 31.5, "expected": 20.0}
+    heat = {"name": "heat", "share": 0.75, "observed": 31.5, "expected": 20.0, "lower": None, "upper": None}
+    assert message["features"][0] == heat
     assert message["dashboard"] is None
 
 
@@ -159,6 +214,16 @@ def test_a_feature_never_shows_a_value_that_was_missing() -> None:
     assert [(p.name, p.observed, p.expected) for p in found] == [("a", 2, 2.5), ("c", 5, 4)]
 
 
+def test_a_feature_shows_its_expected_band_at_that_reading_unless_it_has_no_end() -> None:
+    observed = np.array([[1, 5], [9, 9]], np.float32)
+    expected, lower = np.array([[1, 5], [2, 5]], np.float32), np.array([[0, 0], [1, 4]], np.float32)
+    upper = np.array([[2, 6], [3, np.inf]], np.float32)
+
+    found = alerts.attribute(("a", "b"), observed, expected, np.array([0.8, 0.2], np.float32), lower, upper)
+
+    assert [(one.lower, one.upper) for one in found] == [(1, 3), (4, None)]
+
+
 @pytest.mark.parametrize(("filled", "said"), [(0.0, ""), (0.001, "1%"), (0.1234, "12%"), (0.5, "50%")])
 def test_the_summary_says_how_much_was_filled(filled: float, said: str) -> None:
     alert = alerts.build(
@@ -193,5 +258,8 @@ def test_an_alert_of_an_earlier_or_later_version_is_read_as_far_as_it_goes() -> 
     assert Alert.decode(json.dumps(document | {"a_later_field": [1]}).encode()) == alert
     del document["cold_start"], document["scope"]
     assert Alert.decode(json.dumps(document).encode()) == alert
+    for name in ("schema", "span", "rarity", "in_training"):
+        del document[name]
+    assert Alert.decode(json.dumps(document).encode()) == msgspec.structs.replace(alert, schema=1)
     with pytest.raises(msgspec.ValidationError, match="alert_id"):
         Alert.decode(b'{"event": "open"}')

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.detector import FLEET, Detector
+from models.detector import FLEET, Detector, deviations
 from models.errors import ShapeError, TrainingError
 from models.fitting.fit import fit
 from models.fitting.training import EpochReport, TrainingOptions
@@ -160,6 +160,34 @@ def test_an_explanation_shows_raw_units_and_blames_the_feature_at_fault(tiny_det
     assert why.shares.sum() == pytest.approx(1, abs=1e-5)
     assert why.shares[1] > 0.7
     assert np.abs(why.expected[-4:, 1] - values[-4:, 1]).mean() < 4
+
+
+def test_readings_of_clean_data_lie_in_their_band_and_broken_ones_outside(tiny_detector: Detector) -> None:
+    cut, _ = windows(tiny_detector, tiny.wave(300, seed=5))
+    clean = [tiny_detector.explain(window, 1) for window in cut]
+    broken = tiny.wave(LENGTH, seed=5)
+    broken[-4:, 1] += 8
+    why = tiny_detector.explain(windows(tiny_detector, broken)[0][0], 1)
+
+    inside = np.mean([(each.lower <= each.observed) & (each.observed <= each.upper) for each in clean])
+    assert 0.97 < inside < 1
+    assert all((each.lower < each.expected).all() and (each.expected < each.upper).all() for each in clean)
+    assert (why.observed[-4:, 1] > why.upper[-4:, 1]).all()
+    assert ((why.deviation > 1) == ((why.observed < why.lower) | (why.observed > why.upper))).all()
+
+
+def test_windows_looked_at_together_deviate_as_each_by_itself(tiny_detector: Detector) -> None:
+    values = tiny.wave(60, seed=5)
+    values[::7, 0] = np.nan
+    cut, rows = windows(tiny_detector, values)
+
+    together = deviations(tiny_detector, cut, rows)
+
+    assert np.isnan(together).any()
+    for n in (1, 3, 9):
+        assert np.array_equal(deviations(tiny_detector, cut[:n], rows[:n]), together[:n], equal_nan=True)
+    alone = np.stack([tiny_detector.explain(window, 1).deviation for window in cut])
+    assert alone == pytest.approx(together, rel=1e-3, abs=1e-4, nan_ok=True)
 
 
 def test_a_fit_with_the_same_seed_scores_the_same(tiny_detector: Detector) -> None:

@@ -102,6 +102,9 @@ def test_every_promised_metric_is_in_the_catalogue() -> None:
 def test_a_scrape_shows_the_catalogue_and_nothing_else() -> None:
     metrics = Metrics(CollectorRegistry(), lambda: [view(parts=(Attribution("heat", 1.0, 2.0, 3.0),))])
     metrics.consumer_lag.labels("0").set(1)
+    metrics.sink_deliveries.labels("ops", "delivered").inc()
+    for one in (metrics.sink_failures, metrics.sink_backlog, metrics.sink_oldest):
+        one.labels("ops")
     metrics.not_ready.labels("starting").set(1)
     metrics.model_info.labels("v", "lstm", "plain").set(1)
 

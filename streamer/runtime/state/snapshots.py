@@ -23,7 +23,7 @@ from streamer.config import Settings
 from streamer.core.keyed_state import ExportedState
 from streamer.errors import StateError
 
-FORMAT = 5
+FORMAT = 6
 _TIME = {"lateness", "grid", "bars", "bar_size", "bar_field", "aggregate", "features", "correct"}
 _RECORDS = {"format", "readings", "stream", "timestamp", "timestamp_unit", "features", "metric", "value", "sequence"}
 _MAGIC = b"streamer snapshot\n"
