@@ -23,6 +23,7 @@ from streamer.cli.injecting import inject
 from streamer.cli.looking import init, inspect, look_first
 from streamer.cli.notifications import notifications
 from streamer.cli.signals import stop_on_signals
+from streamer.cli.sinks import sinks
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -221,6 +222,7 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "dlq": dlq,
     "notifications": notifications,
     "incidents": incidents,
+    "sinks": sinks,
     "models": models,
     "completion": completion,
 }

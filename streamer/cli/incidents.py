@@ -192,7 +192,10 @@ def _features(incident: Incident) -> Iterator[str]:
     yield ""
     yield f"{'feature':<{width}}  share     observed     expected"
     for each in features[:_FEATURES]:
-        yield f"{each['name']:<{width}}  {each['share']:>5.0%}  {each['observed']:>11.6g}  {each['expected']:>11.6g}"
+        lower, upper = each.get("lower"), each.get("upper")
+        band = "" if lower is None or upper is None else f"  {lower:.6g} to {upper:.6g}"
+        values = f"{each['share']:>5.0%}  {each['observed']:>11.6g}  {each['expected']:>11.6g}"
+        yield f"{each['name']:<{width}}  {values}{band}"
     if len(features) > _FEATURES:
         yield f"and {len(features) - _FEATURES} more (--json shows all)"
 

@@ -199,7 +199,7 @@ def test_a_snapshot_of_another_model_is_refused(tiny_detector: Detector) -> None
 
 
 @pytest.mark.parametrize(
-    "station", ["ordering", "windows", "adaptation", "retrospective", "incidents", "silence", "expiry", "keys"]
+    "station", ["ordering", "windows", "adaptation", "retrospective", "incidents", "times", "silence", "expiry", "keys"]
 )
 def test_a_snapshot_without_a_station_is_refused(tiny_detector: Detector, station: str) -> None:
     one = pipeline(tiny_detector)

@@ -43,6 +43,7 @@ from streamer.offline.replay import encode, replay, send
 from streamer.runtime.daemon import Daemon
 from streamer.runtime.state.keeper import open_keeper
 from streamer.runtime.state.pointer import read_note
+from tests import alert_schema
 from tests.brokers import Broker, ends_with_us, unique
 
 T = TypeVar("T")
@@ -156,7 +157,8 @@ class Site:
         return records
 
     def alerts(self) -> list[dict[str, Any]]:
-        return [json.loads(record.value) for record in self.read(self.settings.kafka.alerts_topic)]
+        """All alerts sent; each must be what docs/alert.schema.json says."""
+        return [alert_schema.check(json.loads(record.value)) for record in self.read(self.settings.kafka.alerts_topic)]
 
     def scores(self) -> Scores:
         """Scores as first published on the scores topic; one reading published twice must have got one score."""
