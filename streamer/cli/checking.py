@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_OK
 from streamer.cli.looking import check_topic
+from streamer.cli.notifications import summary
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -30,6 +31,8 @@ def check(options: Namespace) -> int:
     settings = config.load(options.config)
     logs.configure(settings.log)
     print(f"ok    configuration {options.config}")
+    if (notifying := settings.notifications.options()) is not None:
+        print(f"ok    {summary(notifying)}")
     code = _check_bundle(settings)
     for finding in surroundings.secrets(settings):
         _tell(finding)
