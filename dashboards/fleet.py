@@ -176,8 +176,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Incidents opened and resolved",
-                "Incidents opened per interval by kind and severity; resolved ones are drawn below zero, muted ones named by "
-                "the reason (docs/notifications.md). A burst across kinds usually has one upstream cause.",
+                "Incidents opened per interval by kind and severity; resolved ones are drawn below zero, muted ones "
+                "by reason (docs/notifications.md). A burst across kinds usually has one upstream cause.",
                 [
                     (
                         "sum by (kind, severity) "
