@@ -22,6 +22,7 @@ from streamer.config.http import HttpConfig
 from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
+from streamer.config.notifications import NotificationsConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
@@ -151,6 +152,7 @@ class Settings(Section):
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
+    notifications: NotificationsConfig = NotificationsConfig()
     sinks: SinksConfig = SinksConfig()
     state: StateConfig = StateConfig()
     incidents: IncidentsConfig = IncidentsConfig()
@@ -306,4 +308,5 @@ class Settings(Section):
             max_future_ns=int(self.records.max_future_s * 1e9),
             stream_ttl_ns=int(self.records.stream_ttl * 1e9) or None,
             dashboard_url=alerting.dashboard_url,
+            notifying=self.notifications.options(),
         )
