@@ -176,8 +176,8 @@ def build() -> dict[str, Any]:
         .with_panel(
             lines(
                 "Incidents opened and resolved",
-                "Incidents opened per interval by kind and severity; resolved ones are drawn below zero. A burst "
-                "across kinds usually has one upstream cause.",
+                "Incidents opened per interval by kind and severity; resolved ones are drawn below zero, muted ones "
+                "by reason (docs/notifications.md). A burst across kinds usually has one upstream cause.",
                 [
                     (
                         "sum by (kind, severity) "
@@ -187,6 +187,10 @@ def build() -> dict[str, Any]:
                     (
                         f"-sum by (kind) (increase(streamer_incidents_resolved_total{{{JOB}}}[$__rate_interval])) < 0",
                         "resolved: {{kind}}",
+                    ),
+                    (
+                        f"sum by (reason) (increase(streamer_incidents_muted_total{{{JOB}}}[$__rate_interval])) > 0",
+                        "muted: {{reason}}",
                     ),
                 ],
                 bars=True,
@@ -215,6 +219,7 @@ def build() -> dict[str, Any]:
                 [
                     (f"sum by (state) (streamer_streams_tracked{{{JOB}}})", "{{state}}"),
                     (f"sum(increase(streamer_streams_expired_total{{{JOB}}}[1h])) > 0", "expired in the last hour"),
+                    (f"sum(streamer_incidents_open_muted{{{JOB}}}) > 0", "open incidents that are muted"),
                 ],
                 stacked=True,
             )

@@ -34,7 +34,7 @@ def an_alert(event: str = OPEN, minute: int = 0, *, stream: str = "press-2", ons
         "peak_score": peak,
         "features": []
         if event == RESOLVE
-        else [Attribution("heat", 0.75, 80.5, 61.25), Attribution("current", 0.25, 1, 2)],
+        else [Attribution("heat", 0.75, 80.5, 61.25, 58.0, 64.5), Attribution("current", 0.25, 1, 2)],
         "model_version": tiny.VERSION,
         "summary": f"{stream}: {event} after {minute} min",
         "dashboard": None,

@@ -13,6 +13,7 @@ import pytest
 from models.detector import Detector
 from tests import tiny
 from tests.brokers import Broker, SecureKafka, choose_broker, kafka_home
+from tests.databases import PostgresServer, programs
 
 # The same examples on every machine; HYPOTHESIS_PROFILE=search looks for new ones.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=60)
@@ -45,6 +46,20 @@ def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKaf
     ).start()
     yield node
     node.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; only where it and the extra are installed."""
+    pytest.importorskip("psycopg", reason="the extra postgresql is not installed")
+    found = programs()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed: initdb is neither on PATH nor in /usr/lib/postgresql")
+    server = PostgresServer(found)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture

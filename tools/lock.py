@@ -73,7 +73,7 @@ def main() -> None:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(temp / "uv"), f"uv=={UV_VERSION}"]
         subprocess.run(pip, check=True)
         uv = temp / "uv" / "bin" / "uv"
-        extras = ["confluent", "object-store", "schema-registry", "sessions"]
+        extras = ["confluent", "object-store", "postgresql", "schema-registry", "sessions"]
         full = compile_lock(uv, [*extras, "dev"], ROOT / "requirements.lock", temp / "full", upgrade=upgrade)
         # The full resolution seeds this one, so that what is tested is what ships.
         run = compile_lock(uv, extras, temp / "full", temp / "run", upgrade=False)

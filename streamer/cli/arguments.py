@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from streamer import __version__
-from streamer.cli import incidents, injecting, values
+from streamer.cli import incidents, injecting, notifications, sinks, values
 from streamer.cli.parser import Parser
 from streamer.errors import UsageError
 from streamer.formats.rejects import REASONS
@@ -107,6 +107,8 @@ def command_line() -> Parser:
     )
     injecting.add_options(add("inject", "ask a running simulator for a fault in a machine", config=False))
     _add_dlq(add("dlq", "list and show dead letters, the records that were refused, and send them again", config=False))
+    notifications.add_arguments(add("notifications", "explain who is told of an incident, and which rule decides"))
+    sinks.add_arguments(add("sinks", "send a test alert through a sink of the section sinks"))
     incidents.add_arguments(
         add("incidents", "list, show, acknowledge and judge incidents, and comment on them", config=False)
     )

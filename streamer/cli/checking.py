@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from streamer import config
 from streamer.cli.exit_codes import EXIT_BROKER, EXIT_CONFIG, EXIT_OK
 from streamer.cli.looking import check_topic
+from streamer.cli.notifications import summary
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -30,6 +31,8 @@ def check(options: Namespace) -> int:
     settings = config.load(options.config)
     logs.configure(settings.log)
     print(f"ok    configuration {options.config}")
+    if (notifying := settings.notifications.options()) is not None:
+        print(f"ok    {summary(notifying)}")
     code = _check_bundle(settings)
     for finding in surroundings.secrets(settings):
         _tell(finding)
@@ -41,6 +44,7 @@ def check(options: Namespace) -> int:
         print(f"{_WORDS[step.ok]}  {step.detail}")
     if not report.ok or not _check_state(settings) or not _check_sinks(settings):
         return EXIT_BROKER
+    _check_incidents(settings)
     _check_unpacking(settings)
     found, newest_ms = check_topic(settings)
     _tell(surroundings.clock(time.time(), newest_ms))
@@ -70,6 +74,35 @@ def _check_sinks(settings: config.Settings) -> bool:
         except SinkUnreachable as error:
             print(f"?     sink {sink.name}: {error}; alerts wait on {kafka.alerts_topic} meanwhile")
     return granted
+
+
+def _check_incidents(settings: config.Settings) -> None:
+    """Print whether the store of incidents can be kept; nothing else depends on it."""
+    from streamer.connectors.incident_store import ActionsTopic, StoreEmpty, check_store, open_to_read
+    from streamer.connectors.kafka.probe import Missing, Needs, probe
+    from streamer.errors import BrokerError
+
+    if settings.incidents.store is None:
+        return
+    needs = Needs(reads=(settings.kafka.alerts_topic,))
+    for step in probe(settings.kafka, needs, missing=Missing.CREATED_BY_RUN).steps:
+        if step.ok is not True:
+            print(f"?     store of incidents: {step.detail}")
+    actions = ActionsTopic(settings)
+    try:
+        if not actions.there():
+            print(
+                f"?     topic {actions.name}, for what people do about incidents, is made by `streamer run` if it may"
+            )
+        check_store(settings)
+        open_to_read(settings).close()
+        print("ok    the store of incidents can be read")
+    except StoreEmpty:
+        print("?     the store of incidents holds nothing yet; `streamer run` makes it")
+    except (BrokerError, ConfigError) as error:
+        print(f"?     store of incidents: {error}")
+    finally:
+        actions.close()
 
 
 def _check_unpacking(settings: config.Settings) -> None:

@@ -21,7 +21,9 @@ from streamer.cli.exit_codes import EXIT_INTERNAL, EXIT_OK
 from streamer.cli.incidents import incidents
 from streamer.cli.injecting import inject
 from streamer.cli.looking import init, inspect, look_first
+from streamer.cli.notifications import notifications
 from streamer.cli.signals import stop_on_signals
+from streamer.cli.sinks import sinks
 from streamer.errors import ConfigError
 from streamer.observability import logs
 
@@ -218,7 +220,9 @@ COMMANDS: Mapping[str, Callable[[Namespace], int]] = {
     "simulate": simulate,
     "inject": inject,
     "dlq": dlq,
+    "notifications": notifications,
     "incidents": incidents,
+    "sinks": sinks,
     "models": models,
     "completion": completion,
 }

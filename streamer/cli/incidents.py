@@ -138,7 +138,7 @@ def _judged(incident: Incident) -> Iterator[str]:
     if incident.verdict is not None:
         yield f"{incident.verdict} according to {incident.verdict_by}"
     if incident.muted is not None:
-        yield f"muted by {incident.muted}"
+        yield f"muted: {incident.muted}"
 
 
 def _show(options: Namespace, settings: config.Settings) -> int:
@@ -177,7 +177,7 @@ def _about(incident: Incident) -> Iterator[tuple[str, str]]:
     yield "severity", f"{incident.severity}, at its worst {incident.peak_severity}"
     yield "score", f"{incident.score:g}, peak {incident.peak_score:g} (alert line 1.0)"
     for judged in _judged(incident):
-        yield "judged", judged
+        yield "standing", judged
     yield "model", incident.model_version
     if incident.dashboard is not None:
         yield "dashboard", incident.dashboard
@@ -192,7 +192,10 @@ def _features(incident: Incident) -> Iterator[str]:
     yield ""
     yield f"{'feature':<{width}}  share     observed     expected"
     for each in features[:_FEATURES]:
-        yield f"{each['name']:<{width}}  {each['share']:>5.0%}  {each['observed']:>11.6g}  {each['expected']:>11.6g}"
+        lower, upper = each.get("lower"), each.get("upper")
+        band = "" if lower is None or upper is None else f"  {lower:.6g} to {upper:.6g}"
+        values = f"{each['share']:>5.0%}  {each['observed']:>11.6g}  {each['expected']:>11.6g}"
+        yield f"{each['name']:<{width}}  {values}{band}"
     if len(features) > _FEATURES:
         yield f"and {len(features) - _FEATURES} more (--json shows all)"
 

@@ -3,6 +3,7 @@
 schema    every setting, its default and its bounds
 kafka     the section on the broker
 records   the section on messages
+notifications  the section on who is told of which incident
 schema_registry  the section on where schemas of messages are
 event_time  the sections on time and market hours
 state     the section on what a restart resumes from
@@ -21,6 +22,7 @@ from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
 from streamer.config.loading import ENV_PREFIX, load, load_connections, load_files
+from streamer.config.notifications import NotificationsConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema import (
@@ -46,6 +48,7 @@ __all__ = [
     "LimitsConfig",
     "LogConfig",
     "ModelConfig",
+    "NotificationsConfig",
     "RecordsConfig",
     "RulesConfig",
     "SchemaRegistryConfig",

@@ -22,12 +22,12 @@ from streamer.config.schema import SECRET_KEYS, Settings, is_secret
 from streamer.config.schema_registry import SchemaRegistryConfig
 from streamer.config.secrets import SecretFile
 from streamer.config.section import Section
-from streamer.config.sinks import SINK_SECRETS, HttpSinkConfig, SinksConfig
+from streamer.config.sinks import SINK_SECRETS, SinksConfig, WebhookConfig
 from streamer.config.wording import explain_all, kind_of
 from streamer.errors import ConfigError
 
 ENV_PREFIX = "STREAMER_"
-_SINK_KEYS = HttpSinkConfig.model_fields
+_SINK_KEYS = WebhookConfig.model_fields
 _S = TypeVar("_S", bound=Section)
 _LISTS = {
     ("records", "features"),
@@ -264,7 +264,8 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
 
 def _sinks_under(base: Path, sinks: SinksConfig) -> SinksConfig:
     managers = {name: _under(base, sink, "ca_file") for name, sink in sinks.alertmanager.items()}
-    return sinks.model_copy(update={"alertmanager": managers})
+    hooks = {name: _under(base, sink, "ca_file", "template_file") for name, sink in sinks.webhook.items()}
+    return sinks.model_copy(update={"alertmanager": managers, "webhook": hooks})
 
 
 def _under(base: Path, section: _S, *keys: str) -> _S:

@@ -22,6 +22,7 @@ from streamer.config.http import HttpConfig
 from streamer.config.incidents import IncidentsConfig
 from streamer.config.kafka import KafkaConfig
 from streamer.config.limits import LimitsConfig
+from streamer.config.notifications import NotificationsConfig
 from streamer.config.records import RecordsConfig
 from streamer.config.rules import RulesConfig
 from streamer.config.schema_registry import SchemaRegistryConfig
@@ -37,7 +38,14 @@ from streamer.core.rules.options import RulesOptions
 from streamer.formats import FormatOptions
 from streamer.formats.framed import FORMATS as FRAMED
 
-SECRET_KEYS = frozenset({("kafka", "sasl_password"), ("kafka", "ssl_key_password"), ("schema_registry", "password")})
+SECRET_KEYS = frozenset(
+    {
+        ("kafka", "sasl_password"),
+        ("kafka", "ssl_key_password"),
+        ("schema_registry", "password"),
+        ("incidents", "password"),
+    }
+)
 
 
 def is_secret(keys: Sequence[str]) -> bool:
@@ -144,6 +152,7 @@ class Settings(Section):
     window: WindowConfig = WindowConfig()
     model: ModelConfig = ModelConfig()
     alerting: AlertingConfig = AlertingConfig()
+    notifications: NotificationsConfig = NotificationsConfig()
     sinks: SinksConfig = SinksConfig()
     state: StateConfig = StateConfig()
     incidents: IncidentsConfig = IncidentsConfig()
@@ -206,6 +215,11 @@ class Settings(Section):
         path = self.incidents.path
         if path is not None and not path.is_absolute() and self.state.directory is None:
             raise ValueError(f"incidents.store: wanted sqlite:/PATH, as there is no state.directory; got sqlite:{path}")
+        if self.incidents.exposed and not self.kafka.allow_insecure:
+            raise ValueError(
+                "incidents.store is not on loopback and not encrypted; add ?sslmode=verify-full&sslrootcert=FILE, or "
+                "set kafka.allow_insecure: true on a network you trust"
+            )
 
     @property
     def actions_topic(self) -> str:
@@ -214,7 +228,7 @@ class Settings(Section):
 
     @property
     def incidents_file(self) -> Path | None:
-        """The store of incidents; None: there shall be none."""
+        """The file with the store of incidents; None: it is no file."""
         path = self.incidents.path
         return None if path is None else (self.state.directory or Path()) / path
 
@@ -294,4 +308,5 @@ class Settings(Section):
             max_future_ns=int(self.records.max_future_s * 1e9),
             stream_ttl_ns=int(self.records.stream_ttl * 1e9) or None,
             dashboard_url=alerting.dashboard_url,
+            notifying=self.notifications.options(),
         )

@@ -18,7 +18,9 @@ from streamer.core.events import KINDS, OPEN, PARTITION, RESOLVE, STREAM, TOPIC,
 from streamer.core.routing import Route
 
 # By kind of sink; each is refused in the configuration file.
-SINK_SECRETS = {"alertmanager": ("token", "password")}
+SINK_SECRETS = {"alertmanager": ("token", "password"), "webhook": ("url", "key", "token", "password")}
+
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -101,10 +103,41 @@ class AlertmanagerConfig(HttpSinkConfig):
         return self
 
 
+class WebhookConfig(HttpSinkConfig):
+    """A POST for each alert."""
+
+    preset: Literal["slack", "teams", "pagerduty"] | None = None  # shape of what is sent
+    template_file: Path | None = None  # a Jinja template of JSON, in place of a preset
+    url: SecretStr | None = None  # environment or file only; not needed for pagerduty
+    key: SecretStr | None = None  # PagerDuty's routing key, or what a template calls key; environment or file only
+    give_up_after: Duration = 86_400.0  # an alert that fails for so long is given up
+
+    @model_validator(mode="after")
+    def _whole(self) -> WebhookConfig:
+        if (self.preset is None) == (self.template_file is None):
+            raise ValueError("wanted preset or template_file, one of them")
+        if self.url is not None:  # else commands that send nothing need no secret
+            check_url(self.address(), "https://hooks.example/...")
+        return self
+
+    def missing(self) -> str | None:
+        """The secret without which nothing can be sent."""
+        if self.preset == "pagerduty":
+            return "key" if self.key is None else None
+        return "url" if self.url is None else None
+
+    def address(self) -> str:
+        """Where alerts are sent, as the secret says now."""
+        if self.url is not None:
+            return self.url.get_secret_value()
+        return PAGERDUTY_URL if self.preset == "pagerduty" else ""
+
+
 class SinksConfig(Section):
     """Who is told of alerts besides the alerts topic; each sink has a name of its own (docs/sinks.md)."""
 
     alertmanager: dict[str, AlertmanagerConfig] = Field(default={})  # {NAME: {url: http://127.0.0.1:9093}}
+    webhook: dict[str, WebhookConfig] = Field(default={})  # {NAME: {preset: slack}}, or teams, pagerduty, a template
     log: dict[str, LogSinkConfig] = Field(default={})  # {NAME: {}}: one line for each alert
     runbook_url: str | None = None  # where docs/runbook.md is published; alerts link to its sections
     lookback: Duration = 604_800.0  # how far the alerts topic is read back for incidents still open
@@ -129,11 +162,14 @@ class SinksConfig(Section):
     def all(self) -> Iterator[tuple[str, LogSinkConfig | HttpSinkConfig]]:
         """Every sink with its name."""
         yield from self.alertmanager.items()
+        yield from self.webhook.items()
         yield from self.log.items()
 
     def in_the_clear(self) -> list[str]:
         """Names of sinks that are sent to unencrypted and are not on this machine."""
-        return [name for name, sink in self.alertmanager.items() if _in_the_clear(sink.url)]
+        addresses = {name: sink.url for name, sink in self.alertmanager.items()}
+        addresses |= {name: sink.address() for name, sink in self.webhook.items()}
+        return [name for name, url in addresses.items() if _in_the_clear(url)]
 
 
 def is_sink_secret(keys: Sequence[str]) -> bool:

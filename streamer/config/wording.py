@@ -63,10 +63,12 @@ def explain_all(faults: Sequence[Mapping[str, Any]], path: Path | None, sources:
 
 def _explain(fault: Mapping[str, Any], path: Path | None, sources: Mapping[str, str]) -> str:
     keys = [str(key) for key in fault["loc"]] or ["settings"]
-    name = ".".join(keys[:2]) + "".join(f"[{key}]" for key in keys[2:])
+    name = _dotted(keys)
     source, kind, got = _source(keys, path, sources), fault["type"], fault["input"]
+    if kind == "missing" and len(keys) > 2:
+        return f"{name}: wanted a value; got nothing from {source}"
     if kind == "missing":
-        # Nothing but the features has no default, and without them the section may be missing as a whole.
+        # Of the sections nothing but the features has no default, and the section may be missing as a whole.
         return f"records.features: wanted {_FEATURES}; got nothing from {source}"
     if kind in ("extra_forbidden", "invalid_key"):
         return f"{name}: no such {'setting' if len(keys) > 1 else 'section'}{_meant(keys)} (from {source})"
@@ -77,13 +79,20 @@ def _explain(fault: Mapping[str, Any], path: Path | None, sources: Mapping[str, 
         return f"{name}: {why} (from {source})"
     if kind in _SECTION:
         # What stands there may hold a secret: only its kind is said.
-        example = next(iter(Settings.model_fields[keys[0]].annotation.model_fields))  # type: ignore[union-attr]
+        example = next(iter(_names(keys)), None) or next(iter(_names(keys[:1])))
         return f"{name}: wanted settings below it, such as `{example}: ...`; got {kind_of(got)} from {source}"
     wanted = _WANTED[kind].format(**fault.get("ctx", {})) if kind in _WANTED else fault["msg"]
+    if wanted == _FEATURES and keys[0] == "notifications":
+        wanted = "a list"
     if is_secret(keys) or isinstance(got, (dict, BaseModel)):
         return f"{name}: wanted {wanted} (from {source})"
     quotes = "; in YAML, text that looks like something else needs quotes" if _needs_quotes(kind, got) else ""
     return f"{name}: wanted {wanted}; got {_shown(got)} from {source}{quotes}"
+
+
+def _dotted(keys: Sequence[str]) -> str:
+    """A setting by its full name."""
+    return ".".join(keys[:2]) + "".join(f"[{key}]" for key in keys[2:])
 
 
 def _meant(keys: Sequence[str]) -> str:
@@ -96,7 +105,7 @@ def _meant(keys: Sequence[str]) -> str:
         return f"; did you mean {' or '.join(elsewhere)}?"
     close = close or nearest(last, here)
     if close is not None:
-        return f"; did you mean {'.'.join([*above, close])}?"
+        return f"; did you mean {'.'.join([*(key for key in above if not key.isdigit()), close])}?"
     if not above:
         return f"; the sections are {', '.join(here)}"
     return "; see the configuration reference in the README"
@@ -106,6 +115,8 @@ def _names(above: Sequence[str]) -> list[str]:
     """The keys that may stand below others."""
     section: type[BaseModel] = Settings
     for key in above:
+        if key.isdigit():  # place in a list of such sections
+            continue
         field = section.model_fields.get(key)
         inside = _section_in(field.annotation) if field is not None else None
         if inside is None:

@@ -33,9 +33,9 @@ SEVERITY = {
 WARNING_FROM, CRITICAL_FROM = 1.5, 3.0  # peak score
 
 
-def severity(peak: float) -> str:
-    """info below 1.5 times the alert line, warning below 3, critical from 3."""
-    return "critical" if peak >= CRITICAL_FROM else "warning" if peak >= WARNING_FROM else "info"
+def severity(peak: float, warning_from: float = WARNING_FROM, critical_from: float = CRITICAL_FROM) -> str:
+    """info below 1.5 times the alert line, warning below 3, critical from 3, unless told otherwise."""
+    return "critical" if peak >= critical_from else "warning" if peak >= warning_from else "info"
 
 
 def incident_id(topic: str, stream: str, kind: str, onset_ns: int) -> str:
@@ -66,6 +66,8 @@ class Event:
     reason: str = ""  # resolved because: see QUIET and those beside it
     scope: str = STREAM  # or PARTITION
     details: Mapping[str, Detail] = field(default_factory=dict)  # figures that the alert tells, by name
+    muted: str = ""  # the kind of reason why nobody is told of it; see `notifying`
+    told_late: bool = False  # an update, the first that anybody is told of the incident
 
     @property
     def why(self) -> str | None:

@@ -78,6 +78,10 @@ class Action(msgspec.Struct, frozen=True):
             raise NotUnderstood(f"wanted one of {', '.join(ACTIONS)}")
         if not 0 < len(self.who) <= MAX_WHO or len(self.text) > MAX_TEXT:
             raise NotUnderstood(f"wanted a name of 1 to {MAX_WHO} characters and at most {MAX_TEXT} of text")
+        try:
+            (self.who + self.text).encode()
+        except UnicodeEncodeError:
+            raise NotUnderstood("wanted UTF-8 text") from None
         milliseconds(self.time)
 
 
@@ -102,7 +106,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     feature_score: float  # that score
     model_version: str
     dashboard: str | None
-    muted: str | None  # the rule that muted it
+    muted: str | None  # what keeps it from people, by the newest alert
     newest_event: str
     newest_alert: str
     seen_ms: int  # when the newest record about it was written, by the broker
@@ -146,15 +150,15 @@ def with_alert(before: Incident | None, alert: Alert, *, seen_ms: int, size: int
     """
     at_ms = milliseconds(alert.time)
     newest: dict[str, Any] = {
-        "severity": alert.severity[:_MAX_NAME],
+        "severity": _name(alert.severity),
         "updated_ms": at_ms,
         "resolved_ms": at_ms if alert.event == RESOLVE else None,
-        "reason": alert.reason[:_MAX_NAME] if alert.event == RESOLVE and alert.reason else None,
+        "reason": _name(alert.reason) if alert.event == RESOLVE and alert.reason else None,
         "score": alert.score,
         "summary": clean(alert.summary[:_MAX_SUMMARY]),
-        "model_version": clean(alert.model_version[:_MAX_NAME]),
+        "model_version": _name(alert.model_version),
         "dashboard": None if alert.dashboard is None else clean(alert.dashboard[:_MAX_SUMMARY]),
-        "muted": _muted(alert),
+        "muted": None if alert.muted is None else _name(alert.muted),
         "newest_event": alert.event,
         "newest_alert": alert.alert_id,
     }
@@ -165,10 +169,10 @@ def with_alert(before: Incident | None, alert: Alert, *, seen_ms: int, size: int
     if before is None:
         return Incident(
             id=alert.incident_id,
-            stream=clean(alert.stream[:_MAX_NAME]),
-            kind=clean(alert.kind[:_MAX_NAME]),
-            scope=clean(alert.scope[:_MAX_NAME]),
-            peak_severity=alert.severity[:_MAX_NAME],
+            stream=_name(alert.stream),
+            kind=_name(alert.kind),
+            scope=_name(alert.scope),
+            peak_severity=_name(alert.severity),
             onset_ms=milliseconds(alert.onset),
             opened_ms=at_ms,
             peak_score=alert.peak_score,
@@ -185,7 +189,7 @@ def with_alert(before: Incident | None, alert: Alert, *, seen_ms: int, size: int
     return msgspec.structs.replace(
         before,
         **changed,
-        peak_severity=max(before.peak_severity, alert.severity[:_MAX_NAME], key=_gravity),
+        peak_severity=max(before.peak_severity, _name(alert.severity), key=_gravity),
         opened_ms=min(before.opened_ms, at_ms),
         peak_score=max(before.peak_score, alert.peak_score),
         seen_ms=max(before.seen_ms, seen_ms),
@@ -307,13 +311,12 @@ def _decode(message: bytes | None, wanted: Any) -> object:
         raise NotUnderstood("wanted JSON with the fields of this version or an earlier one") from None
 
 
+def _name(text: str) -> str:
+    return clean(text[:_MAX_NAME])
+
+
 def _gravity(severity: str) -> int:
     return _SEVERITIES.index(severity) if severity in _SEVERITIES else -1
-
-
-def _muted(alert: Alert) -> str | None:
-    rule = getattr(alert, "muted", None)
-    return clean(str(rule)[:_MAX_NAME]) if rule else None
 
 
 _action_decoder = msgspec.json.Decoder(Action)

@@ -66,6 +66,7 @@ class KeyedState:
         self._sparse: dict[str, _Sparse] = {}
         self._tables: dict[str, Table] = {}
         self._partitions: dict[str, dict[int, Any]] = {}
+        self._optional: set[str] = set()  # stations that an earlier version did not export
         self._own = self.register("keys", {"partition": (np.int64, (), -1)})
         for name in names:
             self.add(name)
@@ -134,9 +135,14 @@ class KeyedState:
         return columns
 
     def register_sparse(
-        self, station: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
+        self, station: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any], *, optional: bool = False
     ) -> dict[int, Any]:
-        """Values by code for the few streams that have one; `encode` makes JSON values that share nothing with them."""
+        """Values by code for the few streams that have one; `encode` makes JSON values that share nothing with them.
+
+        What is `optional` begins empty where it was not exported.
+        """
+        if optional:
+            self._optional.add(station)
         return self._sparse.setdefault(station, _Sparse({}, encode, decode)).values
 
     def register_rows(self, station: str, table: T) -> T:
@@ -144,8 +150,10 @@ class KeyedState:
         self._tables[station] = table
         return table
 
-    def register_partitions(self, station: str) -> dict[int, Any]:
-        """JSON values by partition."""
+    def register_partitions(self, station: str, *, optional: bool = False) -> dict[int, Any]:
+        """JSON values by partition; `optional` as of `register_sparse`."""
+        if optional:
+            self._optional.add(station)
         return self._partitions.setdefault(station, {})
 
     def reach(self, codes: Ints) -> None:
@@ -272,18 +280,22 @@ class KeyedState:
                 if registered.exported and station not in leave_out:
                     registered.put(codes, found[station])
             for station, sparse in self._sparse.items():
-                for name, value in state.values["sparse"][station].items():
+                for name, value in self._exported(state, "sparse", station).items():
                     if name in known:
                         sparse.values[self.codes[name]] = sparse.decode(value)
             for station, table in self._tables.items():
                 if station not in leave_out:
                     table.restore(places, found[_ROWS + station])
             for station, values in self._partitions.items():
-                for partition, value in state.values["partitions"][station].items():
+                for partition, value in self._exported(state, "partitions", station).items():
                     values[int(partition)] = value
         except BaseException:
             self.forget(codes)
             raise
+
+    def _exported(self, state: ExportedState, what: str, station: str) -> dict[str, Any]:
+        values: dict[str, dict[str, Any]] = state.values[what]
+        return values.get(station, {}) if station in self._optional else values[station]
 
     @property
     def bytes_per_stream(self) -> int:

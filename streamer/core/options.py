@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from models.scoring.alert_line import AlertPolicy
 from streamer.core.event_time.options import TimeOptions
 from streamer.core.incidents import Rule
+from streamer.core.notifying.options import NotifyingOptions
 from streamer.core.resets import Resets
 from streamer.core.rules.options import RulesOptions
 from streamer.core.sessions import Sessions
@@ -36,6 +37,7 @@ class PipelineOptions:
     stream_ttl_ns: int | None = None  # event time without a reading after which a stream is forgotten; None: never
     dashboard_url: str | None = None
     rules: RulesOptions = field(default_factory=RulesOptions)
+    notifying: NotifyingOptions | None = None  # who is told; None: everybody of everything
     may_miss: tuple[int, ...] = ()  # fields that a reading as sent may lack
 
     @property

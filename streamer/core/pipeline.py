@@ -30,6 +30,7 @@ from streamer.core.incidents import Incidents
 from streamer.core.keyed_state import KeyedState
 from streamer.core.latest import Latest
 from streamer.core.leaving import Gone, Leaving
+from streamer.core.notifying import Notifying
 from streamer.core.options import PipelineOptions
 from streamer.core.ordering import Admitted
 from streamer.core.outcome import Outcome, Scores
@@ -85,6 +86,7 @@ class Pipeline(Portable):
         self.telling = Telling(self.keys, options, self.scorer)
         self.leaving = Leaving(self.telling, self.incidents, self.silence, self.rules)
         self.latest = Latest(self.keys)
+        self.notifying = Notifying(self.keys, options.notifying) if options.notifying else None
 
     def process(self, readings: Readings) -> Outcome:
         """Take in one batch; any split of the same readings into batches gives the same scores and incidents."""
@@ -101,7 +103,8 @@ class Pipeline(Portable):
                 parts += self._pieces(readings.take(slice(row)), closed)
                 closed = []
             readings = readings.take(slice(row, None))
-            closed += self.cold.mark(self.leaving.close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1]))
+            ended = self.leaving.close(np.array([code]), np.zeros(1, np.int64), readings.time_ns[:1])
+            closed += _decided(self.notifying, self.cold.mark(ended))
             held = self.event_time.holding
             self.keys.clear(np.array([code]))
             forgotten += held - self.event_time.holding
@@ -134,7 +137,7 @@ class Pipeline(Portable):
         """
         codes = self.keys.streams_of(partition)
         self.keys.reach(codes)
-        told = self.leaving.close_all(codes, self.silence.last_ns, RECORDS_LOST)
+        told = _decided(self.notifying, self.leaving.close_all(codes, self.silence.last_ns, RECORDS_LOST))
         self.forget(partition)
         self.begin_cold(partition)
         return Outcome.without_readings(told, self.event_time.width, (partition, offset))
@@ -146,6 +149,7 @@ class Pipeline(Portable):
         """
         gone = self.expiry.go_on(partition, times_ns)
         told = self.cold.mark(self.leaving.close(gone.codes, np.zeros_like(gone.rows), times_ns[gone.rows]))
+        told = _decided(self.notifying, told)
         outcome = Outcome.without_readings(told, self.event_time.width, (partition, offset))
         return dataclasses.replace(outcome, expired=len(gone.codes), forgotten=self._forget(gone.codes))
 
@@ -171,6 +175,7 @@ class Pipeline(Portable):
         told += self.leaving.close_all(moved, self.silence.last_ns, MOVED)
         at_once = [(dataclasses.replace(event, row=0), alert) for event, alert in told]
         told = self.cold.mark(at_once, self.cold.step(admitted, lambda: np.array([self.expiry.clock(partition)])))
+        told = _decided(self.notifying, told)
         forgotten = self._forget(moved)
         events = [event for event, _ in told]
         triggers = [(partition, offset)] * len(told)
@@ -201,6 +206,7 @@ class Pipeline(Portable):
             gone, readings, silences, _broken(self.rules, admitted, in_order, readings.partition)
         )
         told = self.cold.mark(told, counted)
+        told = told[: len(closed)] + _decided(self.notifying, told[len(closed) :], readings)
         forgotten = self._forget(gone.all.codes)
         events = [event for event, _ in told]
         triggers = [(int(readings.partition[event.row]), int(readings.offset[event.row])) for event in events]
@@ -275,17 +281,7 @@ class Pipeline(Portable):
 
     def counts(self) -> dict[str, int]:
         """Streams by state: warming (no full window yet), active, alerting, silent."""
-        held = self.keys.held()
-        self.keys.reach(held)
-        warming = self.scorer.windower.missing(held) > 0
-        silent = self.silence.is_silent[held]
-        alerting = self.incidents.is_open[held]
-        return {
-            "warming": int((warming & ~silent).sum()),
-            "active": int((~warming & ~silent & ~alerting).sum()),
-            "alerting": int((alerting & ~silent).sum()),
-            "silent": int(silent.sum()),
-        }
+        return _counts(self)
 
     def begin_cold(self, partition: int) -> None:
         """A partition, forgotten before, has a past that could not be had: alerts of its streams say so for a while."""
@@ -299,6 +295,25 @@ class Pipeline(Portable):
 def _silent_after_ns(options: PipelineOptions, detector: Detector) -> int | None:
     after = options.silent_after
     return None if after is None else min(int(after * detector.interval_s * 1e9), 1 << 61)
+
+
+def _counts(pipeline: Pipeline) -> dict[str, int]:
+    held = pipeline.keys.held()
+    pipeline.keys.reach(held)
+    warming = pipeline.scorer.windower.missing(held) > 0
+    silent = pipeline.silence.is_silent[held]
+    alerting = pipeline.incidents.is_open[held]
+    return {
+        "warming": int((warming & ~silent).sum()),
+        "active": int((~warming & ~silent & ~alerting).sum()),
+        "alerting": int((alerting & ~silent).sum()),
+        "silent": int(silent.sum()),
+    }
+
+
+def _decided(notifying: Notifying | None, told: Told, readings: Readings | None = None) -> Told:
+    """Who is told; without rules everybody."""
+    return told if notifying is None else notifying.step(told, readings)
 
 
 def _broken(rules: Rules, admitted: Admitted, in_order: InOrder | None, partitions: Ints) -> list[Event]:

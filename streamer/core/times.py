@@ -74,19 +74,19 @@ class Times:
         self._columns["count"][groups.codes] = count
 
     def _take(self, codes: Ints) -> Arrays:
-        """The newest time and the steps before it: those of a steady stream are all alike, and compress to nothing."""
-        count = self._columns["count"][codes]
-        places = (count[:, None] + np.arange(self._length)) % self._length
-        times = self._columns["ring_ns"][codes[:, None], places]
-        return {"newest_ns": times[:, -1], "step_ns": np.diff(times, axis=1), "count": count}
+        """The ring as steps: those of a steady stream are all alike but for one, and compress to nothing."""
+        ring_ns = self._columns["ring_ns"][codes]
+        return {
+            "first_ns": ring_ns[:, 0].copy(),
+            "step_ns": np.diff(ring_ns, axis=1),
+            "count": self._columns["count"][codes],
+        }
 
     def _put(self, codes: Ints, columns: Arrays) -> None:
-        newest_ns, step_ns, count = (columns[name] for name in ("newest_ns", "step_ns", "count"))
+        first_ns, step_ns, count = (columns[name] for name in ("first_ns", "step_ns", "count"))
         wanted = (len(codes), self._length - 1)
-        if step_ns.shape != wanted or newest_ns.shape != count.shape or count.ndim != 1:
+        if step_ns.shape != wanted:
             raise ValueError(f"column step_ns: wanted {wanted}; got {step_ns.shape}")
-        ago = np.cumsum(step_ns[:, ::-1], axis=1)[:, ::-1]
-        times = newest_ns[:, None] - np.concatenate([ago, np.zeros((len(codes), 1), np.int64)], axis=1)
-        places = (count[:, None] + np.arange(self._length)) % self._length
-        self._columns["ring_ns"][codes[:, None], places] = times
+        ring_ns = np.concatenate([first_ns[:, None], step_ns], axis=1)
+        self._columns["ring_ns"][codes] = np.cumsum(ring_ns, axis=1, out=ring_ns)
         self._columns["count"][codes] = count

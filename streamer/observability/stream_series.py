@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamer.core.events import ANOMALY
 from streamer.core.pipeline import Pipeline
 from streamer.observability.metrics import StreamSeries
 
@@ -20,6 +21,7 @@ def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamSeries], in
     held = pipeline.keys.held()
     pipeline.keys.reach(held)
     is_open = pipeline.incidents.is_open
+    notifying = pipeline.notifying
     latest, last_ns = pipeline.latest, pipeline.silence.last_ns
     shown = held[np.argsort(~is_open[held], kind="stable")[:most]]
     views = [
@@ -28,7 +30,7 @@ def stream_series(pipeline: Pipeline, most: int) -> tuple[list[StreamSeries], in
             score=_number(latest["score"][code]),
             settled=_number(latest["settled"][code]),
             error=_number(latest["error"][code]),
-            active=bool(is_open[code]),
+            active=bool(is_open[code]) and not (notifying is not None and notifying.is_muted(code, ANOMALY)),
             last_event_s=float(last_ns[code]) / 1e9,
             attributions=pipeline.telling.attributions.get(code, ()),
         )

@@ -14,7 +14,15 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from streamer.config import Settings
-from streamer.connectors.incident_store import MEMORY, Follower, IncidentStore, SqliteDatabase, send
+from streamer.connectors.incident_store import (
+    MEMORY,
+    Follower,
+    IncidentStore,
+    SqliteDatabase,
+    StoreEmpty,
+    open_to_read,
+    send,
+)
 from streamer.connectors.kafka.probe import Needs, require
 from streamer.core.incident_life import UNDO, Action, Incident, NotUnderstood, undoable
 from streamer.errors import DataError, UsageError
@@ -32,10 +40,11 @@ def opened(settings: Settings, show_progress: ShowProgress) -> Iterator[Incident
     Raises:
         BrokerError: The topics, or the file, cannot be read.
     """
-    path = settings.incidents_file
-    if path is not None and path.exists():
-        store = IncidentStore(SqliteDatabase(path, read_only=True))
-    else:
+    store = None
+    if settings.incidents.store is not None:
+        with contextlib.suppress(StoreEmpty):
+            store = IncidentStore(open_to_read(settings))
+    if store is None:
         store = IncidentStore(SqliteDatabase(MEMORY))
         _read_topics(settings, store, show_progress)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from streamer.core.events import ANOMALY, SILENCE
 from streamer.core.pipeline import Pipeline
+from streamer.core.silence.watch import silent_together
 from streamer.observability.metrics import CollectorRegistry, Metrics, StreamSeries
 from streamer.observability.stream_series import stream_series
 
@@ -37,10 +38,11 @@ class Gauges:
         metrics = self.metrics
         for state, count in pipeline.counts().items():
             metrics.streams_tracked.labels(state).set(count)
-        metrics.incidents_open.labels(ANOMALY).set(pipeline.incidents.open_count)
-        metrics.incidents_open.labels(SILENCE).set(int(pipeline.silence.is_silent.sum()))
-        for kind, count in pipeline.rules.open_counts().items():
-            metrics.incidents_open.labels(kind).set(count)
+        opened = {ANOMALY: pipeline.incidents.open_count, SILENCE: int(pipeline.silence.is_silent.sum())}
+        muted = _muted(pipeline)
+        for kind, count in (opened | dict(pipeline.rules.open_counts())).items():
+            metrics.incidents_open.labels(kind).set(count - muted.get(kind, 0))
+            metrics.incidents_open_muted.labels(kind).set(muted.get(kind, 0))
         metrics.streams_cold.set(pipeline.cold.streams)
         metrics.alerts_pending.set(pending)
         metrics.watermark_lag.set(pipeline.event_time.behind_ns / 1e9)
@@ -63,3 +65,13 @@ class Gauges:
             lag.labels(str(partition)).set(records)
         self._lag_shown = set(lags)
         self.metrics.consumer_lag_known.set(known and not any(map(math.isnan, lags.values())))
+
+
+def _muted(pipeline: Pipeline) -> Mapping[str, int]:
+    """Open incidents that nobody was told of, by kind; silent streams, also where many are one incident."""
+    notifying = pipeline.notifying
+    if notifying is None:
+        return {}
+    counts, partitions = notifying.open_muted(), notifying.partitions_muted
+    together = sum(silent_together(pipeline.silence, partition) for partition in partitions)
+    return {**counts, SILENCE: counts.get(SILENCE, 0) + together}

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import threading
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from streamer.connectors.incident_store import IncidentStore, SqliteDatabase, StoreUnavailable, Wanted
+from streamer.config import Settings
+from streamer.connectors.incident_store import IncidentStore, StoreUnavailable, Wanted, open_to_read
 from streamer.connectors.incident_store.interface import Place
 from streamer.core.events import KINDS
 from streamer.core.incident_life import NotUnderstood, as_json, milliseconds, moment_as_json
@@ -34,11 +34,11 @@ class IncidentPages:
     """Answers questions, from many threads.
 
     Args:
-        path: The store's file.
+        settings: Where the store is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._one_at_a_time = threading.Lock()
 
     def __call__(self, path: str, query: str) -> Answer:
@@ -50,7 +50,7 @@ class IncidentPages:
         """
         try:
             with self._one_at_a_time:
-                store = IncidentStore(SqliteDatabase(self._path, read_only=True))
+                store = IncidentStore(open_to_read(self._settings))
                 try:
                     return self._one(store, path) if path else self._list(store, query)
                 finally:

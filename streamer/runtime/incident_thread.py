@@ -12,10 +12,17 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from streamer.config import Settings
-from streamer.connectors.incident_store import ActionsTopic, Follower, IncidentStore, SqliteDatabase, StoreDamaged
+from streamer.connectors.incident_store import (
+    ActionsTopic,
+    Follower,
+    IncidentStore,
+    StoreTaken,
+    StoreUnavailable,
+    check_store,
+    open_to_write,
+)
 from streamer.errors import BrokerError, ConfigError
 from streamer.observability.metrics import Metrics
 from streamer.runtime.incident_pages import IncidentPages
@@ -23,6 +30,7 @@ from streamer.runtime.status import Status
 
 TURN_S = 1.0  # between two looks at the topics
 MOST_WAIT_S = 60.0  # after failures, twice as long each time
+TAKEN_S = 5.0  # while another replica writes
 SWEEP_S = 60.0  # between two looks for what is too old
 YIELD = 4  # times as long as a transaction took, the loop has to itself while much is caught up
 _NOTE = "incident store"
@@ -35,20 +43,17 @@ class IncidentThread:
 
     Args:
         settings: Where the store is, topics, retention.
-        path: The file.
         metrics: Lag and failures.
         status: Told what is wrong, in words.
         clock: Seconds since 1970; for retention.
     """
 
-    def __init__(
-        self, settings: Settings, path: Path, metrics: Metrics, status: Status, clock: Callable[[], float]
-    ) -> None:
-        self._settings, self._path, self._metrics, self._status, self._clock = settings, path, metrics, status, clock
+    def __init__(self, settings: Settings, metrics: Metrics, status: Status, clock: Callable[[], float]) -> None:
+        self._settings, self._metrics, self._status, self._clock = settings, metrics, status, clock
         self._stop = threading.Event()
         self._store: IncidentStore | None = None
         self._follower: Follower | None = None
-        self.pages = IncidentPages(path)
+        self.pages = IncidentPages(settings)
         self._swept_s = float("-inf")
         self._thread = threading.Thread(target=self._run, name="incidents", daemon=True)
 
@@ -70,13 +75,17 @@ class IncidentThread:
                 self.turn()
                 wait_s = TURN_S
                 self._status.note(_NOTE, None)
+            except StoreTaken:
+                wait_s = TAKEN_S
+                self._metrics.incident_store_lag.set(math.nan)
+                self._status.note(_NOTE, None)
             except Exception as error:  # whatever it is: this thread tries again
                 if self._stop.is_set():
                     break
                 known = isinstance(error, (BrokerError, ConfigError))
                 self._metrics.incident_store_failures.inc()
                 self._metrics.incident_store_lag.set(math.nan)
-                self._let_go()
+                self._let_go(store=not known or isinstance(error, StoreUnavailable))
                 why = str(error) if known else f"{type(error).__name__}: {error}"
                 self._status.note(_NOTE, f"the store of incidents is not up to date; scoring goes on: {why}")
                 if not known:
@@ -92,18 +101,14 @@ class IncidentThread:
             BrokerError: The store or a topic cannot be used now.
         """
         if self._store is None:
-            self._store = IncidentStore(SqliteDatabase.mended(self._path))
+            self._store = IncidentStore(open_to_write(self._settings))
         if self._follower is None:
             self._prepare()
             self._follower = Follower(
                 self._settings, self._store, pause=self._pause, on_refused=self._metrics.incident_store_refused.inc
             )
-        try:
-            self._follower.turn(self._metrics.incident_store_lag.set)
-            self._sweep()
-        except StoreDamaged:
-            self._let_go()  # the next turn sets the file aside
-            raise
+        self._follower.turn(self._metrics.incident_store_lag.set)
+        self._sweep()
 
     def _prepare(self) -> None:
         """Make the topic of actions if that is granted; without it alerts are kept all the same."""
@@ -132,10 +137,11 @@ class IncidentThread:
         if self._stop.is_set():
             raise BrokerError("stopping")
 
-    def _let_go(self) -> None:
-        follower, store = self._follower, self._store
-        self._follower = self._store = None
-        for each in (follower, store):
+    def _let_go(self, *, store: bool = True) -> None:
+        """Close what the next turn opens again: the readers, and the store, whose file is then looked through."""
+        leaving = [self._follower, self._store if store else None]
+        self._follower, self._store = None, None if store else self._store
+        for each in leaving:
             if each is not None:
                 try:
                     each.close()
@@ -146,6 +152,12 @@ class IncidentThread:
 def open_incident_thread(
     settings: Settings, metrics: Metrics, status: Status, clock: Callable[[], float]
 ) -> IncidentThread | None:
-    """What `incidents.store` asks for; None: nothing."""
-    path = settings.incidents_file
-    return None if path is None else IncidentThread(settings, path, metrics, status, clock)
+    """What `incidents.store` asks for; None: nothing.
+
+    Raises:
+        ConfigError: Something that it needs is not installed.
+    """
+    if settings.incidents.store is None:
+        return None
+    check_store(settings)
+    return IncidentThread(settings, metrics, status, clock)

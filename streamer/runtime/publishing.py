@@ -105,13 +105,17 @@ class Publisher:
                 continue
             self._sinks.publish_alert(alert)
             metrics.alerts_published.labels(event.event).inc()
-            if event.event == OPEN:
+            if event.muted:
+                if event.event == OPEN:
+                    metrics.incidents_muted.labels(event.muted).inc()
+            elif event.event == OPEN or event.told_late:
                 metrics.incidents_opened.labels(event.kind, alert.severity).inc()
             elif event.event == RESOLVE:
                 metrics.incidents_resolved.labels(event.kind).inc()
             if published.total() < ALERTS_LOGGED:
                 log.info(
-                    "%s %s: %s", event.event, alert.incident_id[:8], alert.summary,
+                    "%s %s: %s%s", event.event, alert.incident_id[:8], alert.summary,
+                    "" if alert.muted is None else f" (muted: {alert.muted})",
                     extra={
                         "event": event.event,
                         "stream": alert.stream,
@@ -119,6 +123,7 @@ class Publisher:
                         "alert_id": alert.alert_id,
                         "kind": event.kind,
                         "severity": alert.severity,
+                        **({} if alert.muted is None else {"muted": alert.muted}),
                         "topic": self._topic,
                         "partition": partition,
                         "offset": offset,

@@ -10,12 +10,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 
 from streamer.core import alerts
 from streamer.core.alerts import Alert
-from streamer.core.events import EXPIRED, OPEN, QUIET, RESOLVE, SILENCE, TOPIC, Event
+from streamer.core.events import EXPIRED, OPEN, QUIET, RESOLVE, SILENCE, TOPIC, UPDATE, Event
 from streamer.core.keyed_state import NO_STREAM
+from streamer.core.notifying import Decider, Facts, Muted
 from streamer.core.options import PipelineOptions
 from streamer.core.pipeline import Pipeline
 from streamer.observability.metrics import Metrics
@@ -45,6 +47,8 @@ class TopicSilence:
         self._last_s = clock()
         self._pauses: deque[float] = deque(maxlen=PAUSES)  # newest last
         self._since_s: float | None = None  # last record before the silence that was told
+        self._decider = Decider(options.notifying) if options.notifying else None
+        self._muted: Muted | None = None  # why nobody was told of it
 
     @property
     def limit_s(self) -> float | None:
@@ -82,12 +86,17 @@ class TopicSilence:
         if not partitions:
             self._last_s = now_s
             return self._resolve(now_s, EXPIRED)
+        if self._since_s is not None:
+            return self._outlasted(now_s, partitions)
         limit_s = self.limit_s
-        if limit_s is None or self._since_s is not None or self._between(self._last_s, now_s) <= limit_s:
+        if limit_s is None or self._between(self._last_s, now_s) <= limit_s:
             return None
         self._since_s = self._last_s
-        self._metrics.topic_silent.set(1)
-        self._metrics.incidents_opened.labels(SILENCE, "critical").inc()
+        self._muted = self._why_muted(now_s)
+        if self._muted is None:
+            self._count_told()
+        else:
+            self._metrics.incidents_muted.labels(self._muted.reason).inc()
         return self._tell(OPEN, now_s, "", partitions)
 
     def stop(self) -> Alert | None:
@@ -100,8 +109,29 @@ class TopicSilence:
         alert = self._tell(RESOLVE, now_s, reason, 0)
         self._since_s = None
         self._metrics.topic_silent.set(0)
-        self._metrics.incidents_resolved.labels(SILENCE).inc()
+        if self._muted is None:
+            self._metrics.incidents_resolved.labels(SILENCE).inc()
         return alert
+
+    def _outlasted(self, now_s: float, partitions: int) -> Alert | None:
+        """Of a silence that goes on: something to tell only when the maintenance window it was muted in is over."""
+        before = self._muted
+        if before is None or before.until_ns is None or now_s * 1e9 < before.until_ns:
+            return None
+        self._muted = self._why_muted(now_s)
+        if self._muted is not None:
+            return None
+        self._count_told()
+        return self._tell(UPDATE, now_s, "", partitions)
+
+    def _why_muted(self, now_s: float) -> Muted | None:
+        if self._decider is None:
+            return None
+        return self._decider.decide(Facts(self._options.topic, SILENCE, round(now_s * 1e9), "critical")).muted
+
+    def _count_told(self) -> None:
+        self._metrics.topic_silent.set(1)
+        self._metrics.incidents_opened.labels(SILENCE, "critical").inc()
 
     def _tell(self, event: str, now_s: float, reason: str, partitions: int) -> Alert:
         assert self._since_s is not None
@@ -116,10 +146,13 @@ class TopicSilence:
             model_version=self._pipeline.scorer.version,
             dashboard_url=None,
         )
+        if self._muted is not None:
+            alert = msgspec.structs.replace(alert, muted=self._muted.words)
         self._metrics.alerts_published.labels(event).inc()
         log.log(
-            logging.WARNING if event == OPEN else logging.INFO,
-            "%s %s: %s", event, alert.incident_id[:8], alert.summary,
+            logging.INFO if event == RESOLVE or self._muted is not None else logging.WARNING,
+            "%s %s: %s%s", event, alert.incident_id[:8], alert.summary,
+            "" if self._muted is None else f" (muted: {self._muted.words})",
             extra={"topic": self._options.topic, "incident_id": alert.incident_id, "kind": SILENCE, "event": event},
         )  # fmt: skip
         return alert

@@ -56,6 +56,49 @@ def test_secrets_come_from_files_and_the_environment(tmp_path: Path) -> None:
     assert "second" not in repr(settings)
 
 
+def test_the_address_of_a_webhook_is_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://hooks.example/T0/first\n")
+    settings = load(
+        tmp_path,
+        "{webhook: {chat: {preset: slack, give_up_after: 2h}, pager: {preset: pagerduty}, own: {template_file: o.j2}}}",
+        STREAMER_SINKS__WEBHOOK__CHAT__URL_FILE=str(tmp_path / "url"),
+        STREAMER_SINKS__WEBHOOK__PAGER__KEY="R0UT1NG",
+        STREAMER_SINKS__WEBHOOK__OWN__URL="https://hooks.example/own",
+    )
+    hooks = settings.sinks.webhook
+    (tmp_path / "url").write_text("https://hooks.example/T0/second\n")
+
+    assert hooks["chat"].address() == "https://hooks.example/T0/second"
+    assert hooks["chat"].give_up_after == 7200
+    assert hooks["pager"].address() == "https://events.pagerduty.com/v2/enqueue"
+    assert hooks["own"].template_file == tmp_path / "o.j2"
+    assert "hooks.example" not in repr(settings)
+    assert "R0UT1NG" not in repr(settings)
+
+
+SLACK = "{webhook: {chat: {preset: slack}}}"
+
+
+@pytest.mark.parametrize(
+    ("sinks", "environ", "said"),
+    [
+        (SLACK, {"CHAT__URL": "hunter2"}, "url: wanted an address"),
+        (SLACK, {"CHAT__URL": "http://10.0.0.1/hunter2"}, "the address of chat is not on loopback"),
+        (SLACK, {"CHAT__URL_FILE": "/no/hunter2"}, "sinks.webhook.chat.url: wanted the name"),
+        ("{webhook: {chat: {}}}", {"CHAT__URL": "http://127.0.0.1/hunter2"}, "wanted preset or template_file"),
+        ("{webhook: {chat: {preset: slck}}}", {"CHAT__URL": "http://127.0.0.1/hunter2"}, "'slack', 'teams' or"),
+        ("{webhook: {chat: {preset: slack, url: 'http://127.0.0.1/hunter2'}}}", {}, "secrets do not belong in"),
+    ],
+)
+def test_a_webhook_that_cannot_work_is_refused_without_a_word_of_its_address(
+    tmp_path: Path, sinks: str, environ: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        load(tmp_path, sinks, **{f"STREAMER_SINKS__WEBHOOK__{name}": value for name, value in environ.items()})
+
+    assert "hunter2" not in str(error.value)
+
+
 @pytest.mark.parametrize("key", ["token", "password"])
 def test_a_secret_in_the_file_is_refused_with_the_way_out(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError) as said:

@@ -95,3 +95,21 @@ def test_lag_of_a_partition_goes_with_it(pipeline: Pipeline) -> None:
 
     assert of(both, "consumer_lag_records") == {("0",): 7, ("1",): 9}
     assert of(one, "consumer_lag_records") == {("1",): 0}
+
+
+def test_a_muted_incident_is_shown_apart_and_its_stream_is_not_active(tiny_detector: Detector) -> None:
+    rule = {"name": "quiet", "streams": ["s1"], "mute": True}
+    settings = tiny.settings(alerting={"open_after": 1, "open_within": 1}, notifications={"rules": [rule]})
+    pipeline = Pipeline(settings.pipeline_options(), tiny_detector, VERSION)
+    values = np.stack([tiny.wave(tiny.LENGTH)] * 2, 1)
+    values[-1] += 50
+    times = [tiny.START_NS + i // 2 * tiny.MINUTE_NS for i in range(2 * tiny.LENGTH)]
+    for name in ("s0", "s1"):
+        pipeline.keys.add(name)
+    pipeline.process(tiny.readings([0, 1] * tiny.LENGTH, times, values.reshape(-1, 2)))
+
+    found = shown(Gauges(CollectorRegistry(), max_stream_series=3), pipeline, {0: 0})
+
+    assert of(found, "anomaly_active") == {("s0",): 1, ("s1",): 0}
+    assert of(found, "incidents_open")[("anomaly",)] == 1
+    assert of(found, "incidents_open_muted")[("anomaly",)] == 1

@@ -20,6 +20,7 @@ from streamer.core.events import OPEN
 from streamer.core.incident_life import ACKNOWLEDGE
 from streamer.observability.web import WebServer
 from streamer.runtime.incident_pages import IncidentPages
+from tests import tiny
 from tests.alert_logs import a_life, an_action, an_alert
 
 HOSTILE = "</script><script>alert(1)</script>\r\nSet-Cookie: a=b"
@@ -40,12 +41,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def serve(path: Path | None, **config: Any) -> WebServer:
+    settings = tiny.settings(incidents={"store": f"sqlite:{path}"})
     return WebServer(
         HttpConfig(port=0, **config),
         metrics=lambda environ, start: [],
         healthy=lambda: None,
         ready=lambda: None,
-        incidents=None if path is None else IncidentPages(path),
+        incidents=None if path is None else IncidentPages(settings),
     )
 
 

@@ -33,10 +33,12 @@ class Sinks:
         self.alerts.append(alert)
 
 
-def outcome_of(detector: Detector, streams: int) -> tuple[Pipeline, Outcome]:
+def outcome_of(detector: Detector, streams: int, **notifications: Any) -> tuple[Pipeline, Outcome]:
     """Every stream opens an incident with its last reading, of offset `streams * (LENGTH - 1) + code`."""
     pipeline = Pipeline(
-        tiny.settings(alerting={"open_after": 1, "open_within": 1}).pipeline_options(), detector, VERSION
+        tiny.settings(alerting={"open_after": 1, "open_within": 1}, notifications=notifications).pipeline_options(),
+        detector,
+        VERSION,
     )
     for i in range(streams):
         pipeline.keys.add(f"press {i}")
@@ -138,3 +140,27 @@ def test_late_readings_that_correct_are_counted_and_their_scores_sent_again(tiny
     assert counted("streamer_records_late_total") == 0
     scored = int((~np.isnan(outcome.scores.score)).sum())
     assert sent == [(scored, False), (len(outcome.rescored), True)]
+
+
+def test_a_muted_alert_is_published_and_counted_apart_and_the_log_says_what_muted_it(
+    tiny_detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = {"name": "press 1 is tested", "streams": ["press 1"], "mute": True}
+    pipeline, outcome = outcome_of(tiny_detector, 2, rules=[rule])
+
+    sinks, metrics = publish(pipeline, outcome)
+
+    assert [(alert.stream, alert.muted) for alert in sinks.alerts] == [
+        ("press 0", None),
+        ("press 1", "rule press 1 is tested"),
+    ]
+    told, muted = caplog.records
+    assert "muted" not in told.getMessage()
+    assert muted.getMessage().endswith("(muted: rule press 1 is tested)")
+    assert vars(muted)["muted"] == "rule press 1 is tested"
+    value = metrics.registry.get_sample_value
+    assert value("streamer_incidents_muted_total", {"reason": "rule"}) == 1
+    severities = ("info", "warning", "critical")
+    opened = [value("streamer_incidents_opened_total", {"kind": "anomaly", "severity": one}) for one in severities]
+    assert sum(filter(None, opened)) == 1
+    assert value("streamer_alerts_published_total", {"event": "open"}) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,10 +25,15 @@ class Site:
     """A topic, and a clock that the test moves."""
 
     def __init__(
-        self, detector: Detector, *, silent_after: float | None = 10.0, market: Sessions | None = None
+        self,
+        detector: Detector,
+        *,
+        silent_after: float | None = 10.0,
+        market: Sessions | None = None,
+        **notifications: Any,
     ) -> None:
         self.now_s = 1000.0
-        options = tiny.settings(alerting={"silent_after": silent_after}).pipeline_options()
+        options = tiny.settings(alerting={"silent_after": silent_after}, notifications=notifications).pipeline_options()
         options = dataclasses.replace(options, sessions=market)
         self.metrics = Metrics(CollectorRegistry())
         self.watch = TopicSilence(options, Pipeline(options, detector, tiny.VERSION), self.metrics, lambda: self.now_s)
@@ -107,3 +113,39 @@ def test_a_daemon_that_stops_leaves_no_incident_open(tiny_detector: Detector) ->
     assert closed is not None
     assert (closed.event, closed.incident_id, closed.reason) == ("resolve", opened.incident_id, "expired")
     assert site.watch.stop() is None
+
+
+WASH = {"name": "wash", "streams": ["readings"], "begin": "1970-01-01T00:00:00Z", "lasts": "1h"}
+
+
+def test_a_silence_in_a_maintenance_window_is_muted_to_its_end(tiny_detector: Detector) -> None:
+    site = Site(tiny_detector, maintenance=[WASH])
+    site.after(5, heard=True)
+
+    opened, over = site.after(601), site.after(9, heard=True)
+
+    assert opened is not None
+    assert over is not None
+    assert opened.muted == over.muted == "maintenance wash until 1970-01-01T01:00Z"
+    assert site.metric("topic_silent") == 0.0
+    assert site.metric("incidents_opened_total", kind="silence", severity="critical") == 0
+    assert site.metric("incidents_resolved_total", kind="silence") == 0
+    assert site.metric("incidents_muted_total", reason="maintenance") == 1
+
+
+def test_a_silence_that_outlasts_the_maintenance_window_is_told_once_when_it_is_over(tiny_detector: Detector) -> None:
+    site = Site(tiny_detector, maintenance=[WASH])
+    site.after(5, heard=True)
+    opened = site.after(601)
+
+    told = [site.after(3600 - site.now_s - 1), site.after(1), site.after(1), site.after(1, heard=True)]
+
+    assert opened is not None
+    assert told[0] is None
+    assert told[2] is None
+    late, over = told[1], told[3]
+    assert late is not None
+    assert over is not None
+    assert (late.event, late.muted, late.incident_id) == ("update", None, opened.incident_id)
+    assert (over.event, over.muted) == ("resolve", None)
+    assert site.metric("incidents_opened_total", kind="silence", severity="critical") == 1

@@ -57,8 +57,11 @@ class HttpClient:
     @property
     def where(self) -> str:
         """Host and port, which is all of the address that may be shown."""
-        parts = urlsplit(self._url())
-        return f"{parts.hostname}:{_port(parts)}"
+        try:
+            parts = urlsplit(self._url())
+            return f"{parts.hostname}:{_port(parts)}"
+        except ValueError:
+            return "(no valid address)"
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """Send JSON to the address with `path` behind it."""

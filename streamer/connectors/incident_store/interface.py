@@ -20,6 +20,14 @@ class StoreDamaged(StoreUnavailable):
     """What the database holds cannot be read any more."""
 
 
+class StoreEmpty(StoreUnavailable):
+    """There is nothing to read: no daemon has written yet."""
+
+
+class StoreTaken(StoreUnavailable):
+    """Another replica writes; nothing is wrong."""
+
+
 class Rows(Protocol):
     """What a statement found."""
 

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from streamer.connectors.incident_store.interface import Execute, StoreDamaged, StoreUnavailable
-from streamer.connectors.incident_store.store import TABLES
+from streamer.connectors.incident_store.interface import Execute, StoreDamaged, StoreEmpty, StoreUnavailable
+from streamer.connectors.incident_store.store import TABLES, VERSION
 
 MEMORY = Path(":memory:")
-VERSION = 1  # of the tables
 APPLICATION = 0x5354524D  # says that a file is one of these
 BUSY_MS = 5_000
 _FREED_PAGES = 1_000  # given back at once
@@ -115,7 +114,7 @@ class SqliteDatabase:
         do("PRAGMA foreign_keys = ON")
         if read_only:
             if version == 0:
-                raise StoreUnavailable(f"{self._path} holds nothing yet")
+                raise StoreEmpty(f"{self._path} holds nothing yet")
             return
         if self._path != MEMORY:
             if version == 0:

@@ -51,6 +51,7 @@ TABLES = (
         size BIGINT NOT NULL, acknowledged_by TEXT, acknowledged_ms BIGINT, verdict TEXT, verdict_by TEXT,
         verdict_ms BIGINT, comments BIGINT NOT NULL)""",
     "CREATE INDEX incidents_by_time ON incidents (opened_ms, id)",
+    "CREATE INDEX incidents_open ON incidents (opened_ms, id) WHERE resolved_ms IS NULL",
     "CREATE INDEX incidents_by_age ON incidents (seen_ms)",
     """CREATE TABLE events (
         alert_id TEXT PRIMARY KEY, incident_id TEXT NOT NULL REFERENCES incidents (id) ON DELETE CASCADE,
@@ -65,6 +66,7 @@ TABLES = (
         topic TEXT NOT NULL, kafka_partition BIGINT NOT NULL, next_offset BIGINT NOT NULL,
         PRIMARY KEY (topic, kafka_partition))""",
 )
+VERSION = 1  # of these
 AT_ONCE = 200  # incidents that one transaction removes
 
 _FIELDS = Incident.__struct_fields__

@@ -64,6 +64,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=False):
     span: Span | None = None  # of an anomaly, where single readings show it
     rarity: Rarity | None = None  # of an anomaly's peak, where the bundle holds a tail
     in_training: bool | None = None  # whether the bundle was trained on the stream; null: it is about no single one
+    muted: str | None = None  # the rule or maintenance window that keeps it from people, and why
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

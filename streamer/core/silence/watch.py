@@ -294,6 +294,12 @@ class SilenceWatch:
         return self._state.names[code] if 0 <= code < len(self._state.names) else str(code)
 
 
+def silent_together(watch: SilenceWatch, partition: int) -> int:
+    """Streams of a partition that are silent as one incident."""
+    here = watch._state.partition == partition
+    return int((watch._columns["storm"] & watch.is_silent & here).sum())
+
+
 def _in_order(event: Event, name: str) -> tuple[int, int, str]:
     """Of one reading: what ends before what begins, then by name, as codes differ between processes."""
     if "pause_s" in event.details:

@@ -75,10 +75,12 @@ class Incident:
     peak_row: int  # reading with the highest score
     summary: str  # of the alert with the highest peak
     attribution_history: tuple[tuple[int, tuple[Attribution, ...]], ...]  # time and attributions of each alert
+    rated: str | None = None  # severity of the newest alert
+    muted: str | None = None  # why nobody would have been told of it
 
     @property
     def severity(self) -> str:
-        return severity(self.peak)
+        return self.rated or severity(self.peak)
 
     @property
     def attributions(self) -> tuple[Attribution, ...]:
@@ -169,7 +171,7 @@ def gather(
 
 
 def _incident(messages: Sequence[tuple[Alert, Event]], timeline: Timeline, score: NDArray[np.float32]) -> Incident:
-    (first, opening), (_, newest) = messages[0], messages[-1]
+    (first, opening), (latest, newest) = messages[0], messages[-1]
     resolved = newest.event == RESOLVE
     part = timeline.part(opening.code, opening.onset_ns, newest.at_ns if resolved else None)
     scores = np.nan_to_num(score[timeline.rows[part]])
@@ -189,6 +191,8 @@ def _incident(messages: Sequence[tuple[Alert, Event]], timeline: Timeline, score
         attribution_history=tuple(
             (event.at_ns, tuple(alert.features)) for alert, event in unresolved if alert.features
         ),
+        rated=latest.severity,
+        muted=latest.muted,
     )
 
 

@@ -159,6 +159,7 @@ def _line(
         "lasted": duration(one.end_ns - one.onset_ns) + ("" if one.resolved else ", still open"),
         "peak": one.peak,
         "severity": one.severity,
+        "muted": one.muted,
         "summary": one.summary,
         "shares": shares,
         "top": [(p.name, p.share) for p in one.attributions[:3] if p.share >= 0.005],

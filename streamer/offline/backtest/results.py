@@ -136,6 +136,7 @@ def summary(result: Backtest, settings: Settings, found: Findings | None = None)
         "alerts_per_stream_day": len(result.alerts) / days if days else np.nan,
         "silences": sum(event.kind == SILENCE and event.event == OPEN for event in result.events),
         **_rules(result, settings),
+        **_muted(result, settings),
         **figures,
         "budget_per_stream_week": budget,
         "rate_to_budget": false_weekly / budget,
@@ -152,6 +153,14 @@ def _rules(result: Backtest, settings: Settings) -> dict[str, int]:
         return {}
     opened = Counter(event.kind for event in result.events if event.event == OPEN)
     return {kind: opened[kind] for kind in RULE_KINDS}
+
+
+def _muted(result: Backtest, settings: Settings) -> dict[str, int]:
+    """Incidents of all kinds that nobody would have been told of, where anything mutes."""
+    if settings.notifications.options() is None:
+        return {}
+    newest = {alert.incident_id: alert for alert in result.alerts}
+    return {"muted": sum(alert.muted is not None for alert in newest.values())}
 
 
 def write(

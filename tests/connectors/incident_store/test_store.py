@@ -11,18 +11,25 @@ import pytest
 
 from streamer.connectors.incident_store import MEMORY, IncidentStore, SqliteDatabase, StoreUnavailable, Wanted
 from streamer.connectors.incident_store.interface import Done, Told
+from streamer.connectors.incident_store.postgresql import PostgresDatabase
 from streamer.core.alerts import Alert
 from streamer.core.events import OPEN, RESOLVE, SILENCE
 from streamer.core.incident_life import ACKNOWLEDGE, COMMENT, MOST_ACTIONS
 from tests.alert_logs import a_life, an_action, an_alert
+from tests.databases import PostgresServer
 
 TOPIC = "streamer.alerts"
 LIMIT = 10**9
 
 
-@pytest.fixture
-def store() -> Iterator[IncidentStore]:
-    opened = IncidentStore(SqliteDatabase(MEMORY))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[IncidentStore]:
+    """An empty one in each kind of database."""
+    if request.param == "sqlite":
+        opened = IncidentStore(SqliteDatabase(MEMORY))
+    else:
+        server: PostgresServer = request.getfixturevalue("postgresql")
+        opened = IncidentStore(PostgresDatabase(server.new_database(), lambda: server.password))
     yield opened
     opened.close()
 
@@ -120,7 +127,7 @@ def test_actions_about_one_incident_are_bounded(store: IncidentStore) -> None:
 
 def test_hostile_names_are_data(store: IncidentStore) -> None:
     names = ["'; DROP TABLE incidents; --", "?", "%", "a\nb\x1b[31m", "\0", '"', "\u202etxt"]
-    take(store, *(an_alert(RESOLVE, n, stream=name) for n, name in enumerate(names)))
+    take(store, *(an_alert(RESOLVE, n, stream=name, severity=name, reason=name) for n, name in enumerate(names)))
 
     assert sorted(streams(store)) == sorted(name.replace("\0", "\ufffd") for name in names)
     assert streams(store, Wanted(stream="'; DROP*")) == [names[0]]

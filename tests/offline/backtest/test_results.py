@@ -354,3 +354,18 @@ def test_a_backtest_counts_the_incidents_of_rules_by_kind(tiny_detector: Detecto
     figures = backtest.summary(result, settings)
     assert (figures["power_of_ten"], figures["crossed_book"]) == (1, 0)
     assert "power_of_ten" not in backtest.summary(result, tiny.settings())
+
+
+def test_a_report_shows_what_nobody_would_have_been_told_of(tiny_detector: Detector, tmp_path: Path) -> None:
+    rule = {"name": "a is under repair", "streams": ["a"], "mute": True}
+    settings = tiny.settings(notifications={"rules": [rule]})
+    result = backtest.run(settings, tiny_detector, VERSION, data())
+
+    backtest.write(result, settings, tiny_detector, VERSION, tmp_path)
+
+    found = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    muted = {alert["incident_id"] for alert in found if alert["muted"] == "rule a is under repair"}
+    assert muted
+    assert muted == {alert["incident_id"] for alert in found if alert["stream"] == "a"}
+    assert backtest.summary(result, settings)["muted"] == len(muted)
+    assert (tmp_path / "report.html").read_text().count('<small title="rule a is under repair">muted</small>') >= 1

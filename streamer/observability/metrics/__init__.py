@@ -3,27 +3,25 @@
 The registry is a parameter, so that tests and several daemons in one process do not
 share counters. Label sets are known in advance or capped: series of single streams
 exist for at most `http.max_stream_series` streams, alerting ones first, and go when
-the stream goes. Not inside: the HTTP server (`web`).
+the stream goes (`streams`). Not inside: the HTTP server (`web`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from streamer import __version__
-from streamer.core.alerts import Attribution
 from streamer.core.events import ANOMALY, KINDS, OPEN, RESOLVE, SEVERITY, SILENCE, UPDATE
+from streamer.core.notifying.deciding import REASONS as REASONS_TO_MUTE
 from streamer.formats.rejects import REASONS, STREAM_LIMIT
 from streamer.observability.books import Account, Books, OneMoment
+from streamer.observability.metrics.streams import StreamCollector, StreamSeries
 
 # A second series beside every counter that says when it was made: twice the series for nothing here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -36,19 +34,6 @@ OVERFLOW, OUTSIDE_SESSION, EXPIRED = "overflow", "outside_session", "expired"  #
 RELOAD_REASONS = ("artifact", "config", "canary")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BYTES = tuple(4.0**power for power in range(5, 15))  # 1 KiB to 256 MiB
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSeries:
-    """One stream as `/metrics` shows it."""
-
-    stream: str
-    score: float | None
-    settled: float | None
-    error: float | None
-    active: bool
-    last_event_s: float
-    attributions: Sequence[Attribution] = field(default_factory=tuple)  # only while an incident is open
 
 
 class Metrics:
@@ -132,8 +117,9 @@ class Metrics:
         self.streams_moved = counter(
             "streams_moved_total", "Streams forgotten as they come to another partition since partitions were added."
         )
-        self.incidents_opened = counter("incidents_opened_total", "Incidents opened.", ["kind", "severity"])
-        self.incidents_resolved = counter("incidents_resolved_total", "Incidents resolved.", ["kind"])
+        self.incidents_opened = counter("incidents_opened_total", "Incidents told of.", ["kind", "severity"])
+        self.incidents_resolved = counter("incidents_resolved_total", "Incidents told of that resolved.", ["kind"])
+        self.incidents_muted = counter("incidents_muted_total", "Incidents muted when they opened.", ["reason"])
         self.alerts_published = counter("alerts_published_total", "Alerts handed to the producer.", ["event"])
         self.delivery_failures = counter(
             "delivery_failures_total",
@@ -208,8 +194,11 @@ class Metrics:
         self.partitions_assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self.topic_partitions = gauge("topic_partitions", "Partitions of the input topic; 0: not known.")
         self.streams_tracked = gauge("streams_tracked", "Streams by state.", ["state"])
-        self.incidents_open = gauge("incidents_open", "Incidents open now.", ["kind"])
-        self.topic_silent = gauge("topic_silent", "1 while nothing comes from the input topic; see docs/silence.md.")
+        self.incidents_open = gauge("incidents_open", "Incidents open now that people were told of.", ["kind"])
+        self.incidents_open_muted = gauge("incidents_open_muted", "Incidents open now that are muted.", ["kind"])
+        self.topic_silent = gauge(
+            "topic_silent", "1 while nothing comes from the input topic, unless muted; see docs/silence.md."
+        )
         self.alerts_pending = gauge("alerts_pending", "Messages not yet acknowledged by the broker.")
         self.incident_store_lag = gauge(
             "incident_store_lag_records", "Alerts and actions not yet in the store of incidents; NaN: not known."
@@ -249,6 +238,9 @@ class Metrics:
         for kind in KINDS:
             self.incidents_resolved.labels(kind)
             self.incidents_open.labels(kind)
+            self.incidents_open_muted.labels(kind)
+        for reason in REASONS_TO_MUTE:
+            self.incidents_muted.labels(reason)
         for severity in SEVERITIES:
             self.incidents_opened.labels(ANOMALY, severity)
         for kind, severity in SEVERITY.items():
@@ -260,7 +252,7 @@ class Metrics:
             self.streams_tracked.labels(state)
         for reason in RELOAD_REASONS:
             self.model_reload_failures.labels(reason)
-        collector = _StreamCollector(streams)
+        collector = StreamCollector(streams)
         self.catalogue |= collector.catalogue
         registry.register(collector)
 
@@ -291,57 +283,6 @@ class Metrics:
         for suffix in ("", "_bucket", "_sum", "_count"):
             self.catalogue[f"streamer_{name}{suffix}"] = ("le",) if suffix == "_bucket" else ()
         return Histogram(f"streamer_{name}", text, registry=self.registry, buckets=buckets)
-
-
-class _StreamCollector(Collector):
-    """Series of single streams, created at each scrape: nothing is kept per stream in between."""
-
-    catalogue: ClassVar[dict[str, tuple[str, ...]]] = {
-        "streamer_anomaly_score_ratio": ("stream",),
-        "streamer_settled_score_ratio": ("stream",),
-        "streamer_reconstruction_error": ("stream",),
-        "streamer_anomaly_active": ("stream",),
-        "streamer_stream_last_event_timestamp_seconds": ("stream",),
-        "streamer_feature_error_share": ("stream", "feature"),
-        "streamer_feature_observed": ("stream", "feature"),
-        "streamer_feature_expected": ("stream", "feature"),
-    }
-    _help: ClassVar[dict[str, str]] = {
-        "streamer_anomaly_score_ratio": "Score of the newest window; 1 is the alert line.",
-        "streamer_settled_score_ratio": "Settled score of the reading 16 readings before the newest scored one.",
-        "streamer_reconstruction_error": "Reconstruction error of the newest window; 1 is typical for the stream.",
-        "streamer_anomaly_active": "1 while an anomaly of the stream is open; silences and rules are counted by kind.",
-        "streamer_stream_last_event_timestamp_seconds": "Newest event time of the stream.",
-        "streamer_feature_error_share": "Share of the feature in an open incident's error; sums to 1.",
-        "streamer_feature_observed": "Observed value of the feature where an open incident deviates most.",
-        "streamer_feature_expected": "Expected value of the feature at the same reading.",
-    }
-
-    def __init__(self, streams: Callable[[], Sequence[StreamSeries]]) -> None:
-        self._streams = streams
-
-    def describe(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()]
-
-    def collect(self) -> Iterable[Metric]:
-        score, settled, error, active, last, share, observed, expected = families = [
-            GaugeMetricFamily(name, self._help[name], labels=labels) for name, labels in self.catalogue.items()
-        ]
-        for one in self._streams():
-            label = [one.stream]
-            if one.score is not None:
-                score.add_metric(label, one.score)
-            if one.settled is not None:
-                settled.add_metric(label, one.settled)
-            if one.error is not None:
-                error.add_metric(label, one.error)
-            active.add_metric(label, float(one.active))
-            last.add_metric(label, one.last_event_s)
-            for feature in one.attributions:
-                share.add_metric([one.stream, feature.name], feature.share)
-                observed.add_metric([one.stream, feature.name], feature.observed)
-                expected.add_metric([one.stream, feature.name], feature.expected)
-        return families
 
 
 # Metric names and their labels; dashboards and rules are held against it.
