@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from streamer.config import SECRET_KEYS
+from streamer.config.sinks import SINK_SECRETS
 
 ROOT = Path(__file__).parent.parent
 FILES = ROOT / "deploy" / "helm" / "streamer" / "files"
@@ -29,6 +30,8 @@ def wanted() -> dict[Path, str]:
     }
     secrets = sorted(f"{section}.{key}" for section, key in SECRET_KEYS)
     files[FILES / "secret-settings.yaml"] = "".join(f"- {setting}\n" for setting in secrets)
+    of_sinks = sorted(f"{kind}.{key}" for kind, keys in SINK_SECRETS.items() for key in keys)
+    files[FILES / "sink-secrets.yaml"] = "".join(f"- {one}\n" for one in of_sinks)
     return files
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from streamer import config
 from streamer.config import SECRET_KEYS, Settings
+from streamer.config.sinks import SINK_SECRETS
 from tests.deploy.charts import (
     CHART,
     EXAMPLES,
@@ -126,6 +127,27 @@ def test_a_secret_in_the_configuration_is_refused_with_the_way_out(setting: str)
     assert f"{setting} is a secret" in said
     assert f"secretSettings: [{{setting: {setting}, secretName: SECRET, key: KEY}}]" in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("kind", sorted(SINK_SECRETS))
+def test_a_secret_of_a_sink_in_the_configuration_is_refused_too(kind: str) -> None:
+    for key in SINK_SECRETS[kind]:
+        said = refusal("minimal", f"{{config: {{sinks: {{{kind}: {{ops: {{{key}: hunter2}}}}}}}}}}")
+
+        assert f"secretSettings: [{{setting: sinks.{kind}.ops.{key}, secretName: SECRET, key: KEY}}]" in said
+        assert "hunter2" not in said
+
+
+def test_the_secret_of_a_sink_comes_from_a_secret() -> None:
+    rendered = render(
+        "minimal",
+        "{config: {sinks: {webhook: {chat: {preset: slack}}}}, "
+        "secretSettings: [{setting: sinks.webhook.chat.url, secretName: chat, key: url}]}",
+    )
+
+    entry = environment(rendered.container)["STREAMER_SINKS__WEBHOOK__CHAT__URL_FILE"]
+
+    assert mounted_from(rendered, entry["value"]) == ("chat", "url")
 
 
 def test_a_secret_in_a_configuration_file_is_refused_too(tmp_path: Path) -> None:

@@ -65,6 +65,16 @@ state:
     {{- fail (printf "config: %s is a secret and would be readable in a ConfigMap; put it into a Secret and name that in secretSettings: [{setting: %s, secretName: SECRET, key: KEY}]" . .) -}}
   {{- end -}}
 {{- end -}}
+{{- $sinks := get $config "sinks" | default dict -}}
+{{- range (.Files.Get "files/sink-secrets.yaml" | fromYamlArray) -}}
+  {{- $part := splitn "." 2 . -}}
+  {{- range $name, $sink := get $sinks $part._0 | default dict -}}
+    {{- if hasKey ($sink | default dict) $part._1 -}}
+      {{- $setting := printf "sinks.%s.%s.%s" $part._0 $name $part._1 -}}
+      {{- fail (printf "config: %s is a secret and would be readable in a ConfigMap; put it into a Secret and name that in secretSettings: [{setting: %s, secretName: SECRET, key: KEY}]" $setting $setting) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- $state := get $config "state" -}}
 {{- range $key := list "store" "topic" -}}
   {{- if hasKey $state $key -}}
