@@ -138,7 +138,7 @@ def _judged(incident: Incident) -> Iterator[str]:
     if incident.verdict is not None:
         yield f"{incident.verdict} according to {incident.verdict_by}"
     if incident.muted is not None:
-        yield f"muted by {incident.muted}"
+        yield f"muted: {incident.muted}"
 
 
 def _show(options: Namespace, settings: config.Settings) -> int:
@@ -177,7 +177,7 @@ def _about(incident: Incident) -> Iterator[tuple[str, str]]:
     yield "severity", f"{incident.severity}, at its worst {incident.peak_severity}"
     yield "score", f"{incident.score:g}, peak {incident.peak_score:g} (alert line 1.0)"
     for judged in _judged(incident):
-        yield "judged", judged
+        yield "standing", judged
     yield "model", incident.model_version
     if incident.dashboard is not None:
         yield "dashboard", incident.dashboard

@@ -106,7 +106,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     feature_score: float  # that score
     model_version: str
     dashboard: str | None
-    muted: str | None  # the rule that muted it
+    muted: str | None  # what keeps it from people, by the newest alert
     newest_event: str
     newest_alert: str
     seen_ms: int  # when the newest record about it was written, by the broker
@@ -158,7 +158,7 @@ def with_alert(before: Incident | None, alert: Alert, *, seen_ms: int, size: int
         "summary": clean(alert.summary[:_MAX_SUMMARY]),
         "model_version": _name(alert.model_version),
         "dashboard": None if alert.dashboard is None else clean(alert.dashboard[:_MAX_SUMMARY]),
-        "muted": _muted(alert),
+        "muted": None if alert.muted is None else _name(alert.muted),
         "newest_event": alert.event,
         "newest_alert": alert.alert_id,
     }
@@ -317,11 +317,6 @@ def _name(text: str) -> str:
 
 def _gravity(severity: str) -> int:
     return _SEVERITIES.index(severity) if severity in _SEVERITIES else -1
-
-
-def _muted(alert: Alert) -> str | None:
-    rule = getattr(alert, "muted", None)
-    return _name(str(rule)) if rule else None
 
 
 _action_decoder = msgspec.json.Decoder(Action)

@@ -47,7 +47,7 @@ class Route:
             return SEND
         if not self.takes(alert):
             return FILTERED
-        return MUTED if getattr(alert, "muted", None) is not None else SEND
+        return MUTED if alert.muted is not None else SEND
 
 
 def _rank(severity: str) -> int:

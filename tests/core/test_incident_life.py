@@ -144,6 +144,13 @@ def test_what_is_no_action_is_refused(fields: dict[str, object]) -> None:
         Action.decode(json.dumps(action | fields).encode())
 
 
+def test_an_incident_is_muted_as_long_as_its_newest_alert_is() -> None:
+    opened = an_alert(OPEN, 3, muted="maintenance: weekly wash")
+
+    assert told([opened]).muted == "maintenance: weekly wash"
+    assert told([opened, an_alert(UPDATE, 20)]).muted is None
+
+
 def test_an_alert_of_an_earlier_version_is_understood() -> None:
     old = json.loads(an_alert(OPEN, 3).encode())
     for name in ("filled", "scope", "reason", "details", "cold_start"):

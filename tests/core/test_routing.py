@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from streamer.core.alerts import Alert
 from streamer.core.routing import FILTERED, MUTED, SEND, Route
 from tests.sample_alerts import sample_alert
 
@@ -37,13 +35,8 @@ def test_all_conditions_must_hold(route: Route, changes: dict[str, Any], decisio
     assert route.decide(sample_alert(**changes), told=False) == decision
 
 
-def muted(alert: Alert) -> Alert:
-    fields = {name: getattr(alert, name) for name in alert.__struct_fields__} | {"muted": "weekend"}
-    return cast(Alert, SimpleNamespace(**fields))
-
-
 def test_a_muted_alert_is_not_sent_but_the_end_of_what_was_told_is() -> None:
-    opened, resolved = muted(sample_alert()), muted(sample_alert("resolve"))
+    opened, resolved = sample_alert(muted="weekend"), sample_alert("resolve", muted="weekend")
 
     assert Route().decide(opened, told=False) == MUTED
     assert Route().decide(opened, told=True) == MUTED

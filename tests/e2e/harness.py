@@ -48,6 +48,7 @@ from tests.brokers import Broker, ends_with_us, unique
 
 T = TypeVar("T")
 PATIENCE_S = 90.0
+SESSION_MS = 5_000  # a busy machine can keep a heartbeat back for more than a second
 STOP_S = 20.0  # what a container is given to stop
 
 Scores = dict[tuple[str, int], float]  # by stream and event time in ns
@@ -78,7 +79,7 @@ class Site:
                 "group": f"{topic}-group",
                 "alerts_topic": f"{topic}-alerts",
                 "scores_topic": f"{topic}-scores",
-                "session_timeout_ms": broker.min_session_ms,
+                "session_timeout_ms": max(SESSION_MS, broker.min_session_ms),
                 "request_timeout_ms": 10_000,
                 "delivery_timeout_s": 10.0,
                 "probe_timeout_s": 5.0,

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from streamer import cli
-from streamer.connectors.incident_store import IncidentStore, SqliteDatabase, StoreUnavailable, Wanted
+from streamer.connectors.incident_store import IncidentStore, StoreUnavailable, Wanted, open_to_read
 from streamer.core.alerts import Alert
+from tests.databases import PostgresServer
 from tests.e2e.conftest import NewSite, World
-from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, Site, wait_until
+from tests.e2e.harness import DaemonProcess, DaemonThread, Expected, Site, streamer, wait_until
 
 
 def known(site: Site) -> dict[str, Any]:
     """What the store of a site holds: of each incident who acknowledged it, and its alerts."""
-    path = site.settings.incidents_file
-    assert path is not None
     try:
-        store = IncidentStore(SqliteDatabase(path, read_only=True))
+        store = IncidentStore(open_to_read(site.settings))
     except StoreUnavailable:
         return {}  # not yet
     try:
@@ -31,6 +31,15 @@ def known(site: Site) -> dict[str, Any]:
         return {each.id: (each.acknowledged_by, alerts[each.id]) for each in incidents}
     finally:
         store.close()
+
+
+def has_tables(site: Site) -> bool:
+    """Whether a daemon has begun to write."""
+    try:
+        open_to_read(site.settings).close()
+        return True
+    except StoreUnavailable:
+        return False
 
 
 def alerts_in(found: dict[str, Any]) -> set[str]:
@@ -89,3 +98,32 @@ def test_a_store_that_cannot_be_used_stops_nothing(world: World, new_site: NewSi
     assert metrics["streamer_incident_store_failures_total"] >= 1
     assert metrics["streamer_not_ready" + '{reason="state_store"}'] == 0
     Expected.of(site, world.live).hold(site, each_once=True)
+
+
+def test_replicas_that_share_a_database_take_turns_when_the_writer_is_killed(
+    world: World, new_site: NewSite, postgresql: PostgresServer
+) -> None:
+    site = new_site(incidents={"store": postgresql.new_database()})
+    other = site.copy("other")
+    for each in (site, other):
+        each.environment["STREAMER_INCIDENTS__PASSWORD"] = postgresql.password
+    expected = Expected.of(site, world.live)
+
+    with DaemonProcess(site) as writer:
+        wait_until(lambda: known(site) == {} and has_tables(site), "the tables")
+        with DaemonThread(other) as waiting:
+            site.send(world.live)
+            wait_until(lambda: alerts_in(known(other)) == expected.alerts, "all alerts in the database")
+            assert math.isnan(waiting.metrics()["streamer_incident_store_lag_records"])
+            assert waiting.metrics()["streamer_incident_store_failures_total"] == 0
+
+            writer.kill()
+            chosen = sorted(known(other))[0]
+            done = streamer("incidents", other, "ack", chosen, "--by", "anna")
+            assert done.code == 0, done.err
+            assert postgresql.password not in done.err + done.out
+            wait_until(lambda: known(other)[chosen][0] == "anna", "the acknowledgement in the database")
+            listed = json.loads(waiting.get("/incidents?limit=200")[1])["incidents"]
+
+    assert {each["incident_id"] for each in listed} == set(known(other))
+    assert len(listed) == expected.opened

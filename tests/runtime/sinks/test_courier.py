@@ -188,6 +188,23 @@ def test_a_route_leaves_out_what_is_not_for_the_sink(topic: MemoryTopic) -> None
     assert (desk.count("delivered"), desk.count("filtered")) == (1, 2)
 
 
+def test_nobody_is_told_of_a_muted_alert_but_of_the_end_of_what_was_told(topic: MemoryTopic) -> None:
+    for stream, mutes in (("pump-1", (None, "weekend", "weekend")), ("pump-2", ("weekend", "weekend", "weekend"))):
+        for event, muted in zip(("open", "update", "resolve"), mutes, strict=True):
+            topic.write(sample_alert(event, stream=stream, muted=muted))
+    first, second = ListSink(), ListSink()
+    first.answer = lambda alert: Answer(DELIVERED) if alert.event == "open" else Answer(FAILED, "answer 500")
+
+    before = Desk(topic, first)
+    before.work(5)
+    after = Desk(topic, second)  # has to find out what was told
+    after.work(5)
+
+    told = [(alert.stream, alert.event) for alert in first.told + second.told]
+    assert told == [("pump-1", "open"), ("pump-1", "resolve")]
+    assert before.count("muted") + after.count("muted") == 4
+
+
 def test_a_new_sink_is_not_told_of_old_alerts_but_of_those_since_the_process_began(topic: MemoryTopic) -> None:
     sink = ListSink()
     topic.write(sample_alert(stream="old"))
