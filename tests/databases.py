@@ -21,6 +21,7 @@ from typing import Self
 
 PATIENCE_S = 60.0
 USER = "tests"
+_PORTS = 3  # tried
 _numbers = itertools.count()
 
 
@@ -42,7 +43,7 @@ class PostgresServer:
             next((name for name in ("postgres", "nobody") if _exists(name)), None) if os.getuid() == 0 else None
         )
         self.password = secrets.token_hex(8)
-        self.port = _free_port()
+        self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -55,6 +56,14 @@ class PostgresServer:
         command = [str(self._programs / "initdb"), "--pgdata", str(data), "--username", USER, "--pwfile", str(secret)]
         command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=self._user, cwd=self._folder)
+        for _ in range(_PORTS):
+            self.port = _free_port()
+            if self._starts(data):
+                return self
+        raise AssertionError(f"PostgreSQL does not start: {(self._folder / 'log').read_text(errors='replace')}")
+
+    def _starts(self, data: Path) -> bool:
+        """Whether it does on this port, which another program may have taken meanwhile."""
         options = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "fsync=off"]
         options += ["shared_buffers=16MB", "max_connections=40"]
         with (self._folder / "log").open("wb") as log:
@@ -65,8 +74,7 @@ class PostgresServer:
                 user=self._user,
                 cwd=self._folder,
             )
-        self._wait()
-        return self
+        return self._answers()
 
     def url(self, database: str = "postgres") -> str:
         """Without the password."""
@@ -95,20 +103,20 @@ class PostgresServer:
             self._process.wait(10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _wait(self) -> None:
+    def _answers(self) -> bool:
         import psycopg
 
         assert self._process is not None
         pause = threading.Event()
         for _ in range(int(PATIENCE_S / 0.1)):
-            log = (self._folder / "log").read_text(errors="replace")
-            assert self._process.poll() is None, log
+            if self._process.poll() is not None:
+                return False
             try:
                 self.run("SELECT 1")
-                return
+                return True
             except psycopg.OperationalError:
                 pause.wait(0.1)
-        raise AssertionError(f"PostgreSQL did not start within {PATIENCE_S:g} s")
+        raise AssertionError(f"PostgreSQL did not answer within {PATIENCE_S:g} s")
 
 
 def _exists(name: str) -> bool:

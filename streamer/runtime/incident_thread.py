@@ -62,7 +62,7 @@ class IncidentThread:
         self._metrics.incident_store_lag.set(math.nan)
         self._thread.start()
 
-    def close(self, timeout_s: float = 5.0) -> None:
+    def close(self, timeout_s: float = 2.0) -> None:
         """Stop; a transaction that takes longer is left behind, and rolled back when the process ends."""
         self._stop.set()
         if self._thread.ident:

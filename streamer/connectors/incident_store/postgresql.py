@@ -68,7 +68,7 @@ class PostgresDatabase:
             with self._explained():
                 self._prepare(read_only)
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
 
     @contextlib.contextmanager
@@ -81,7 +81,9 @@ class PostgresDatabase:
         """See `Database.shrink`: autovacuum does it."""
 
     def close(self) -> None:
-        """See `Database.close`."""
+        """See `Database.close`; the lock is free once this returns, not only when the server notices."""
+        with contextlib.suppress(self._error):
+            self._execute("SELECT pg_advisory_unlock_all()")
         self._connection.close()
 
     def _execute(self, statement: str, values: Sequence[Any] = (), /) -> Rows:

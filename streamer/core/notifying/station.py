@@ -24,11 +24,10 @@ from streamer.core.grouping import Ints
 from streamer.core.keyed_state import NO_STREAM, KeyedState
 from streamer.core.notifying.deciding import RATE_LIMIT, RULE, Decider, Facts, Muted, by_rate
 from streamer.core.notifying.options import NotifyingOptions
-from streamer.core.readings import Readings
+from streamer.core.readings import NEVER, Readings
 
 Told = list[tuple[Event, Alert]]
 KEPT = (RULE, RATE_LIMIT)  # hold for the life of an incident
-_NEVER = np.iinfo(np.int64).max
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -62,6 +61,7 @@ class Notifying:
         self._told_ns: dict[int, list[int]] = state.register_sparse(
             "notifying.told", list, lambda value: msgspec.convert(value, list[int]), optional=True
         )
+        self._newest_ns = NEVER  # of the batch
         self._waiting: dict[int, int] | None = None  # when the next window of a stream is over; None: to be found
 
     def open_muted(self) -> dict[str, int]:
@@ -95,7 +95,9 @@ class Notifying:
         owners: dict[tuple[int, int], list[tuple[Event, Alert]]] = {}
         for event, alert in sorted(told, key=lambda each: each[0].row):
             owners.setdefault(_owner(event), []).append((event, alert))
+        self._newest_ns = NEVER
         if readings is not None and len(readings):
+            self._newest_ns = int(readings.time_ns.max())
             for owner in self._due(readings):
                 owners.setdefault(owner, [])
         found: Told = []
@@ -186,13 +188,12 @@ class Notifying:
 
     def _due(self, readings: Readings) -> list[tuple[int, int]]:
         """Streams and partitions whose readings may show that a window is over."""
-        newest_ns = int(readings.time_ns.max())
         due = [(NO_STREAM, partition) for partition in self._of_partitions]
         if self._waiting is None:
             self._waiting = {}
             for code in self._of_streams:
                 self._wait(code)
-        codes = [code for code, until_ns in self._waiting.items() if until_ns <= newest_ns]
+        codes = [code for code, until_ns in self._waiting.items() if until_ns <= self._newest_ns]
         if not codes:
             return due
         here = set(np.unique(readings.stream).tolist())
@@ -204,7 +205,7 @@ class Notifying:
         """The first reading that shows that a window is over, and the incident that was muted in it."""
         found = []
         for incident, entry in entries.items():
-            if entry.until_ns is None or readings is None:
+            if entry.until_ns is None or readings is None or entry.until_ns > self._newest_ns:
                 continue
             rows = self._heard(owner, entry, readings)
             rows = rows[(rows > opened.get(incident, -1)) & (readings.time_ns[rows] >= entry.until_ns)]

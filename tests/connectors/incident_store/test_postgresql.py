@@ -64,7 +64,7 @@ def test_a_second_writer_waits_until_the_first_is_gone(postgresql: PostgresServe
     with pytest.raises(StoreTaken):
         open_to_write(settings)
 
-    postgresql.run("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+    postgresql.run("SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory'")
     with closing(IncidentStore(open_to_write(settings))) as second:
         with pytest.raises(StoreUnavailable):
             first.stand_at("alerts", 0, 5)  # it has lost the lock, and with it the connection
