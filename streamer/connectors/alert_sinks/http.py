@@ -156,8 +156,10 @@ class HttpClient:
                 context = ssl.create_default_context(cafile=None if self._ca_file is None else str(self._ca_file))
                 sock = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
                 sockets[:] = [sock]
+                _stop_if(late)
                 sock.do_handshake()
             connection.sock = sock
+            _stop_if(late)  # while there was no socket yet that could be shut down
             yield connection
         except (OSError, ValueError, http.client.HTTPException):
             if late.is_set():
@@ -168,6 +170,11 @@ class HttpClient:
             connection.close()
             for one in sockets:
                 one.close()
+
+
+def _stop_if(late: threading.Event) -> None:
+    if late.is_set():
+        raise TimeoutError
 
 
 def _said(error: Exception) -> str:
