@@ -267,6 +267,12 @@ def _parts(text: str) -> dict[str, str]:
     for name, most in (("INTERVAL", 1000), ("COUNT", 100_000)):
         if not (parts.get(name, "1").isdigit() and 1 <= int(parts.get(name, "1")) <= most):
             raise ValueError(f"rrule: wanted {name} from 1 to {most}; got {parts[name]}")
+    # For a weekday that no month or year has so many of, dateutil leaves its calendar, maybe only in a later year.
+    most = 5 if parts["FREQ"] == "MONTHLY" or "BYMONTH" in parts else 53
+    for day in parts.get("BYDAY", "").split(","):
+        number = re.match(r"[-+]?(\d+)", day)
+        if number and not 1 <= int(number[1]) <= most:
+            raise ValueError(f"rrule: wanted BYDAY with numbers from 1 to {most}, such as 1MO or -1SU; got {day}")
     starts = (parts.get("BYHOUR", "").count(",") + 1) * (parts.get("BYMINUTE", "").count(",") + 1)
     if starts > STARTS_A_DAY:
         raise ValueError(f"rrule: wanted at most {STARTS_A_DAY} begins a day; got {starts}")

@@ -136,8 +136,9 @@ class Courier:
         try:
             polled = self._consumer.poll(min(POLL_S, self._attempts.wait_s) if self._hand else POLL_S)
         except PoisonedBatch as error:
-            if self._hand:
-                return  # first what came before it
+            if self._hand:  # first what came before it; this consumer says the same at once, however often it is asked
+                self._stop.wait(min(POLL_S, self._attempts.wait_s))
+                return
             log.error("sink %s: given up, a record cannot be read: %s", self._sink.name, error)
             self._attempts.count(UNREADABLE)
             self._done(error.partition, error.offset)
@@ -277,5 +278,5 @@ def _items(batch: RecordBatch, now_s: float) -> Iterator[_Item]:
 def _alert(value: bytes | None) -> Alert | None:
     try:
         return Alert.decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: brackets in brackets, too deep
         return None

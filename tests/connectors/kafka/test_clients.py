@@ -331,6 +331,24 @@ def test_a_paused_partition_rests_until_it_is_resumed(broker: Broker, client: st
     assert member.read[2:] == [(1, 0), (1, 1)]
 
 
+def test_a_partition_that_was_paused_when_it_was_revoked_flows_when_it_comes_back(
+    broker: Broker, client: str, join: Callable[..., Member]
+) -> None:
+    config = config_for(broker, client=client)
+    topic_with(broker, config, 4, partitions=2)
+    first = join(config)
+    first.poll_until(lambda: len(first.read) == 4)
+    first.consumer.pause([0, 1])
+    first.on_assigned = lambda partitions: [first.consumer.seek(partition, 0) for partition in partitions]
+
+    second = join(config)
+    until(lambda: bool(second.owned), lambda: (first.poll(0.1), second.poll(0.1)))
+    first.poll_until(lambda: len(first.read) == 6)
+
+    assert {partition for partition, _ in first.read[4:]} == first.owned
+    assert len(first.owned) == 1
+
+
 def test_what_a_callback_raises_comes_out_of_poll(broker: Broker, client: str, join: Callable[..., Member]) -> None:
     config = config_for(broker, client=client)
     topic_with(broker, config, 3)

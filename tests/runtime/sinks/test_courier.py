@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from streamer.connectors.alert_sinks import DELIVERED, FAILED, REFUSED, Answer
+from streamer.connectors.kafka import PoisonedBatch, RecordBatch
 from streamer.core.alerts import Alert
 from streamer.core.routing import Route
-from tests.runtime.sinks.stand_ins import BROKER_AWAY, Desk, Killed, ListSink, MemoryTopic, Time
+from tests.runtime.sinks import stand_ins
+from tests.runtime.sinks.stand_ins import BROKER_AWAY, Desk, Killed, ListSink, Member, MemoryTopic, Time
 from tests.sample_alerts import sample_alert
 
 
@@ -165,7 +167,7 @@ def test_patience_ends_where_a_sink_has_a_limit(topic: MemoryTopic, caplog: pyte
 
 def test_what_is_no_alert_is_counted_and_stops_nothing(topic: MemoryTopic) -> None:
     sink, alert = ListSink(), sample_alert()
-    for value in (b"no JSON", b'{"a": 1}', b"\xff\xfe", b""):
+    for value in (b"no JSON", b'{"a": 1}', b"\xff\xfe", b"", b'{"a":' + b"[" * 100_000):
         topic.write(value)
     topic.write(alert)
 
@@ -173,7 +175,39 @@ def test_what_is_no_alert_is_counted_and_stops_nothing(topic: MemoryTopic) -> No
     desk.work(5)
 
     assert sink.told == [alert]
-    assert desk.count("unreadable") == 4
+    assert desk.count("unreadable") == 5
+
+
+def test_before_a_record_that_cannot_be_read_all_is_told_without_asking_for_it_over_and_over(
+    topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, alerts = ListSink(), streams(3)
+    for alert in alerts:
+        topic.write(alert)
+    well_at_s = topic.time.now_s + 60
+    sink.answer = lambda alert: Answer(DELIVERED if topic.time.now_s >= well_at_s else FAILED, "answer 503")
+    asked = 0
+
+    class Poisoned(Member):
+        def poll(self, timeout_s: float) -> list[RecordBatch]:
+            nonlocal asked
+            if self.positions.get(0) != 1:
+                return super().poll(timeout_s)
+            asked += 1
+            if asked > 1000:
+                raise Killed
+            raise PoisonedBatch("alerts[0]@1 is damaged", partition=0, offset=1)
+
+    monkeypatch.setattr(
+        topic, "batch", lambda partition, first, end: MemoryTopic.batch(topic, partition, first, first + 1)
+    )
+    monkeypatch.setattr(stand_ins, "Member", Poisoned)
+    desk = Desk(topic, sink)
+
+    assert not desk.was_killed(within_s=200)
+    assert sink.told == [alerts[0], alerts[2]]
+    assert desk.count("unreadable") == 1
+    assert asked < 500
 
 
 def test_a_route_leaves_out_what_is_not_for_the_sink(topic: MemoryTopic) -> None:

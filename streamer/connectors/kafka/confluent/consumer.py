@@ -193,6 +193,8 @@ class ConfluentConsumer:
         self._consumer.assign([self._tp(partition, offset) for partition, offset in self._next.items()])
         if paused:
             self.pause(sorted(paused))
+        if flowing := sorted(self._next.keys() - paused):
+            self.resume(flowing)  # librdkafka remembers what was paused before it was revoked
 
     def _revoked(self, _consumer: object, revoked: list[TopicPartition]) -> None:
         partitions = sorted(tp.partition for tp in revoked)
