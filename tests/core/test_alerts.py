@@ -74,7 +74,7 @@ SPIKE = Span("2024-01-01T00:00:00.000Z", "2024-01-01T00:03:00.000Z", 240.0)
             RESOLVE,
             Rarity(3 * 365.25 * DAY_S, True),
             "pump-1 is back to normal after 12 min; the anomalous readings themselves span 4 min; "
-            "peak score 2.0 (alert line 1.0), less than once in 3 years.",
+            "peak score 2.0 (alert line 1.0), rarer than once in 3 years.",
         ),
     ],
 )

@@ -46,10 +46,10 @@ def say_often(seconds: float, *, at_least: bool) -> str:
     >>> say_often(40 * 86_400, at_least=False)
     'about once in 40 days'
     >>> say_often(5 * 31_557_600, at_least=True)
-    'less than once in 5 years'
+    'rarer than once in 5 years'
     """
     unit_s, name = next(
         ((unit_s, name) for unit_s, most, name in _UNITS if round(seconds / unit_s) < most), (_YEAR_S, "years")
     )
     count = round(seconds / unit_s)
-    return f"{'less than' if at_least else 'about'} once in {f'{count:,} {name}' if count > 1 else f'a {name[:-1]}'}"
+    return f"{'rarer than' if at_least else 'about'} once in {f'{count:,} {name}' if count > 1 else f'a {name[:-1]}'}"
