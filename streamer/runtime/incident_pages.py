@@ -1,6 +1,7 @@
 """What `/incidents` and `/incidents/ID` answer: JSON from the daemon's store of incidents.
 
-One question at a time, each with a connection of its own that cannot write; a bounded number of rows is looked at, and
+One question at a time, for which others wait a little, as a database that hangs must not use up the connections that
+health checks need; each with a connection of its own that cannot write; a bounded number of rows is looked at, and
 the rest follows with `next`. Not inside: HTTP and logins (`observability.web`), the store itself
 (`connectors.incident_store`).
 """
@@ -20,6 +21,7 @@ from streamer.core.incident_life import NotUnderstood, as_json, milliseconds, mo
 from streamer.observability.web import Answer
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200  # incidents of one answer
+WAIT_S = 2.0  # for the answers before
 _MAX_PATTERN = 256  # characters
 _ID = re.compile(r"[0-9a-f]{1,32}")
 _CURSOR = re.compile(r"(-?\d{1,15})-([0-9a-f]{32})")
@@ -48,17 +50,20 @@ class IncidentPages:
             path: Below `/incidents`; empty: the list.
             query: After the question mark.
         """
+        if not self._one_at_a_time.acquire(timeout=WAIT_S):
+            return "503 Service Unavailable", {"error": "another question is still being answered; ask again"}
         try:
-            with self._one_at_a_time:
-                store = IncidentStore(open_to_read(self._settings))
-                try:
-                    return self._one(store, path) if path else self._list(store, query)
-                finally:
-                    store.close()
+            store = IncidentStore(open_to_read(self._settings))
+            try:
+                return self._one(store, path) if path else self._list(store, query)
+            finally:
+                store.close()
         except _Wrong as wrong:
             return "400 Bad Request", {"error": str(wrong)}
         except StoreUnavailable as error:
             return "503 Service Unavailable", {"error": f"the store of incidents cannot be asked: {error}"}
+        finally:
+            self._one_at_a_time.release()
 
     def _list(self, store: IncidentStore, query: str) -> Answer:
         wanted, limit, after = _wanted(query)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from streamer.config import HttpConfig
-from streamer.connectors.incident_store import IncidentStore, SqliteDatabase
+from streamer.config import HttpConfig, Settings
+from streamer.connectors.incident_store import Database, IncidentStore, SqliteDatabase, open_to_read
 from streamer.connectors.incident_store.interface import Done, Told
 from streamer.core.events import OPEN
 from streamer.core.incident_life import ACKNOWLEDGE
-from streamer.observability.web import WebServer
+from streamer.observability.web import Answer, WebServer
+from streamer.runtime import incident_pages
 from streamer.runtime.incident_pages import IncidentPages
 from tests import tiny
 from tests.alert_logs import a_life, an_action, an_alert
@@ -179,3 +181,31 @@ def test_a_store_that_is_not_there_yet_is_said(tmp_path: Path) -> None:
 
     assert (status, "the store of incidents cannot be asked" in said["error"]) == (503, True)
     assert without == 404
+
+
+def test_while_a_database_hangs_others_are_sent_away_and_answered_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang(settings: Settings) -> Database:
+        hangs.set()
+        assert goes_on.wait(60)
+        return open_to_read(settings)
+
+    monkeypatch.setattr(incident_pages, "open_to_read", hang)
+    monkeypatch.setattr(incident_pages, "WAIT_S", 0.05)
+    pages, answers = IncidentPages(tiny.settings(incidents={"store": f"sqlite:{path}"})), list[Answer]()
+    first = threading.Thread(target=lambda: answers.append(pages("", "")), daemon=True)
+    first.start()
+    assert hangs.wait(60)
+
+    second = threading.Thread(target=lambda: answers.append(pages("", "")), daemon=True)
+    second.start()
+    second.join(60)
+    sent_away = [status for status, _ in answers]
+    goes_on.set()
+    first.join(60)
+
+    assert sent_away == ["503 Service Unavailable"]
+    assert answers[1][0] == pages("", "")[0] == "200 OK"

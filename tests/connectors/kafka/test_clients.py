@@ -339,8 +339,12 @@ def test_a_partition_that_was_paused_when_it_was_revoked_flows_when_it_comes_bac
     first = join(config)
     first.poll_until(lambda: len(first.read) == 4)
     first.consumer.pause([0, 1])
-    first.on_assigned = lambda partitions: [first.consumer.seek(partition, 0) for partition in partitions]
 
+    def from_the_first(partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            first.consumer.seek(partition, 0)
+
+    first.on_assigned = from_the_first
     second = join(config)
     until(lambda: bool(second.owned), lambda: (first.poll(0.1), second.poll(0.1)))
     first.poll_until(lambda: len(first.read) == 6)
