@@ -33,6 +33,7 @@ BUSY_S = 5.0  # of deliveries between two polls
 COMMIT_S = 1.0
 NEW_S = 600.0  # a sink whose group is new is told of what came so long before the process began
 RECONNECT_S = 1.0
+LEAST_FAILING_S = 600.0  # a sink must have failed for so long without a break until an alert is given up
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ class Courier:
         answer = self._attempts.make(lambda now_s: self._sink.deliver(incident, now_s))
         if answer.outcome == FAILED:
             patience_s = self._sink.give_up_after_s
-            if patience_s is None or self._clock() - item.taken_s < patience_s:
+            if patience_s is None or not self._was_patient(item, patience_s):
                 return False
             self._attempts.give_up(alert, GIVEN_UP, f"it failed for {patience_s:g} s; {answer.why}")
         elif answer.outcome == REFUSED:
@@ -198,6 +199,12 @@ class Courier:
             self._learn(item, alert)
             self._attempts.count(DELIVERED)
         return True
+
+    def _was_patient(self, item: _Item, patience_s: float) -> bool:
+        """Whether an alert is that old, and not for want of attempts: the daemon may have been away for days."""
+        now_s, since_s = self._clock(), self._attempts.failing_since_s
+        failed_s = 0.0 if since_s is None else now_s - since_s
+        return now_s - item.taken_s >= patience_s and failed_s >= min(patience_s, LEAST_FAILING_S)
 
     def _decide(self, alert: Alert) -> str:
         return self._route.decide(alert, told=alert.incident_id in self._told)
@@ -268,6 +275,8 @@ class Courier:
         self._next[reset.partition] = reset.restarted_at
         self._uncommitted.add(reset.partition)
         self._hand = deque(item for item in self._hand if item.partition != reset.partition)
+        if not self._hand:  # nothing is left that would end the pause
+            self._consumer.resume(list(self._next))
 
 
 def _items(batch: RecordBatch, now_s: float) -> Iterator[_Item]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from streamer.connectors.alert_sinks import DELIVERED, FAILED, REFUSED, Answer
-from streamer.connectors.kafka import PoisonedBatch, RecordBatch
+from streamer.connectors.kafka import OffsetReset, PoisonedBatch, RecordBatch
 from streamer.core.alerts import Alert
 from streamer.core.routing import Route
 from tests.runtime.sinks import stand_ins
@@ -165,6 +167,23 @@ def test_patience_ends_where_a_sink_has_a_limit(topic: MemoryTopic, caplog: pyte
     assert "answer 503" in caplog.text
 
 
+def test_what_waited_while_the_daemon_was_away_is_not_given_up_at_the_first_failure(topic: MemoryTopic) -> None:
+    alerts = streams(4)
+    Desk(topic, ListSink()).work(5)  # the group is known
+    for alert in alerts:
+        topic.write(alert)
+    topic.time.now_s += 3 * 86_400
+    sink = ListSink(give_up_after_s=86_400.0)
+    busy = iter([True, False] * 50)
+    sink.answer = lambda alert: Answer(FAILED, "answer 429", 1.0) if next(busy) else Answer(DELIVERED)
+
+    desk = Desk(topic, sink)
+    desk.work(60)
+
+    assert sink.told == alerts
+    assert desk.count("given_up") == 0
+
+
 def test_what_is_no_alert_is_counted_and_stops_nothing(topic: MemoryTopic) -> None:
     sink, alert = ListSink(), sample_alert()
     for value in (b"no JSON", b'{"a": 1}', b"\xff\xfe", b"", b'{"a":' + b"[" * 100_000):
@@ -208,6 +227,32 @@ def test_before_a_record_that_cannot_be_read_all_is_told_without_asking_for_it_o
     assert sink.told == [alerts[0], alerts[2]]
     assert desk.count("unreadable") == 1
     assert asked < 500
+
+
+def test_after_alerts_in_hand_have_expired_on_the_topic_those_that_follow_are_told(
+    topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, alerts = ListSink(), streams(4)
+    for alert in alerts[:3]:
+        topic.write(alert)
+    expired_at_s = topic.time.now_s + 30
+    sink.answer = lambda alert: Answer(DELIVERED if topic.time.now_s > expired_at_s else FAILED, "answer 503")
+
+    class Expiring(Member):
+        def __init__(self, topic: MemoryTopic, **callbacks: Any) -> None:
+            super().__init__(topic, **callbacks)
+            self.expire = callbacks["on_offset_reset"]
+
+        def poll(self, timeout_s: float) -> list[RecordBatch]:
+            if self._topic.time.now_s > expired_at_s and self.positions.get(0) == 3 and not self._topic.log[1]:
+                self._topic.write(alerts[3], partition=1)
+                self.expire(OffsetReset(partition=0, wanted=3, restarted_at=3, lost=0))
+            return super().poll(timeout_s)
+
+    monkeypatch.setattr(stand_ins, "Member", Expiring)
+    Desk(topic, sink).work(200)
+
+    assert sink.told == alerts[3:]
 
 
 def test_a_route_leaves_out_what_is_not_for_the_sink(topic: MemoryTopic) -> None:
