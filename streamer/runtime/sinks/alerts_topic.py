@@ -5,6 +5,8 @@ Not inside: what is done with an alert (`courier`).
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -13,6 +15,7 @@ from streamer.connectors.kafka import (
     Consumer,
     OnOffsetReset,
     OnPartitions,
+    PoisonedBatch,
     RecordBatch,
     connect_consumer,
     connect_range_reader,
@@ -20,7 +23,10 @@ from streamer.connectors.kafka import (
 
 IN_HAND = 200  # alerts of one poll
 MOST_READ_BACK = 100_000  # alerts, after partitions were gained
+MOST_DAMAGED = 20  # records of a partition that are passed over when it is read back; then the rest of it is
 _LIMITS = LimitsConfig(memory_mb=512)  # the shares of the smallest process, whatever the daemon has
+
+log = logging.getLogger(__name__)
 
 
 class AlertsTopic(Protocol):
@@ -84,9 +90,30 @@ class KafkaAlertsTopic:
             for partition, (first, end) in bounds.items():
                 until = min(up_to[partition], end)
                 ranges[partition] = max(first, since.get(partition, first), until - most), until
-            yield from reader.read(ranges)
         finally:
             reader.close()
+        yield from self._readable(ranges)
+
+    def _readable(self, ranges: dict[int, tuple[int, int]]) -> Iterator[RecordBatch]:
+        """What can be read of some ranges: a damaged record must not keep the sink from all that follow."""
+        damaged = Counter[int]()
+        while ranges:
+            reader = connect_range_reader(self._config, _LIMITS)  # another one: after damage it is of no further use
+            try:
+                for batch in reader.read(dict(ranges)):
+                    ranges[batch.partition] = int(batch.offsets[-1]) + 1, ranges[batch.partition][1]
+                    yield batch
+                return
+            except PoisonedBatch as error:
+                log.warning("reading the alerts topic back, a record is passed over: %s", error)
+                if error.partition not in ranges:
+                    return  # the client does not know where it was
+                first, until = ranges.pop(error.partition)
+                damaged[error.partition] += 1
+                if damaged[error.partition] <= MOST_DAMAGED:
+                    ranges[error.partition] = max(first, error.offset + 1), until
+            finally:
+                reader.close()
 
 
 def group_of(kafka: KafkaConfig, sink: str) -> str:
