@@ -142,8 +142,10 @@ class Courier:
                 return
             log.error("sink %s: given up, a record cannot be read: %s", self._sink.name, error)
             self._attempts.count(UNREADABLE)
-            self._done(error.partition, error.offset)
-            self._commit()
+            if error.partition in self._next:  # else the client does not know where it was: no offset to commit
+                self._done(error.partition, error.offset)
+            if self._uncommitted:
+                self._commit()
             raise
         for batch in polled:
             self._hand.extend(_items(batch, self._clock()))

@@ -229,6 +229,26 @@ def test_before_a_record_that_cannot_be_read_all_is_told_without_asking_for_it_o
     assert asked < 500
 
 
+def test_damage_of_which_nobody_knows_where_it_is_has_nothing_told_over_and_over(
+    topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, alerts = ListSink(), streams(3)
+    for alert in alerts:
+        topic.write(alert)
+
+    class Poisoned(Member):
+        def poll(self, timeout_s: float) -> list[RecordBatch]:
+            if self.positions.get(0) == 3:
+                raise PoisonedBatch("between two batches", partition=-1, offset=-1)
+            return super().poll(timeout_s)
+
+    monkeypatch.setattr(stand_ins, "Member", Poisoned)
+    Desk(topic, sink).work(30)
+
+    assert sink.told == alerts
+    assert topic.commits == {0: 3, 1: 0}
+
+
 def test_after_alerts_in_hand_have_expired_on_the_topic_those_that_follow_are_told(
     topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
