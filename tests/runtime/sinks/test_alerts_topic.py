@@ -50,11 +50,12 @@ class Reader:
 def test_damaged_records_are_passed_over(
     monkeypatch: pytest.MonkeyPatch, damaged: set[tuple[int, int]], nowhere: bool, found: set[tuple[int, int]]
 ) -> None:
-    log, readers = Log(batch=1), list[Any]()
+    log, readers = Log(batch=1), list[Reader]()
 
     def connect(*_: Any) -> Reader:
-        readers.append(Reader(log, damaged, nowhere))
-        return readers[-1]
+        reader = Reader(log, damaged, nowhere)
+        readers.append(reader)
+        return reader
 
     log.write("alerts", *[b"x"] * (4 if len(damaged) < 100 else 1000), partition=0)
     log.write("alerts", b"y", b"y", partition=1)
