@@ -18,7 +18,7 @@ from streamer.config import Settings
 from streamer.connectors.incident_store.acting import ActionsTopic
 from streamer.connectors.incident_store.interface import Done, Told
 from streamer.connectors.incident_store.store import IncidentStore
-from streamer.connectors.kafka import AdminRefused, RangeReader, RecordBatch, connect_range_reader
+from streamer.connectors.kafka import AdminRefused, PoisonedBatch, RangeReader, RecordBatch, connect_range_reader
 from streamer.core.incident_life import Action, NotUnderstood, read_alert
 from streamer.errors import BrokerError
 
@@ -90,16 +90,25 @@ class Follower:
         on_lag(lag)
         for topic in self._topics:
             upto = {partition: first for partition, (first, _) in ranges[topic.name].items()}
-            for batch in self._read(topic, ranges[topic.name]):
-                began_s = time.monotonic()
-                following = int(batch.offsets[-1]) + 1
-                refused = topic.take(batch, following)
-                if refused:
-                    self._on_refused(refused)
-                lag -= following - upto[batch.partition]
-                upto[batch.partition] = following
-                on_lag(lag)
-                self._pause(time.monotonic() - began_s)
+            try:
+                for batch in self._read(topic, ranges[topic.name]):
+                    began_s = time.monotonic()
+                    following = int(batch.offsets[-1]) + 1
+                    refused = topic.take(batch, following)
+                    if refused:
+                        self._on_refused(refused)
+                    lag -= following - upto[batch.partition]
+                    upto[batch.partition] = following
+                    on_lag(lag)
+                    self._pause(time.monotonic() - began_s)
+            except PoisonedBatch as error:
+                if error.partition in upto:  # else the client does not know where it was
+                    # All before it was read; what follows is read in the next turn, with another reader.
+                    behind = max(upto[error.partition], error.offset + 1)
+                    self._store.stand_at(topic.name, error.partition, behind)
+                    self._on_refused(1)
+                self.close()
+                raise
             for partition, (_, end) in ranges[topic.name].items():
                 if upto[partition] < end:  # what comes last is no record but the mark of a transaction
                     self._store.stand_at(topic.name, partition, end)

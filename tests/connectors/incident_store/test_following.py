@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from streamer.connectors.incident_store import MEMORY, Follower, IncidentStore, SqliteDatabase, Wanted
+from streamer.connectors.kafka import PoisonedBatch, RecordBatch
 from streamer.core.incident_life import ACKNOWLEDGE, COMMENT, FALSE_ALARM, UNDO, as_json
 from streamer.errors import BrokerError
 from tests import tiny
-from tests.alert_logs import Log, a_life, an_action, an_alert
+from tests.alert_logs import Log, Reader, a_life, an_action, an_alert
 
 SETTINGS = tiny.settings()
 ALERTS, ACTIONS = SETTINGS.kafka.alerts_topic, SETTINGS.actions_topic
@@ -199,3 +200,29 @@ def test_lag_is_told_until_nothing_is_left() -> None:
     follower.turn(lags.append)
 
     assert lags == [9, 7, 6, 4, 2, 0, 0]
+
+
+def test_a_damaged_record_is_passed_over_and_all_others_are_known(
+    expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, store, refused = a_log(batch=1), a_store(), list[int]()
+    log.topics[ALERTS][0].insert(1, b"damaged")
+    read = Reader.read
+
+    def read_some(reader: Reader, ranges: Any) -> Iterator[RecordBatch]:
+        for batch in read(reader, ranges):
+            if batch.values[0] == b"damaged":
+                raise PoisonedBatch("damaged", partition=batch.partition, offset=int(batch.offsets[0]))
+            yield batch
+
+    monkeypatch.setattr(Reader, "read", read_some)
+    follower = Follower(SETTINGS, store, connect=log.connect, on_refused=refused.append)
+    with pytest.raises(PoisonedBatch):
+        follower.turn()
+    follower.turn()
+
+    assert {name: about for name, (about, _) in known(store).items()} == {
+        name: about for name, (about, _) in expected.items()
+    }
+    assert refused == [1]
+    store.close()

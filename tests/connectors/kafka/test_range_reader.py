@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from streamer.config import KafkaConfig
-from streamer.connectors.kafka import Commit, RangeReader, connect_consumer, connect_range_reader
+from streamer.connectors.kafka import Commit, PoisonedBatch, RangeReader, connect_consumer, connect_range_reader
 from streamer.connectors.kafka.confluent.range_reader import ConfluentRangeReader
 from streamer.errors import BrokerError
 from tests.brokers import Broker, config_for, produce
@@ -204,3 +204,34 @@ def test_confluent_asks_again_while_brokers_have_not_agreed_who_leads_a_partitio
 
     assert reader.bounds() == {0: (0, 3)}
     reader.close()
+
+
+def test_confluent_returns_what_came_before_a_damaged_batch_with_the_same_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ConfluentRangeReader(KafkaConfig(topic="readings", client="confluent"))
+    damaged = Message(topic="readings", partition=0, offset=2, error=KafkaError(KafkaError._BAD_MSG))
+    events = [*(Message(topic="readings", partition=p, offset=o, value=b"v") for p, o in ((0, 0), (0, 1), (1, 0)))]
+    events += [damaged, Message(topic="readings", partition=0, offset=5, value=b"v")]
+
+    class Damaged:
+        def poll(self, timeout_s: float) -> Any:
+            return events.pop(0)
+
+        def consume(self, count: int, timeout_s: float) -> list[Any]:
+            return events
+
+        def incremental_assign(self, partitions: list[Any]) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(reader, "_consumer", Damaged())
+    read = list[tuple[int, int]]()
+
+    def read_on() -> None:
+        for batch in reader.read({0: (0, 9), 1: (0, 9)}):
+            read.extend((batch.partition, int(offset)) for offset in batch.offsets)
+
+    with pytest.raises(PoisonedBatch) as met:
+        read_on()
+
+    assert read == [(0, 0), (0, 1), (1, 0)]
+    assert (met.value.partition, met.value.offset) == (0, 2)

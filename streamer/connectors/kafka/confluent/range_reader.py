@@ -12,8 +12,16 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamer.config import KafkaConfig, LimitsConfig
 from streamer.connectors.kafka.confluent.options import reading_options
-from streamer.connectors.kafka.confluent.records import POISON, RETRY_S, columns, explain, poisoned, unsettled
-from streamer.connectors.kafka.interface import RecordBatch
+from streamer.connectors.kafka.confluent.records import (
+    POISON,
+    RETRY_S,
+    columns,
+    explain,
+    not_behind,
+    poisoned,
+    unsettled,
+)
+from streamer.connectors.kafka.interface import PoisonedBatch, RecordBatch
 from streamer.connectors.kafka.range_reader import AssignedRangeReader
 from streamer.errors import BrokerError, ConfigError
 
@@ -27,6 +35,7 @@ class ConfluentRangeReader(AssignedRangeReader):
         super().__init__(config)
         self._next: dict[int, int] = {}  # position of each partition that was asked for last
         self._taken: set[int] = set()  # those that are assigned
+        self._poison: PoisonedBatch | None = None  # met since they were
         options = reading_options(config, limits or LimitsConfig()) | {
             "fetch.wait.max.ms": FETCH_MAX_WAIT_MS,
             "group.id": config.group,  # librdkafka wants one; with assign() it joins none
@@ -77,10 +86,12 @@ class ConfluentRangeReader(AssignedRangeReader):
         # Taken and given back one by one: where a partition was paused instead, or all were assigned anew, librdkafka
         # often fetched nothing for a second.
         self._give_back(set(self._taken))
-        self._next, self._taken = dict(offsets), set(offsets)
+        self._next, self._taken, self._poison = dict(offsets), set(offsets), None
         self._consumer.incremental_assign([self._tp(partition, offset) for partition, offset in offsets.items()])
 
     def _poll(self, timeout_s: float) -> list[RecordBatch]:
+        if self._poison is not None:
+            raise self._poison
         try:
             first = self._consumer.poll(timeout_s)
             events = [] if first is None else [first, *self._consumer.consume(self._config.max_poll_records - 1, 0)]
@@ -92,6 +103,11 @@ class ConfluentRangeReader(AssignedRangeReader):
                 records.setdefault(int(event.partition()), []).append(event)  # type: ignore[arg-type]
             else:
                 self._heed(event)
+        if self._poison is not None:  # first what came before it: whoever goes on behind it must have missed nothing
+            readable = {partition: not_behind(some, self._poison) for partition, some in records.items()}
+            records = {partition: some for partition, some in readable.items() if some}
+            if not records:
+                raise self._poison
         batches = [columns(self._config.topic, partition, some) for partition, some in records.items()]
         for batch in batches:
             # An end that was reached meanwhile may lie further on: behind the last record come markers.
@@ -104,7 +120,7 @@ class ConfluentRangeReader(AssignedRangeReader):
         if error.code() == KafkaError._PARTITION_EOF:
             self._next[event.partition()] = max(self._next[event.partition()], int(event.offset()))
         elif error.code() in POISON:
-            raise poisoned(event, self._config.topic)
+            self._poison = self._poison or poisoned(event, self._config.topic)
         elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             pass  # there is no group
         elif error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT) and not error.retriable():
