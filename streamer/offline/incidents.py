@@ -23,11 +23,13 @@ from streamer.connectors.incident_store import (
     open_to_read,
     send,
 )
+from streamer.connectors.kafka import PoisonedBatch
 from streamer.connectors.kafka.probe import Needs, require
 from streamer.core.incident_life import UNDO, Action, Incident, NotUnderstood, undoable
 from streamer.errors import DataError, UsageError
 
 ShowProgress = Callable[[str, float], AbstractContextManager[Callable[[float], None]]]
+_MOST_DAMAGED = 20  # records; each costs a new connection
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,14 @@ def _read_topics(settings: Settings, store: IncidentStore, show_progress: ShowPr
                 advance(left - lag)
             left = lag
 
-        follower.turn(move)
+        for attempt in range(_MOST_DAMAGED + 1):
+            try:
+                follower.turn(move)
+                break
+            except PoisonedBatch as error:
+                if attempt == _MOST_DAMAGED:
+                    raise
+                log.warning("left out, as it cannot be read: %s", error)  # the store stands behind it now
     if refused:
         log.warning("%d messages are no alert and no action, and were left out", refused)
 

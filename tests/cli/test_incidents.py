@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.record.default_records import DefaultRecordBatch
 
 from streamer import cli
 from streamer.cli import checking
@@ -99,6 +100,25 @@ def test_incidents_are_listed_shown_and_judged_without_a_store(
     assert (whole["incident"]["acknowledged_by"], whole["incident"]["verdict"]) == ("anna", None)
     kinds = [next(kind for kind in ("alert", "action") if kind in moment) for moment in whole["timeline"]]
     assert kinds == ["alert", "action", "action", "action", "action"]
+
+
+def test_a_damaged_record_is_left_out_and_the_others_are_listed(
+    site: Site, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in ("press-1", "press-2", "press-3"):
+        produce(
+            site.broker,
+            site.kafka.alerts_topic,
+            [{"partition": 0, "value": an_alert(OPEN, 3, stream=stream).encode()}],
+        )
+    sound = DefaultRecordBatch.validate_crc
+    monkeypatch.setattr(DefaultRecordBatch, "validate_crc", lambda self: self.base_offset != 1 and sound(self))
+
+    assert site.run("list") == 0
+
+    said = capsys.readouterr()
+    assert sorted(re.findall(r"anomaly +(press-\d)", said.out)) == ["press-1", "press-3"]
+    assert "left out, as it cannot be read" in said.err
 
 
 def test_what_is_done_is_on_the_topic_of_actions_keyed_by_the_incident(site: Site, capsys: Captured) -> None:
